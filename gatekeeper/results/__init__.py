@@ -1,0 +1,1 @@
+"""Result objects for the PACS, each a pure function of an assessment."""

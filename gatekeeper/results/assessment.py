@@ -1,0 +1,91 @@
+"""What the results are made from: the study, its series, and what was judged of each.
+
+Everything a result object says comes from here, so that a second run on the same job gives the
+same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from gatekeeper.identifiers import Digest, Uid
+from gatekeeper.rules.verdict import Judgement
+from models.finding import Finding
+from models.volume import Volume
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceSlice:
+    """One plane of the volume: the instance it came from and, for multi-frame, the frame in it.
+
+    Attributes:
+        header: the instance's data set without pixel data; shared by frames of one instance.
+        frame: 1-based frame number, None for a single-frame instance.
+    """
+
+    header: Dataset
+    frame: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceSeries:
+    """One series as received: all its instances, and the slices in the volume's order.
+
+    Attributes:
+        series_instance_uid: its UID.
+        headers: every instance's data set without pixel data, sorted by SOP Instance UID.
+        slices: the volume's planes in array order; empty when no volume could be built.
+        lossy: whether any instance was lossily compressed (LossyImageCompression 01).
+    """
+
+    series_instance_uid: Uid
+    headers: tuple[Dataset, ...]
+    slices: tuple[SourceSlice, ...] = ()
+    lossy: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeriesAssessment:
+    """One series with what was judged of it.
+
+    `volume` and `finding` are None when the series could not be read or has no profile.
+    """
+
+    source: SourceSeries
+    judgement: Judgement
+    volume: Volume | None = None
+    finding: Finding | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StudyAssessment:
+    """One job's answer on one study.
+
+    Attributes:
+        study_instance_uid: the study.
+        content_digest: digest of the content that was analysed.
+        model_digest: digest of the set of models in use.
+        revision: 1 for the first complete content, more when instances came late.
+        created_at: the job's creation, seconds since epoch UTC; every date in the results is
+            drawn from it.
+        judgement: the study's verdict and reason.
+        false_hold_rate: the stated rate that the verdict rests on.
+        series: each series of the study; the assessed ones first.
+        ae_title: our own AE title.
+        institution: InstitutionName for the results, may be empty.
+        series_number: SeriesNumber of the report; heatmap series count on from it.
+    """
+
+    study_instance_uid: Uid
+    content_digest: Digest
+    model_digest: str
+    revision: int
+    created_at: float
+    judgement: Judgement
+    false_hold_rate: float
+    series: tuple[SeriesAssessment, ...]
+    ae_title: str
+    institution: str = ""
+    series_number: int = 9100

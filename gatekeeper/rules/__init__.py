@@ -1,0 +1,1 @@
+"""Pure decisions: what a study's findings mean, and where it goes."""

@@ -1,0 +1,155 @@
+"""One process tree for all roles: each is started, watched, restarted, and stopped in order.
+
+A role that dies is started again after a delay that doubles up to a limit and falls back once the
+role has stayed up. On SIGTERM or SIGINT every role gets SIGTERM and, after a deadline, SIGKILL.
+Each role is the same program that `gatekeeper listen | work | send | tick` runs, so one machine
+and a site of many differ only in who starts the processes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from gatekeeper.config import Settings
+from gatekeeper.log import get_logger
+
+FIRST_DELAY_SECONDS = 0.5
+LONGEST_DELAY_SECONDS = 30.0
+STAYED_UP_SECONDS = 60.0
+STOP_SECONDS = 20.0
+_LOOK_SECONDS = 0.1
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One process of the tree: its name in the log and its command line."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Running:
+    role: Role
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    start_at: float = 0.0
+    delay: float = field(default=FIRST_DELAY_SECONDS)
+
+
+def roles(settings: Settings, config: Path | None) -> tuple[Role, ...]:
+    """Return the roles of one machine: a listener, the workers, a sender, and periodic work."""
+    program = (sys.executable, "-P", "-m", "gatekeeper")
+    option = ("--config", str(config)) if config is not None else ()
+    names = ["listen", *["work"] * settings.work.processes, "send", "tick"]
+    return tuple(Role(name, (*program, *option, name)) for name in names)
+
+
+class Supervisor:
+    """Keeps a set of roles running until told to stop.
+
+    Args:
+        roles: what to run.
+        environment: variables of the roles; None means those of this process.
+        on_exit: told the role and exit code each time one ends unasked.
+    """
+
+    def __init__(
+        self,
+        roles: Sequence[Role],
+        *,
+        environment: dict[str, str] | None = None,
+        on_exit: Callable[[Role, int], None] | None = None,
+    ) -> None:
+        self._running = [_Running(role) for role in roles]
+        self._environment = dict(os.environ if environment is None else environment)
+        self._on_exit = on_exit
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Ask `run` to end; safe from a signal handler or another thread."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Run the roles until `stop`, then end them all."""
+        try:
+            while not self._stop.is_set():
+                for item in self._running:
+                    self._look_after(item)
+                self._stop.wait(_LOOK_SECONDS)
+        finally:
+            self._end_all()
+
+    @property
+    def process_ids(self) -> dict[str, list[int]]:
+        """Process ids by role name, of the roles that are up."""
+        found: dict[str, list[int]] = {}
+        for item in self._running:
+            if item.process is not None:
+                found.setdefault(item.role.name, []).append(item.process.pid)
+        return found
+
+    def _look_after(self, item: _Running) -> None:
+        now = time.monotonic()
+        if item.process is None:
+            if now >= item.start_at:
+                # A session of its own: a terminal's Ctrl-C reaches us alone, and we stop the
+                # roles in order.
+                item.process = subprocess.Popen(
+                    item.role.command, env=self._environment, start_new_session=True
+                )
+                item.started = now
+                log.info("role_started", role=item.role.name, pid=item.process.pid)
+            return
+        code = item.process.poll()
+        if code is None:
+            return
+        stayed_up = now - item.started >= STAYED_UP_SECONDS
+        item.delay = FIRST_DELAY_SECONDS if stayed_up else item.delay
+        item.start_at = now + item.delay
+        log.error("role_ended", role=item.role.name, exit_code=code, seconds=item.delay)
+        item.delay = min(2 * item.delay, LONGEST_DELAY_SECONDS)
+        item.process = None
+        if self._on_exit is not None:
+            self._on_exit(item.role, code)
+
+    def _end_all(self) -> None:
+        alive = [item for item in self._running if item.process is not None]
+        for item in alive:
+            if item.process is not None and item.process.poll() is None:
+                item.process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        for item in alive:
+            if item.process is None:
+                continue
+            try:
+                item.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                item.process.kill()
+                item.process.wait()
+                log.error("role_killed", role=item.role.name, limit=STOP_SECONDS)
+            item.process = None
+        log.info("stopped", role="up")
+
+
+def serve(settings: Settings, config: Path | None) -> None:
+    """Run every role of this machine until SIGTERM or SIGINT; the body of `gatekeeper up`."""
+    supervisor = Supervisor(roles(settings, config))
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        supervisor.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    supervisor.run()

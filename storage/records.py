@@ -1,0 +1,177 @@
+"""The rows of the database as frozen records.
+
+Times are seconds since 1970-01-01 UTC by the database's own clock. Digests are lower-case
+hexadecimal SHA-256.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class StudyState(enum.StrEnum):
+    """Whether a study is still being received."""
+
+    RECEIVING = "receiving"
+    COMPLETE = "complete"
+
+
+class JobState(enum.StrEnum):
+    """A job's life: queued -> claimed -> done | dead; an expired or failed claim goes back to queued."""
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    DONE = "done"
+    DEAD = "dead"
+
+
+class DeliveryState(enum.StrEnum):
+    """A delivery's life: queued -> claimed -> delivered | dead; a failed attempt goes back to queued."""
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A DICOM peer: who it is, where it is reached, what it may do."""
+
+    ae_title: str
+    host: str
+    port: int
+    may_send: bool = False
+    receives_results: bool = False
+    networks: tuple[str, ...] = ()
+    """CIDR blocks it may call from; empty means the addresses that `host` resolves to."""
+    quiet_seconds: float | None = None
+    """Quiet time of studies from this node; None means the setting ``listen.quiet_seconds``."""
+    enabled: bool = True
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One received SOP Instance, its bytes in the spool under `digest`."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    modality: str
+    digest: str
+    size: int
+    source_ae: str
+    own_result: bool = False
+    """True when it is one of our own results come back: kept, never analysed."""
+    conflict: bool = False
+    """True when the same SOP Instance UID is kept with other content too."""
+    received_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One study as far as received."""
+
+    study_instance_uid: str
+    source_ae: str
+    state: StudyState
+    revision: int
+    """0 until complete for the first time; each completion with new content adds one."""
+    content_digest: str
+    """Digest of the content at the latest completion, empty before."""
+    instances: int
+    series: int
+    first_received_at: float
+    last_received_at: float
+    completed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One analysis of one content of a study by one set of models."""
+
+    id: int
+    study_instance_uid: str
+    content_digest: str
+    model_digest: str
+    revision: int
+    state: JobState
+    attempt: int
+    """Number of the latest claim; settling a job takes the number that its claim gave."""
+    created_at: float
+    not_before: float
+    lease_until: float | None = None
+    worker: str = ""
+    claimed_at: float | None = None
+    finished_at: float | None = None
+    reason: str = ""
+    """Why the latest attempt failed, or why the job is dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a job found, one row a job."""
+
+    job_id: int
+    verdict: str
+    reason: str
+    score: float | None
+    p_value: float | None
+    evidence: dict[str, Any] = field(default_factory=dict[str, Any])
+    """JSON: per-series findings, profile, calibration, regions, what the verdict rests on."""
+    stages: dict[str, float] = field(default_factory=dict[str, float])
+    """Milliseconds of each stage of the work."""
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One result object of a job, its bytes in the spool under `digest`."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    kind: str
+    """``heatmap`` or ``report``."""
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One set of objects on its way to one node."""
+
+    id: int
+    job_id: int | None
+    """The job whose results these are; None for objects sent by hand."""
+    node: str
+    state: DeliveryState
+    attempt: int
+    created_at: float
+    not_before: float
+    lease_until: float | None = None
+    delivered_at: float | None = None
+    reason: str = ""
+    items: int = 0
+    items_stored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryItem:
+    """One object of a delivery and the peer's latest answer about it."""
+
+    delivery_id: int
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    digest: str
+    status: int | None = None
+    """The C-STORE status last received (PS3.4 B.2.3); None before any answer."""
+    stored: bool = False
+    """True once the peer answered success or a warning."""
