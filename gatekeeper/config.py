@@ -75,7 +75,7 @@ class ListenSettings:
     """The C-STORE and C-ECHO listener."""
 
     ae_title: str = setting("GATEKEEPER", "own AE title, called by scanners, used when we call")
-    host: str = setting("0.0.0.0", "address to bind")
+    host: str = setting("0.0.0.0", "address to bind")  # noqa: S104 - scanners call from outside
     port: int = setting(11112, "TCP port to bind", minimum=1, maximum=65535)
     maximum_pdu: int = setting(
         131072, "largest PDU accepted", unit="bytes", minimum=4096, maximum=1048576
@@ -149,6 +149,11 @@ class ModelSettings:
         maximum=0.5,
     )
 
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Folders of bundles to search after the shipped ones."""
+        return (Path(self.directory),) if self.directory else ()
+
 
 @dataclass(frozen=True, slots=True)
 class ResultSettings:
@@ -179,8 +184,39 @@ class SendSettings:
     dimse_timeout: float = setting(
         60.0, "wait for a C-STORE response", unit="s", minimum=1, maximum=3600
     )
+    network_timeout: float = setting(
+        60.0, "wait for a peer to take more bytes", unit="s", minimum=1, maximum=3600
+    )
+    object_seconds: float = setting(
+        1800.0, "longest time for the bytes of one object", unit="s", minimum=1, maximum=86400
+    )
+    reconnects: int = setting(
+        2,
+        "associations lost in a row without one more answer before an attempt ends",
+        minimum=0,
+        maximum=100,
+    )
+    reencode_mib: int = setting(
+        512,
+        "largest object re-encoded, between Implicit and Explicit VR Little Endian only, for a "
+        "peer that does not take it as stored",
+        unit="MiB",
+        minimum=0,
+    )
+    destinations: int = setting(
+        32, "nodes sent to at once, one delivery each", minimum=1, maximum=1000
+    )
+    stop_seconds: float = setting(
+        15.0, "wait at SIGTERM for the instances under way", unit="s", minimum=0, maximum=600
+    )
     maximum_attempts: int = setting(
         50, "attempts before a delivery is set aside as dead", minimum=1, maximum=100000
+    )
+    brief_attempts: int = setting(
+        10,
+        "attempts when the answer is likely to be lasting, such as 'cannot understand' (Cxxx)",
+        minimum=1,
+        maximum=100000,
     )
     retry_seconds: float = setting(
         5.0, "delay before the second attempt; doubles each time", unit="s", minimum=0
@@ -247,10 +283,12 @@ class SettingRow:
 
     @property
     def key(self) -> str:
+        """Dotted name, as errors name it."""
         return f"{self.section}.{self.name}"
 
     @property
     def variable(self) -> str:
+        """Environment variable that overrides it."""
         return f"GATEKEEPER_{self.section}_{self.name}".upper()
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from gatekeeper.config import Settings
 from gatekeeper.log import get_logger
@@ -62,6 +63,8 @@ class Supervisor:
     Args:
         roles: what to run.
         environment: variables of the roles; None means those of this process.
+        stop_seconds: how long roles have to end before they are killed.
+        standard_error: file that the roles write their events to; None means ours.
         on_exit: told the role and exit code each time one ends unasked.
     """
 
@@ -70,10 +73,14 @@ class Supervisor:
         roles: Sequence[Role],
         *,
         environment: dict[str, str] | None = None,
+        stop_seconds: float = STOP_SECONDS,
+        standard_error: IO[bytes] | None = None,
         on_exit: Callable[[Role, int], None] | None = None,
     ) -> None:
         self._running = [_Running(role) for role in roles]
         self._environment = dict(os.environ if environment is None else environment)
+        self._stop_seconds = stop_seconds
+        self._standard_error = standard_error
         self._on_exit = on_exit
         self._stop = threading.Event()
 
@@ -107,7 +114,11 @@ class Supervisor:
                 # A session of its own: a terminal's Ctrl-C reaches us alone, and we stop the
                 # roles in order.
                 item.process = subprocess.Popen(
-                    item.role.command, env=self._environment, start_new_session=True
+                    item.role.command,
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                    stderr=self._standard_error,
+                    start_new_session=True,
                 )
                 item.started = now
                 log.info("role_started", role=item.role.name, pid=item.process.pid)
@@ -129,7 +140,7 @@ class Supervisor:
         for item in alive:
             if item.process is not None and item.process.poll() is None:
                 item.process.terminate()
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + self._stop_seconds
         for item in alive:
             if item.process is None:
                 continue
@@ -138,7 +149,7 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 item.process.kill()
                 item.process.wait()
-                log.error("role_killed", role=item.role.name, limit=STOP_SECONDS)
+                log.error("role_killed", role=item.role.name, limit=self._stop_seconds)
             item.process = None
         log.info("stopped", role="up")
 

@@ -1,0 +1,40 @@
+# Targets make what they need: a virtual environment in .venv with the pinned packages.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: demo test check format wheel-test clean
+
+demo: $(VENV)/.demo
+	$(BIN)/gatekeeper demo
+
+test: $(VENV)/.development
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.development
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.development
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+# The suite against the built wheel, from a folder outside the source tree.
+wheel-test: $(VENV)/.development
+	bash deploy/wheel-test.sh
+
+$(VENV)/.demo: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	touch $@
+
+$(VENV)/.development: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[development]'
+	touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) dist build demo-out .pytest_cache .ruff_cache .hypothesis

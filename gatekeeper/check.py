@@ -1,0 +1,144 @@
+"""Is this site fit to run? One answer a key, each naming what is wrong.
+
+Covers the settings, the database and its schema, the spool's folder and space, the nodes, and the
+models with their digests. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from gatekeeper import config
+from gatekeeper.config import Settings
+from gatekeeper.identifiers import AeTitle, IdentifierError
+from models.registry import Registry
+from storage import nodes
+from storage.engine import Database
+from storage.records import Node
+from storage.spool import Spool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One thing looked at."""
+
+    key: str
+    ok: bool
+    text: str
+
+
+def run(config_file: Path | None) -> list[Answer]:
+    """Return an answer for every key looked at; the site is fit when all are ok."""
+    settings, problems = config.inspect(config_file)
+    if problems:
+        return [Answer(problem.key, False, problem.problem) for problem in problems]
+    return [
+        Answer("settings", True, str(config_file or config.DEFAULT_FILE)),
+        *_secrets(config_file, settings),
+        *_database(settings),
+        *_spool(settings),
+        *_models(settings),
+    ]
+
+
+def _secrets(config_file: Path | None, settings: Settings) -> Iterator[Answer]:
+    path = config_file or Path(config.DEFAULT_FILE)
+    if make_url(settings.database.url).password is None or not path.exists():
+        return
+    if "GATEKEEPER_DATABASE_URL" not in os.environ and path.stat().st_mode & 0o077:
+        yield Answer(
+            "database.url", False, f"holds a password, and others may read {path}: chmod 600"
+        )
+
+
+def _database(settings: Settings) -> Iterator[Answer]:
+    url = settings.database.url
+    try:
+        shown = make_url(url).render_as_string(hide_password=True)
+        database = Database.connect(url, lock_seconds=settings.database.lock_seconds)
+    except (SQLAlchemyError, OSError, ValueError) as error:
+        yield Answer("database.url", False, f"cannot be opened: {type(error).__name__}")
+        return
+    try:
+        problem = database.schema_problem()
+        yield Answer("database.url", problem is None, problem or shown)
+        if problem is None:
+            with database.read() as tx:
+                found = nodes.listing(tx)
+            yield from _nodes(found)
+    except (SQLAlchemyError, OSError) as error:
+        yield Answer("database.url", False, f"cannot be reached: {type(error).__name__}")
+    finally:
+        database.dispose()
+
+
+def _nodes(found: list[Node]) -> Iterator[Answer]:
+    for node in found:
+        problem = _node_problem(node)
+        yield Answer(
+            f"node.{node.ae_title}", problem is None, problem or f"{node.host}:{node.port}"
+        )
+    if not any(node.may_send and node.enabled for node in found):
+        yield Answer("nodes", False, "no node may send: `gatekeeper node add AE HOST --sends`")
+    if not any(node.receives_results and node.enabled for node in found):
+        yield Answer(
+            "nodes", False, "no node receives results: `gatekeeper node add AE HOST:PORT --results`"
+        )
+
+
+def _node_problem(node: Node) -> str | None:
+    try:
+        AeTitle.parse(node.ae_title)
+    except IdentifierError as error:
+        return str(error)
+    if node.receives_results and not node.port:
+        return "receives results but has no port"
+    try:
+        socket.getaddrinfo(node.host, node.port or None)
+    except OSError:
+        return f"the host name {node.host} does not resolve"
+    return None
+
+
+def _spool(settings: Settings) -> Iterator[Answer]:
+    folder = Path(settings.spool.directory)
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        yield Answer("spool.directory", False, f"{existing} cannot be written to")
+        return
+    if not folder.exists():
+        yield Answer("spool.directory", True, f"{folder} (made at the first start)")
+        return
+    free = Spool(folder).free_mib()
+    low = settings.spool.low_water_mib
+    enough = free >= low
+    yield Answer("spool.directory", True, str(folder))
+    yield Answer(
+        "spool.low_water_mib",
+        enough,
+        f"{free:.0f} MiB free, instances are refused under {low} MiB",
+    )
+
+
+def _models(settings: Settings) -> Iterator[Answer]:
+    extra = settings.models.directory
+    if extra and not Path(extra).is_dir():
+        yield Answer("models.directory", False, f"{extra}: no such folder")
+        return
+    registry = Registry(settings.models.directories)
+    problems = registry.problems()
+    for problem in problems:
+        yield Answer("models", False, problem)
+    for bundle in registry.bundles():
+        yield Answer(
+            f"model.{bundle.name}", True, f"version {bundle.version}, {bundle.digest[:12]}"
+        )
+    if not registry.bundles():
+        yield Answer("models", False, "no bundle is installed; nothing would be assessed")

@@ -1,0 +1,61 @@
+"""The command line. Each command is a few lines over the same functions the roles use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import gatekeeper
+from gatekeeper.cli import demo, job, model, node, roles, site, study
+from gatekeeper.cli.output import error_console
+from gatekeeper.cli.site import Site
+from gatekeeper.errors import GatekeeperError
+
+app = typer.Typer(
+    name="gatekeeper",
+    help="A DICOM node that scores how far each study departs from a normal population. "
+    "Research software, not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gatekeeper {gatekeeper.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="settings file; gatekeeper.toml in this folder when there is one"),
+    ] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print it")
+    ] = False,
+) -> None:
+    context.obj = Site(config)
+
+
+roles.register(app)
+site.register(app)
+demo.register(app)
+app.add_typer(node.app, name="node")
+app.add_typer(study.app, name="study")
+app.add_typer(job.app, name="job")
+app.add_typer(model.app, name="model")
+
+
+def main() -> None:
+    """Run the command line; our own errors end it with one line and exit code 1."""
+    try:
+        app()
+    except GatekeeperError as error:
+        error_console.print(f"[bold red]error[/] {error}", highlight=False)
+        raise SystemExit(1) from None

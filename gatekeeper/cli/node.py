@@ -1,0 +1,133 @@
+"""`gatekeeper node`: the DICOM peers and what each may do."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated
+
+import typer
+
+from gatekeeper.cli.output import console, emit_json, emit_rows, fail
+from gatekeeper.cli.site import AsJson, site_of
+from gatekeeper.identifiers import AeTitle
+from storage import nodes
+from storage.records import Node
+
+app = typer.Typer(
+    help="DICOM peers: scanners, archives, and what each may do.", no_args_is_help=True
+)
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    ae_title: Annotated[str, typer.Argument(help="its AE title")],
+    address: Annotated[
+        str, typer.Argument(help="HOST:PORT it listens on, or HOST if it only sends")
+    ],
+    may_send: Annotated[
+        bool, typer.Option("--sends", help="it may send us studies (a scanner, a router)")
+    ] = False,
+    receives_results: Annotated[
+        bool, typer.Option("--results", help="it receives results (the PACS)")
+    ] = False,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(help="CIDR block it calls from; repeat; default: the addresses of HOST"),
+    ] = None,
+    quiet: Annotated[
+        float | None, typer.Option(help="seconds of silence that complete a study from it", min=0)
+    ] = None,
+    description: Annotated[str, typer.Option(help="for people")] = "",
+) -> None:
+    """Add a node, or replace the one with this AE title; no process needs a restart."""
+    if not (may_send or receives_results):
+        fail("say what the node does: --sends, --results, or both")
+    host, port = parse_address(address)
+    if receives_results and not port:
+        fail(f"{address}: a node that receives results needs HOST:PORT")
+    node = Node(
+        ae_title=AeTitle.parse(ae_title),
+        host=host,
+        port=port,
+        may_send=may_send,
+        receives_results=receives_results,
+        networks=tuple(_network(text) for text in network or ()),
+        quiet_seconds=quiet,
+        description=description,
+    )
+    with site_of(context).database() as database, database.begin() as tx:
+        nodes.save(tx, node)
+    console.print(f"Saved node {node.ae_title}.")
+
+
+@app.command(name="list")
+def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the nodes."""
+    with site_of(context).database() as database, database.read() as tx:
+        found = nodes.listing(tx)
+    emit_rows(
+        "Nodes",
+        found,
+        {
+            "AE title": lambda node: node.ae_title,
+            "address": lambda node: f"{node.host}:{node.port}" if node.port else node.host,
+            "sends": lambda node: "yes" if node.may_send else "",
+            "results": lambda node: "yes" if node.receives_results else "",
+            "calls from": lambda node: ", ".join(node.networks) or "its host",
+            "quiet": lambda node: "" if node.quiet_seconds is None else f"{node.quiet_seconds:g} s",
+            "description": lambda node: node.description,
+        },
+        as_json=as_json,
+        empty="No nodes yet; `gatekeeper node add` adds one.",
+    )
+
+
+@app.command()
+def remove(
+    context: typer.Context, ae_title: Annotated[str, typer.Argument(help="its AE title")]
+) -> None:
+    """Remove a node; deliveries to it wait until it is added again."""
+    with site_of(context).database() as database, database.begin() as tx:
+        removed = nodes.remove(tx, AeTitle.parse(ae_title))
+    if not removed:
+        fail(f"node {ae_title} is not known")
+    console.print(f"Removed node {ae_title}.")
+
+
+@app.command()
+def echo(
+    context: typer.Context,
+    ae_title: Annotated[str, typer.Argument(help="its AE title")],
+    as_json: AsJson = False,
+) -> None:
+    """Call a node with C-ECHO and say what it answered."""
+    from gatekeeper.send.dimse import echo as call
+
+    site = site_of(context)
+    with site.database() as database, database.read() as tx:
+        node = nodes.get(tx, AeTitle.parse(ae_title))
+    if node is None:
+        fail(f"node {ae_title} is not known")
+    answer = call(node, site.settings)
+    if as_json:
+        emit_json(answer)
+        return
+    console.print(f"{node.ae_title} answered in {answer.milliseconds:.0f} ms.")
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Return host and port of ``HOST:PORT`` or ``HOST``; the port is 0 when absent."""
+    host, colon, port = text.rpartition(":")
+    if not colon or (host.count(":") and not host.startswith("[")):
+        return text.strip("[]"), 0
+    if not port.isdecimal() or not 0 < int(port) < 65536 or not host:
+        fail(f"{text}: not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        fail(f"{text}: not a network in CIDR form, such as 10.1.2.0/24")

@@ -1,0 +1,84 @@
+"""`gatekeeper study`: what was received, what was found, and where it went."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from gatekeeper.cli.output import console, emit_json, emit_rows, fail, moment, verdict_text
+from gatekeeper.cli.site import AsJson, site_of
+from gatekeeper.history import StudyHistory, read_history, read_summaries
+from gatekeeper.identifiers import Uid
+
+app = typer.Typer(help="Studies: what was received and what was found.", no_args_is_help=True)
+
+
+@app.command(name="list")
+def list_studies(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(help="newest studies shown", min=1, max=10000)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the newest studies with their verdicts."""
+    with site_of(context).database() as database, database.read() as tx:
+        summaries = read_summaries(tx, limit)
+    emit_rows(
+        "Studies",
+        summaries,
+        {
+            "Study Instance UID": lambda row: row.study_instance_uid,
+            "from": lambda row: row.source_ae,
+            "instances": lambda row: str(row.instances),
+            "last received": lambda row: moment(row.last_received_at),
+            "stage": lambda row: row.stage,
+            "verdict": lambda row: verdict_text(row.verdict) if row.verdict else "",
+            "p": lambda row: "" if row.p_value is None else f"{row.p_value:.3f}",
+        },
+        as_json=as_json,
+        empty="No studies yet.",
+    )
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    uid: Annotated[str, typer.Argument(help="Study Instance UID")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one study: content, jobs, verdicts, results and deliveries."""
+    with site_of(context).database() as database, database.read() as tx:
+        history = read_history(tx, Uid.parse(uid))
+    if history is None:
+        fail(f"study {uid} is not known")
+    if as_json:
+        emit_json(asdict(history))
+        return
+    _print(history)
+
+
+def _print(history: StudyHistory) -> None:
+    study = history.study
+    console.print(f"[bold]{study.study_instance_uid}[/]", highlight=False)
+    console.print(
+        f"{study.instances} instances in {study.series} series from {study.source_ae}, "
+        f"{study.state}, revision {study.revision}, last received {moment(study.last_received_at)}"
+    )
+    for step in history.jobs:
+        job, outcome = step.job, step.outcome
+        console.print(
+            f"\nJob {job.id} (revision {job.revision}): {job.state}, attempt {job.attempt}"
+        )
+        if job.reason:
+            console.print(f"  {job.reason}", highlight=False, markup=False)
+        if outcome is not None:
+            console.print(f"  {verdict_text(outcome.verdict)} {outcome.reason}", highlight=False)
+            stages = ", ".join(f"{name} {ms:.0f}" for name, ms in outcome.stages.items())
+            console.print(f"  milliseconds: {stages}")
+        for delivery in step.deliveries:
+            console.print(
+                f"  to {delivery.node}: {delivery.state}, "
+                f"{delivery.items_stored} of {delivery.items} stored {delivery.reason}",
+                markup=False,
+            )

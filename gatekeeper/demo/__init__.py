@@ -1,0 +1,1 @@
+"""The demonstration: a sample study, an embedded archive, and the whole line between them."""

@@ -1,0 +1,107 @@
+"""A study's whole way in one record, put together from the facts: for CLI, pages and programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from storage import deliveries, jobs, outcomes, studies
+from storage.records import (
+    Delivery,
+    DeliveryState,
+    Job,
+    JobState,
+    Outcome,
+    Result,
+    Study,
+    StudyState,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JobHistory:
+    """One job with what it found, made and sent."""
+
+    job: Job
+    outcome: Outcome | None
+    results: tuple[Result, ...]
+    deliveries: tuple[Delivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyHistory:
+    """One study with all its jobs, newest first."""
+
+    study: Study
+    jobs: tuple[JobHistory, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StudySummary:
+    """One line of a listing."""
+
+    study_instance_uid: str
+    source_ae: str
+    instances: int
+    last_received_at: float
+    stage: str
+    verdict: str
+    reason: str
+    p_value: float | None
+
+
+def read_history(tx: Connection, study_instance_uid: str) -> StudyHistory | None:
+    """Return everything known of a study, or None."""
+    study = studies.get(tx, study_instance_uid)
+    if study is None:
+        return None
+    found = sorted(jobs.listing(tx, study=study_instance_uid), key=lambda job: job.id, reverse=True)
+    return StudyHistory(study, tuple(_job_history(tx, job) for job in found))
+
+
+def read_summaries(tx: Connection, limit: int) -> list[StudySummary]:
+    """Return the newest studies, each with its latest verdict and the stage it is in."""
+    summaries: list[StudySummary] = []
+    for study in studies.listing(tx, limit=limit):
+        history = read_history(tx, study.study_instance_uid)
+        newest = history.jobs[0] if history is not None and history.jobs else None
+        outcome = newest.outcome if newest is not None else None
+        summaries.append(
+            StudySummary(
+                study_instance_uid=study.study_instance_uid,
+                source_ae=study.source_ae,
+                instances=study.instances,
+                last_received_at=study.last_received_at,
+                stage=stage(study, newest),
+                verdict=outcome.verdict if outcome is not None else "",
+                reason=outcome.reason if outcome is not None else "",
+                p_value=outcome.p_value if outcome is not None else None,
+            )
+        )
+    return summaries
+
+
+def stage(study: Study, newest: JobHistory | None) -> str:
+    """Return where a study is on its way: receiving, queued, analysing, sending, done or dead."""
+    if study.state is StudyState.RECEIVING or newest is None:
+        return "receiving"
+    if newest.job.state is JobState.QUEUED:
+        return "queued"
+    if newest.job.state is JobState.CLAIMED:
+        return "analysing"
+    if newest.job.state is JobState.DEAD:
+        return "dead"
+    states = {delivery.state for delivery in newest.deliveries}
+    if DeliveryState.DEAD in states:
+        return "delivery dead"
+    return "done" if states <= {DeliveryState.DELIVERED} else "sending"
+
+
+def _job_history(tx: Connection, job: Job) -> JobHistory:
+    return JobHistory(
+        job=job,
+        outcome=outcomes.of_job(tx, job.id),
+        results=tuple(outcomes.results_of_job(tx, job.id)),
+        deliveries=tuple(deliveries.for_job(tx, job.id)),
+    )

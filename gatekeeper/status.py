@@ -1,0 +1,61 @@
+"""How the site stands: counts of everything that waits, runs, or is stuck."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from storage import deliveries, instances, jobs, studies
+from storage.engine import Database
+from storage.records import DeliveryState, JobState
+from storage.spool import Spool
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Counts at one moment."""
+
+    instances: int
+    studies: dict[str, int]
+    jobs: dict[str, int]
+    deliveries: dict[str, int]
+    oldest_queued_seconds: float | None
+    free_mib: float
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Return name and text of each line for a person; what is stuck is marked."""
+        waiting = (
+            ""
+            if self.oldest_queued_seconds is None
+            else f", oldest {self.oldest_queued_seconds:.0f} s"
+        )
+        return [
+            ("instances", str(self.instances)),
+            ("studies", _counts(self.studies)),
+            ("jobs", _counts(self.jobs) + waiting),
+            ("deliveries", _counts(self.deliveries)),
+            ("free space", f"{self.free_mib:.0f} MiB"),
+        ]
+
+
+def read(database: Database, spool: Spool) -> Status:
+    """Return the counts now."""
+    with database.read() as tx:
+        job_counts = jobs.counts(tx)
+        delivery_counts = deliveries.counts(tx)
+        return Status(
+            instances=instances.count(tx),
+            studies=dict(Counter(str(study.state) for study in studies.listing(tx, limit=100_000))),
+            jobs={str(state): job_counts.get(state, 0) for state in JobState},
+            deliveries={str(state): delivery_counts.get(state, 0) for state in DeliveryState},
+            oldest_queued_seconds=jobs.oldest_queued_seconds(tx),
+            free_mib=spool.free_mib(),
+        )
+
+
+def _counts(counts: dict[str, int]) -> str:
+    shown = [
+        f"[bold red]{number} {name}[/]" if name == "dead" and number else f"{number} {name}"
+        for name, number in counts.items()
+    ]
+    return ", ".join(shown) or "none"
