@@ -97,6 +97,29 @@ class ListenSettings:
         minimum=0,
         maximum=86400,
     )
+    patience_seconds: float = setting(
+        600.0,
+        "silence after which a study counts as complete though its sender is still connected",
+        unit="s",
+        minimum=1,
+        maximum=86400,
+    )
+    association_lease: float = setting(
+        30.0,
+        "time after which the open associations of a listener that died count as ended",
+        unit="s",
+        minimum=1,
+        maximum=600,
+    )
+    resolve_seconds: float = setting(
+        2.0, "wait for the addresses of a node's host name", unit="s", minimum=0.1, maximum=60
+    )
+    resolve_again_seconds: float = setting(
+        60.0, "how long the addresses of a host name are used", unit="s", minimum=1, maximum=86400
+    )
+    stop_seconds: float = setting(
+        12.0, "wait at SIGTERM for open associations to end", unit="s", minimum=0, maximum=600
+    )
     accept_deflated: bool = setting(
         False, "accept Deflated Explicit VR Little Endian, whose expansion has no bound"
     )
@@ -365,6 +388,21 @@ def template() -> str:
             lines += ["", f"# {_section_class(section).__doc__}", f"[{section}]"]
         lines.append(f"# {describe(row)}")
         lines.append(f"# {row.name} = {_toml(row.default)}")
+    return "\n".join(lines) + "\n"
+
+
+def page() -> str:
+    """Return `docs/settings.md`: every setting as a table."""
+    lines = [
+        "# Settings",
+        "",
+        "What a process needs to start, from `gatekeeper.toml` or the environment. A key",
+        "`section.name` is `GATEKEEPER_SECTION_NAME` in the environment.",
+        "",
+        "| key | default | meaning |",
+        "|---|---|---|",
+        *(f"| `{row.key}` | `{_toml(row.default)}` | {describe(row)} |" for row in rows()),
+    ]
     return "\n".join(lines) + "\n"
 
 
