@@ -19,7 +19,7 @@ class StudyState(enum.StrEnum):
 
 
 class JobState(enum.StrEnum):
-    """A job's life: queued -> claimed -> done | dead; an expired or failed claim goes back to queued."""
+    """A job's life: queued -> claimed -> done | dead; a failed claim goes back to queued."""
 
     QUEUED = "queued"
     CLAIMED = "claimed"
@@ -28,7 +28,7 @@ class JobState(enum.StrEnum):
 
 
 class DeliveryState(enum.StrEnum):
-    """A delivery's life: queued -> claimed -> delivered | dead; a failed attempt goes back to queued."""
+    """A delivery's life: queued -> claimed -> delivered | dead; a failed one: queued again."""
 
     QUEUED = "queued"
     CLAIMED = "claimed"
@@ -111,6 +111,8 @@ class Job:
     finished_at: float | None = None
     reason: str = ""
     """Why the latest attempt failed, or why the job is dead."""
+    attempts_before: int = 0
+    """Attempts made before the latest retry by hand; the rest count against the maximum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,8 @@ class Delivery:
     reason: str = ""
     items: int = 0
     items_stored: int = 0
+    attempts_before: int = 0
+    """Attempts made before the latest retry by hand; the rest count against the maximum."""
 
 
 @dataclass(frozen=True, slots=True)

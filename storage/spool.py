@@ -1,10 +1,32 @@
-"""Digest placeholder until the spool lands (storage room)."""
+"""The spool: received bytes, each file once, named by the SHA-256 of its content.
+
+`SpoolWriter.commit` returns only when the file survives a power cut: its bytes were synchronised
+before it got its name, and the folders that hold the name were synchronised after. A file under
+``objects/`` is therefore always whole and never changes. What a killed process leaves behind is in
+``incoming/`` and is removed by `Spool.sweep`.
+
+Paths are made from digests alone, never from anything a peer sent.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import os
 import re
-from typing import Self
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_FILE_MODE = 0o440
+_FOLDER_MODE = 0o750
 
 
 class Digest(str):
@@ -12,10 +34,236 @@ class Digest(str):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        if not re.fullmatch(r"[0-9a-f]{64}", text):
+        """Return `text` as a digest.
+
+        Raises:
+            ValueError: if it is not 64 lower-case hexadecimal characters.
+        """
+        if not _DIGEST.fullmatch(text):
             raise ValueError("not a digest: 64 lower-case hexadecimal characters")
         return cls(text)
 
     @classmethod
     def of(cls, data: bytes) -> Self:
+        """Return the digest of `data`."""
         return cls(hashlib.sha256(data).hexdigest())
+
+
+class SpoolLimitError(Exception):
+    """More bytes were written than the writer allows; nothing was kept."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"over the limit of {limit} bytes")
+        self.limit = limit
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file that is safely in the spool.
+
+    Attributes:
+        digest: SHA-256 of its content.
+        size: in bytes.
+        path: where it lies.
+    """
+
+    digest: Digest
+    size: int
+    path: Path
+
+
+_Adopt = Callable[[Path, Digest, int], Stored]
+
+
+class Spool:
+    """A folder of files named by their content.
+
+    Args:
+        root: the folder; made, with its two parts, when missing.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._objects = root / "objects"
+        self._incoming = root / "incoming"
+        # Folders whose own name is known to be on the disk; grows to at most 65,792 entries.
+        self._durable: set[Path] = set()
+        root.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        for folder in (self._objects, self._incoming):
+            folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        _synchronise_folder(root)
+        # A folder above ours may be closed to us; then it was there before us.
+        with contextlib.suppress(PermissionError):
+            _synchronise_folder(root.absolute().parent)
+
+    def writer(self, limit: int | None = None) -> SpoolWriter:
+        """Return a writer of one new file, to be used in a ``with`` statement.
+
+        Args:
+            limit: largest size in bytes; None for no limit.
+        """
+        return SpoolWriter(self._incoming, limit, self._adopt)
+
+    def store(self, data: bytes) -> Stored:
+        """Keep `data` and return where, once it survives a power cut.
+
+        Raises:
+            OSError: if it could not be written or synchronised.
+        """
+        with self.writer() as writer:
+            writer.write(data)
+            return writer.commit()
+
+    def path(self, digest: str) -> Path:
+        """Return where the file of this digest lies or would lie.
+
+        Raises:
+            ValueError: if it is not a digest.
+        """
+        name = Digest.parse(digest)
+        return self._objects / name[:2] / name[2:4] / name
+
+    def open(self, digest: str) -> BinaryIO:
+        """Return the file of this digest, open for reading.
+
+        Raises:
+            FileNotFoundError: if it is not in the spool.
+        """
+        return self.path(digest).open("rb")
+
+    def exists(self, digest: str) -> bool:
+        """Return whether the file of this digest is in the spool."""
+        return self.path(digest).is_file()
+
+    def free_mib(self) -> int:
+        """Return the free space of the spool's file system in MiB."""
+        return shutil.disk_usage(self.root).free >> 20
+
+    def sweep(self, older_than_seconds: float) -> int:
+        """Remove what killed writers left, if untouched for so long, and return how many files.
+
+        A live writer whose file is swept cannot commit: it raises FileNotFoundError, and its
+        sender keeps the instance.
+        """
+        oldest = time.time() - older_than_seconds
+        removed = 0
+        for residue in self._incoming.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if residue.stat().st_mtime <= oldest:
+                    residue.unlink()
+                    removed += 1
+        return removed
+
+    def _adopt(self, temporary: Path, digest: Digest, size: int) -> Stored:
+        """Give a synchronised temporary file its name, and make the name durable."""
+        target = self.path(digest)
+        self._ensure_folder(target.parent)
+        try:
+            os.link(temporary, target)
+        except FileExistsError:
+            # Linked by someone who may not have come to synchronise the folder; we do it below.
+            if target.stat().st_size != size:
+                raise OSError(errno.EIO, "a file of the spool is damaged", str(target)) from None
+        _synchronise_folder(target.parent)
+        return Stored(digest, size, target)
+
+    def _ensure_folder(self, folder: Path) -> None:
+        """Make ``objects/ab/cd`` and make its name durable.
+
+        A folder found in place may be another process's, made a moment ago and not yet on the
+        disk, so the first use of each by this process synchronises its parent.
+        """
+        if folder in self._durable or folder == self._objects:
+            return
+        self._ensure_folder(folder.parent)
+        folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        _synchronise_folder(folder.parent)
+        self._durable.add(folder)
+
+
+class SpoolWriter:
+    """One file on its way into the spool; leaving without `commit` removes it."""
+
+    def __init__(self, incoming: Path, limit: int | None, adopt: _Adopt) -> None:
+        self._incoming = incoming
+        self._limit = limit
+        self._adopt = adopt
+        self._hash = hashlib.sha256()
+        self._descriptor: int | None = None
+        self._path = Path()
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        self._descriptor, name = tempfile.mkstemp(".part", dir=self._incoming)
+        self._path = Path(name)
+        return self
+
+    def write(self, data: bytes) -> None:
+        """Append `data`. After an error nothing can be written or committed any more.
+
+        Raises:
+            SpoolLimitError: if the file would grow over the limit.
+            OSError: if it could not be written (ENOSPC and others).
+        """
+        descriptor = self._opened()
+        try:
+            if self._limit is not None and self.size + len(data) > self._limit:
+                raise SpoolLimitError(self._limit)
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
+        except BaseException:
+            self._close()
+            raise
+        self._hash.update(data)
+        self.size += len(data)
+
+    def commit(self) -> Stored:
+        """Put the file in the spool and return where, once it survives a power cut.
+
+        A failed synchronisation is not tried again: after it the kernel may report success for
+        pages it has dropped.
+
+        Raises:
+            OSError: if it could not be synchronised or named; nothing is promised then.
+        """
+        descriptor = self._opened()
+        try:
+            os.fchmod(descriptor, _FILE_MODE)
+            os.fsync(descriptor)
+        finally:
+            # From here on the file has its name, and nobody can write to it.
+            self._close()
+        return self._adopt(self._path, Digest(self._hash.hexdigest()), self.size)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._close()
+        finally:
+            self._path.unlink(missing_ok=True)
+
+    def _opened(self) -> int:
+        if self._descriptor is None:
+            raise ValueError("nothing can be written to this spool writer, or not any more")
+        return self._descriptor
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            os.close(descriptor)
+
+
+def _synchronise_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,191 @@
+"""Deliveries: sets of objects on their way to one node each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, literal, select, update
+
+from storage import leases
+from storage.engine import facts, insert
+from storage.leases import Rescued
+from storage.records import Delivery, DeliveryItem, DeliveryState, Result
+from storage.schema import delivery as table
+from storage.schema import delivery_item as item
+
+
+def create(tx: Connection, node: str, items: Sequence[Result], job_id: int | None = None) -> int:
+    """Queue a delivery of these objects, in this order, and return its id.
+
+    Raises:
+        ValueError: if there are no items.
+    """
+    if not items:
+        raise ValueError("a delivery needs at least one object")
+    delivery_id = tx.execute(
+        insert(tx, table)
+        .values(node=str(node), job_id=job_id, **leases.queued_values())
+        .returning(table.c.id)
+    ).scalar_one()
+    tx.execute(
+        insert(tx, item),
+        [
+            {
+                "delivery_id": delivery_id,
+                "position": position,
+                "sop_instance_uid": str(one.sop_instance_uid),
+                "sop_class_uid": str(one.sop_class_uid),
+                "transfer_syntax_uid": str(one.transfer_syntax_uid),
+                "digest": str(one.digest),
+                "stored": False,
+            }
+            for position, one in enumerate(items)
+        ],
+    )
+    return delivery_id
+
+
+def claim(
+    tx: Connection, sender: str, lease_seconds: float, nodes_busy: Sequence[str] = ()
+) -> Delivery | None:
+    """Claim the oldest delivery that is due, one attempt more, or return None.
+
+    Args:
+        tx: the open transaction.
+        sender: who claims.
+        lease_seconds: how long the claim holds without a heartbeat.
+        nodes_busy: nodes to leave alone, so that a slow one delays no other.
+    """
+    others = table.c.node.not_in([str(node) for node in nodes_busy])
+    claimed = leases.claim(tx, table, sender, lease_seconds, *([others] if nodes_busy else []))
+    return None if claimed is None else get(tx, claimed)
+
+
+def heartbeat(tx: Connection, delivery_id: int, attempt: int, lease_seconds: float) -> bool:
+    """Hold the delivery for so many seconds from now; False when it is no longer this attempt's."""
+    return leases.heartbeat(tx, table, delivery_id, attempt, lease_seconds)
+
+
+def pending_items(tx: Connection, delivery_id: int) -> list[DeliveryItem]:
+    """Return the objects that the node has not stored yet, in order."""
+    return [one for one in items_of(tx, delivery_id) if not one.stored]
+
+
+def items_of(tx: Connection, delivery_id: int) -> list[DeliveryItem]:
+    """Return all objects of a delivery, in order."""
+    columns = [column for column in item.c if column.name != "position"]
+    query = select(*columns).where(item.c.delivery_id == delivery_id).order_by(item.c.position)
+    return [DeliveryItem(**row) for row in tx.execute(query).mappings()]
+
+
+def record_item(
+    tx: Connection,
+    delivery_id: int,
+    attempt: int,
+    sop_instance_uid: str,
+    status: int | None,
+    stored: bool,
+) -> bool:
+    """Note the node's answer about one object; what is stored stays stored.
+
+    Returns:
+        False, and nothing written, when the delivery is no longer this attempt's.
+    """
+    held = exists(
+        select(literal(1)).where(
+            table.c.id == delivery_id,
+            table.c.attempt == attempt,
+            table.c.state == DeliveryState.CLAIMED.value,
+        )
+    )
+    answered = (
+        update(item)
+        .where(
+            item.c.delivery_id == delivery_id,
+            item.c.sop_instance_uid == sop_instance_uid,
+            held,
+        )
+        .values(status=status, stored=item.c.stored | stored)
+    )
+    return tx.execute(answered).rowcount == 1
+
+
+def finish(tx: Connection, delivery_id: int, attempt: int) -> bool:
+    """Mark a delivery delivered.
+
+    Returns:
+        False, and nothing written, when it is no longer this attempt's or an object is not stored.
+    """
+    if pending_items(tx, delivery_id):
+        return False
+    return leases.finish(tx, table, delivery_id, attempt, DeliveryState.DELIVERED.value)
+
+
+def fail(tx: Connection, delivery_id: int, attempt: int, reason: str, delay: float | None) -> bool:
+    """Queue a delivery again after `delay` seconds, or for None set it aside as dead.
+
+    Returns:
+        False, and nothing written, when it is no longer this attempt's.
+    """
+    return leases.fail(tx, table, delivery_id, attempt, reason, delay)
+
+
+def rescue(tx: Connection, maximum_attempts: int, delay: Callable[[int], float] | float) -> Rescued:
+    """Take back deliveries whose lease expired; see `leases.rescue`."""
+    return leases.rescue(tx, table, maximum_attempts, delay, "sender")
+
+
+def retry(tx: Connection, delivery_id: int) -> bool:
+    """Queue a dead delivery again with all its attempts before it; False when it is not dead.
+
+    Objects that the node has stored are not sent again.
+    """
+    return leases.retry(tx, table, delivery_id)
+
+
+def get(tx: Connection, delivery_id: int) -> Delivery | None:
+    """Return the delivery of this id, or None."""
+    row = tx.execute(select(*_columns()).where(table.c.id == delivery_id)).mappings().one_or_none()
+    return None if row is None else _delivery(row)
+
+
+def listing(
+    tx: Connection, state: DeliveryState | None = None, node: str | None = None, limit: int = 100
+) -> list[Delivery]:
+    """Return deliveries, the newest first, of this state and to this node where given."""
+    conditions: list[ColumnElement[bool]] = []
+    if state is not None:
+        conditions.append(table.c.state == state.value)
+    if node is not None:
+        conditions.append(table.c.node == node)
+    return [_delivery(row) for row in leases.newest(tx, _columns(), table, conditions, limit)]
+
+
+def for_job(tx: Connection, job_id: int) -> list[Delivery]:
+    """Return the deliveries of a job's results, the oldest first."""
+    query = select(*_columns()).where(table.c.job_id == job_id).order_by(table.c.id)
+    return [_delivery(row) for row in tx.execute(query).mappings()]
+
+
+def counts(tx: Connection) -> dict[DeliveryState, int]:
+    """Return how many deliveries are in each state."""
+    found = leases.counts(tx, table)
+    return {state: found.get(state.value, 0) for state in DeliveryState}
+
+
+def _columns() -> list[ColumnElement[Any]]:
+    total = select(func.count()).select_from(item).where(item.c.delivery_id == table.c.id)
+    left_out = {"updated_at", "claimed_at", "worker", "finished_at"}
+    return [
+        *(column for column in table.c if column.name not in left_out),
+        table.c.finished_at.label("delivered_at"),
+        total.scalar_subquery().label("items"),
+        total.where(item.c.stored).scalar_subquery().label("items_stored"),
+    ]
+
+
+def _delivery(row: RowMapping) -> Delivery:
+    state = DeliveryState(row["state"])
+    at = row["delivered_at"] if state is DeliveryState.DELIVERED else None
+    return Delivery(**facts(row, state=state, delivered_at=at))

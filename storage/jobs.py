@@ -1,0 +1,140 @@
+"""Jobs: one analysis of one content of a study by one set of models.
+
+At most one job exists for the three together, at most one worker holds it, and at most one
+outcome comes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
+
+from storage import deliveries, leases, settlement
+from storage.engine import facts, insert, now
+from storage.leases import Rescued
+from storage.records import Job, JobState, Outcome, Result
+from storage.schema import job as table
+
+_COLUMNS = [column for column in table.c if column.name != "updated_at"]
+
+
+def enqueue(
+    tx: Connection, study_uid: str, content_digest: str, model_digest: str, revision: int
+) -> int | None:
+    """Queue a job and return its id; None when that job exists, whatever became of it.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: if there is no such study.
+    """
+    key = [table.c.study_instance_uid, table.c.content_digest, table.c.model_digest]
+    return tx.execute(
+        insert(tx, table)
+        .values(
+            study_instance_uid=str(study_uid),
+            content_digest=str(content_digest),
+            model_digest=str(model_digest),
+            revision=revision,
+            **leases.queued_values(),
+        )
+        .on_conflict_do_nothing(index_elements=key)
+        .returning(table.c.id)
+    ).scalar_one_or_none()
+
+
+def claim(tx: Connection, worker: str, lease_seconds: float) -> Job | None:
+    """Claim the oldest job that is due, one attempt more, or return None."""
+    claimed = leases.claim(tx, table, worker, lease_seconds)
+    return None if claimed is None else existing(tx, claimed)
+
+
+def heartbeat(tx: Connection, job_id: int, attempt: int, lease_seconds: float) -> bool:
+    """Hold the job for so many seconds from now; False when it is no longer this attempt's."""
+    return leases.heartbeat(tx, table, job_id, attempt, lease_seconds)
+
+
+def settle(
+    tx: Connection,
+    job_id: int,
+    attempt: int,
+    outcome: Outcome,
+    results: Sequence[Result],
+    nodes: Sequence[str],
+) -> bool:
+    """End a job: its outcome, its results, and a delivery of them to each node, or nothing.
+
+    `outcome.job_id` and `outcome.created_at` are ignored. No delivery is made when there are no
+    results.
+
+    Returns:
+        False, and nothing written, when the job is no longer this attempt's.
+
+    Raises:
+        ResultConflictError: see `settlement.write`; the transaction must not be committed.
+    """
+    if not leases.finish(tx, table, job_id, attempt, JobState.DONE.value):
+        return False
+    settlement.write(tx, job_id, outcome, results)
+    for node in dict.fromkeys(nodes if results else ()):
+        deliveries.create(tx, node, results, job_id)
+    return True
+
+
+def fail(
+    tx: Connection, job_id: int, attempt: int, reason: str, delay_seconds: float | None
+) -> bool:
+    """Queue a job again after a delay, or for None set it aside as dead.
+
+    Returns:
+        False, and nothing written, when the job is no longer this attempt's.
+    """
+    return leases.fail(tx, table, job_id, attempt, reason, delay_seconds)
+
+
+def rescue(tx: Connection, maximum_attempts: int, delay: Callable[[int], float] | float) -> Rescued:
+    """Take back jobs whose lease expired; see `leases.rescue`."""
+    return leases.rescue(tx, table, maximum_attempts, delay, "worker")
+
+
+def retry(tx: Connection, job_id: int) -> bool:
+    """Queue a dead job again with all its attempts before it; False when it is not dead."""
+    return leases.retry(tx, table, job_id)
+
+
+def get(tx: Connection, job_id: int) -> Job | None:
+    """Return the job of this id, or None."""
+    row = tx.execute(select(*_COLUMNS).where(table.c.id == job_id)).mappings().one_or_none()
+    return None if row is None else _job(row)
+
+
+def existing(tx: Connection, job_id: int) -> Job:
+    """Return the job of this id, which is known to exist."""
+    return _job(tx.execute(select(*_COLUMNS).where(table.c.id == job_id)).mappings().one())
+
+
+def listing(
+    tx: Connection, state: JobState | None = None, study: str | None = None, limit: int = 100
+) -> list[Job]:
+    """Return jobs, the newest first, of this state and this study where given."""
+    conditions: list[ColumnElement[bool]] = []
+    if state is not None:
+        conditions.append(table.c.state == state.value)
+    if study is not None:
+        conditions.append(table.c.study_instance_uid == study)
+    return [_job(row) for row in leases.newest(tx, _COLUMNS, table, conditions, limit)]
+
+
+def counts(tx: Connection) -> dict[JobState, int]:
+    """Return how many jobs are in each state."""
+    found = leases.counts(tx, table)
+    return {state: found.get(state.value, 0) for state in JobState}
+
+
+def oldest_queued_seconds(tx: Connection) -> float | None:
+    """Return the age of the oldest job that waits, in seconds, or None when none waits."""
+    waiting = table.c.state == JobState.QUEUED.value
+    return tx.execute(select(now() - func.min(table.c.created_at)).where(waiting)).scalar_one()
+
+
+def _job(row: RowMapping) -> Job:
+    return Job(**facts(row, state=JobState(row["state"])))

@@ -1,0 +1,48 @@
+"""Nodes: the DICOM peers that an administrator has entered."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, RowMapping, delete, select
+
+from storage.engine import facts, insert
+from storage.records import Node
+from storage.schema import node as table
+
+
+def save(tx: Connection, node: Node) -> None:
+    """Enter a node, or replace the one of the same AE title."""
+    values = {
+        "host": node.host,
+        "port": node.port,
+        "may_send": node.may_send,
+        "receives_results": node.receives_results,
+        "networks": list(node.networks),
+        "quiet_seconds": node.quiet_seconds,
+        "enabled": node.enabled,
+        "description": node.description,
+    }
+    tx.execute(
+        insert(tx, table)
+        .values(ae_title=str(node.ae_title), **values)
+        .on_conflict_do_update(index_elements=[table.c.ae_title], set_=values)
+    )
+
+
+def get(tx: Connection, ae_title: str) -> Node | None:
+    """Return the node of this AE title, or None."""
+    row = tx.execute(select(table).where(table.c.ae_title == ae_title)).mappings().one_or_none()
+    return None if row is None else _node(row)
+
+
+def remove(tx: Connection, ae_title: str) -> bool:
+    """Remove a node; False when there is none. Its deliveries stay, to be seen and retried."""
+    return tx.execute(delete(table).where(table.c.ae_title == ae_title)).rowcount == 1
+
+
+def listing(tx: Connection) -> list[Node]:
+    """Return all nodes in the order of their AE titles."""
+    return [_node(row) for row in tx.execute(select(table).order_by(table.c.ae_title)).mappings()]
+
+
+def _node(row: RowMapping) -> Node:
+    return Node(**facts(row, networks=tuple(row["networks"])))

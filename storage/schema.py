@@ -1,0 +1,202 @@
+"""The tables. Migrations bring a database here; `tests/storage` proves that the two agree.
+
+Times are seconds since 1970-01-01 UTC by the database's clock, as 64-bit floats. UIDs are at most
+64 characters (PS3.5 section 9.1), AE titles 16 (PS3.5 section 6.2), digests 64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite counts upwards by itself only in a column declared INTEGER PRIMARY KEY.
+Id = BigInteger().with_variant(Integer(), "sqlite")
+UID = String(64)
+AE = String(16)
+DIGEST = String(64)
+STATE = String(16)
+
+
+def _leased() -> list[Column[Any]]:
+    """Return the columns of a table whose rows are claimed, as `storage.leases` wants them."""
+    return [
+        Column("state", STATE, nullable=False),
+        Column("attempt", Integer, nullable=False),
+        Column("attempts_before", Integer, nullable=False),
+        Column("created_at", Double, nullable=False),
+        Column("updated_at", Double, nullable=False),
+        Column("not_before", Double, nullable=False),
+        Column("lease_until", Double),
+        Column("claimed_at", Double),
+        Column("finished_at", Double),
+        Column("worker", Text, nullable=False),
+        Column("reason", Text, nullable=False),
+    ]
+
+
+node = Table(
+    "node",
+    metadata,
+    Column("ae_title", AE, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("may_send", Boolean, nullable=False),
+    Column("receives_results", Boolean, nullable=False),
+    Column("networks", JSON, nullable=False),
+    Column("quiet_seconds", Double),
+    Column("enabled", Boolean, nullable=False),
+    Column("description", Text, nullable=False),
+)
+
+association = Table(
+    "association",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("calling_ae", AE, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("opened_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("closed_at", Double),
+    sqlite_autoincrement=True,
+)
+
+study = Table(
+    "study",
+    metadata,
+    Column("study_instance_uid", UID, primary_key=True),
+    Column("source_ae", AE, nullable=False),
+    Column("state", STATE, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("content_digest", DIGEST, nullable=False),
+    Column("first_received_at", Double, nullable=False),
+    Column("last_received_at", Double, nullable=False),
+    Column("completed_at", Double),
+    Index(None, "state"),
+    Index(None, "last_received_at"),
+)
+
+association_study = Table(
+    "association_study",
+    metadata,
+    Column("study_instance_uid", UID, ForeignKey(study.c.study_instance_uid), primary_key=True),
+    Column("association_id", Id, ForeignKey(association.c.id), primary_key=True),
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("sop_instance_uid", UID, nullable=False),
+    Column("digest", DIGEST, nullable=False),
+    Column("sop_class_uid", UID, nullable=False),
+    Column("transfer_syntax_uid", UID, nullable=False),
+    Column("study_instance_uid", UID, nullable=False),
+    Column("series_instance_uid", UID, nullable=False),
+    Column("modality", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("source_ae", AE, nullable=False),
+    Column("own_result", Boolean, nullable=False),
+    Column("received_at", Double, nullable=False),
+    UniqueConstraint("sop_instance_uid", "digest"),
+    Index(None, "study_instance_uid", "own_result", "series_instance_uid"),
+    sqlite_autoincrement=True,
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("study_instance_uid", UID, ForeignKey(study.c.study_instance_uid), nullable=False),
+    Column("content_digest", DIGEST, nullable=False),
+    Column("model_digest", DIGEST, nullable=False),
+    Column("revision", Integer, nullable=False),
+    *_leased(),
+    UniqueConstraint("study_instance_uid", "content_digest", "model_digest"),
+    Index(None, "state", "id"),
+    sqlite_autoincrement=True,
+)
+
+outcome = Table(
+    "outcome",
+    metadata,
+    Column("job_id", Id, ForeignKey(job.c.id), primary_key=True, autoincrement=False),
+    Column("verdict", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("score", Double),
+    Column("p_value", Double),
+    Column("evidence", JSON, nullable=False),
+    Column("stages", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+result = Table(
+    "result",
+    metadata,
+    Column("sop_instance_uid", UID, primary_key=True),
+    Column("sop_class_uid", UID, nullable=False),
+    Column("series_instance_uid", UID, nullable=False),
+    Column("transfer_syntax_uid", UID, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("digest", DIGEST, nullable=False),
+    Column("size", BigInteger, nullable=False),
+)
+
+job_result = Table(
+    "job_result",
+    metadata,
+    Column("job_id", Id, ForeignKey(job.c.id), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("sop_instance_uid", UID, ForeignKey(result.c.sop_instance_uid), nullable=False),
+    UniqueConstraint("job_id", "sop_instance_uid"),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("job_id", Id, ForeignKey(job.c.id)),
+    # No foreign key: a node that is removed strands no delivery and blocks no settle.
+    Column("node", AE, nullable=False),
+    *_leased(),
+    Index(None, "state", "id"),
+    Index(None, "job_id"),
+    sqlite_autoincrement=True,
+)
+
+delivery_item = Table(
+    "delivery_item",
+    metadata,
+    Column("delivery_id", Id, ForeignKey(delivery.c.id), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("sop_instance_uid", UID, nullable=False),
+    Column("sop_class_uid", UID, nullable=False),
+    Column("transfer_syntax_uid", UID, nullable=False),
+    Column("digest", DIGEST, nullable=False),
+    Column("status", Integer),
+    Column("stored", Boolean, nullable=False),
+    UniqueConstraint("delivery_id", "sop_instance_uid"),
+)

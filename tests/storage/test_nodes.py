@@ -1,0 +1,51 @@
+"""Nodes: entered, replaced, removed."""
+
+from __future__ import annotations
+
+from storage import nodes
+from storage.engine import Database
+from storage.records import Node
+
+PACS = Node(
+    "PACS",
+    "pacs.example.org",
+    104,
+    may_send=True,
+    receives_results=True,
+    networks=("10.0.0.0/8", "2001:db8::/32"),
+    quiet_seconds=12.5,
+    enabled=False,
+    description="Größe",
+)
+
+
+def test_a_node_comes_back_as_it_was_saved(database: Database) -> None:
+    """Every field survives, and defaults stay defaults."""
+    plain = Node("OTHER", "localhost", 11112)
+    with database.begin() as tx:
+        nodes.save(tx, PACS)
+        nodes.save(tx, plain)
+
+    with database.read() as tx:
+        assert nodes.get(tx, "PACS") == PACS
+        assert nodes.listing(tx) == [plain, PACS]
+        assert nodes.get(tx, "pacs") is None
+
+
+def test_saving_again_replaces_the_node(database: Database) -> None:
+    """One AE title is one node."""
+    with database.begin() as tx:
+        nodes.save(tx, PACS)
+        nodes.save(tx, Node("PACS", "localhost", 105))
+
+        assert nodes.listing(tx) == [Node("PACS", "localhost", 105)]
+
+
+def test_a_node_is_removed_once(database: Database) -> None:
+    """Removing what is not there says so."""
+    with database.begin() as tx:
+        nodes.save(tx, PACS)
+
+        assert nodes.remove(tx, "PACS")
+        assert not nodes.remove(tx, "PACS")
+        assert nodes.listing(tx) == []
