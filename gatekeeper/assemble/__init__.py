@@ -1,0 +1,1 @@
+"""When a study is complete, and what it then holds; pure decisions on what storage recorded."""

@@ -1,0 +1,134 @@
+"""The associations that are open, in the database, so that no study completes under its sender.
+
+An association gets its row together with its first instance, in the same transaction; one that
+only echoes costs nothing. While it is open one thread renews the row. A listener that is killed
+stops renewing, and its associations count as ended after the lease.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from gatekeeper.log import error_name, get_logger
+from storage import instances
+from storage.engine import Database
+
+log = get_logger()
+
+
+@dataclass(slots=True)
+class OpenAssociation:
+    """One association as its own thread knows it.
+
+    Attributes:
+        calling_ae: AE title of the node that sends.
+        address: its literal IP address.
+        id: row in the database; None before the first instance.
+        study: the study that it was last linked to.
+        stored: instances answered with success.
+        refused: instances answered with a failure.
+        opened: when it was accepted, by the monotonic clock.
+    """
+
+    calling_ae: str
+    address: str
+    id: int | None = None
+    study: str = ""
+    stored: int = 0
+    refused: int = 0
+    opened: float = field(default_factory=time.monotonic)
+
+
+class OpenAssociations:
+    """The open associations of this process, each known by the thread that serves it.
+
+    Args:
+        database: where they are recorded.
+        heartbeat_seconds: how often they are renewed; well under the lease.
+    """
+
+    def __init__(self, database: Database, heartbeat_seconds: float) -> None:
+        self._database = database
+        self._heartbeat_seconds = heartbeat_seconds
+        self._lock = threading.Lock()
+        self._open: dict[threading.Thread, OpenAssociation] = {}
+        self._ended: list[int] = []
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start renewing."""
+        self._thread = threading.Thread(target=self._run, name="associations", daemon=True)
+        self._thread.start()
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Stop renewing and record that every association has ended."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(deadline_seconds)
+        with self._lock:
+            threads = list(self._open)
+        for thread in threads:
+            self.close(thread)
+        self.tend()
+
+    def open(self, thread: threading.Thread, calling_ae: str, address: str) -> OpenAssociation:
+        """Return the new association that `thread` serves."""
+        association = OpenAssociation(calling_ae, address)
+        with self._lock:
+            self._open[thread] = association
+        return association
+
+    def of(self, thread: threading.Thread) -> OpenAssociation | None:
+        """Return the association that `thread` serves, or None when it was not accepted."""
+        with self._lock:
+            return self._open.get(thread)
+
+    def close(self, thread: threading.Thread) -> OpenAssociation | None:
+        """Note that the association of `thread` has ended and return it, the first time."""
+        with self._lock:
+            association = self._open.pop(thread, None)
+            if association is not None and association.id is not None:
+                self._ended.append(association.id)
+                self._wake.set()
+        return association
+
+    def tend(self) -> None:
+        """Renew what is open and close what has ended, in one transaction.
+
+        When the database is in trouble nothing is lost: it is tried again at the next heartbeat.
+        """
+        with self._lock:
+            silent = [thread for thread in self._open if not thread.is_alive()]
+        for thread in silent:
+            # The peer vanished in a way that ended the thread without an event.
+            self.close(thread)
+        with self._lock:
+            ids = [one.id for one in self._open.values() if one.id is not None]
+            ended = tuple(self._ended)
+        if not ids and not ended:
+            return
+        try:
+            with self._database.begin() as tx:
+                if ids:
+                    instances.touch_associations(tx, ids)
+                for row in ended:
+                    instances.close_association(tx, row)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("associations_not_renewed", error=error_name(error), count=len(ids))
+            return
+        with self._lock:
+            self._ended = [row for row in self._ended if row not in ended]
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.wait(self._heartbeat_seconds)
+            self._wake.clear()
+            if not self._stopping:
+                self.tend()

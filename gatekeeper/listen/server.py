@@ -1,0 +1,325 @@
+"""The listener assembled: pynetdicom's acceptor, our guards, peers, receiver and associations."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, cast
+
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom import _config as pynetdicom_config
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from sqlalchemy.exc import SQLAlchemyError
+
+from gatekeeper.config import Settings
+from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
+from gatekeeper.listen.contexts import supported_contexts
+from gatekeeper.listen.file_meta import IMPLEMENTATION_CLASS_UID
+from gatekeeper.listen.guard import GuardedHandler, GuardedServer
+from gatekeeper.listen.headers import CANNOT_UNDERSTAND
+from gatekeeper.listen.peers import Refusal, judge
+from gatekeeper.listen.receive import NOT_AUTHORISED, SUCCESS, Answer, Arrival, Receiver
+from gatekeeper.listen.resolver import Resolver
+from gatekeeper.log import error_name, get_logger
+from storage import nodes
+from storage.engine import Database
+from storage.spool import Spool
+
+IMPLEMENTATION_VERSION_NAME = "GATEKEEPER"
+_ACCEPT_POLL_SECONDS = 0.1
+_STOP_POLL_SECONDS = 0.02
+_ABORT_SECONDS = 2.0
+
+# Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 Table 9-21).
+_REJECTIONS = {
+    Refusal.CALLED_AE: (1, 1, 7),
+    Refusal.CALLING_AE: (1, 1, 3),
+    # What the peer learns does not tell an unknown AE title from a known one at a wrong address.
+    Refusal.ADDRESS: (1, 1, 3),
+}
+_TEMPORARY_CONGESTION = (2, 3, 1)
+
+log = get_logger()
+
+
+class Listener:
+    """The C-ECHO and C-STORE SCP of one process.
+
+    Args:
+        settings: all settings; `listen` and `spool` are used. Port 0 takes a free one.
+        database: connected and migrated.
+        spool: where the bytes are kept.
+    """
+
+    def __init__(self, settings: Settings, database: Database, spool: Spool) -> None:
+        self._settings = settings.listen
+        self._database = database
+        self._receiver = Receiver(database, spool, settings.spool.low_water_mib)
+        self._associations = OpenAssociations(database, self._settings.association_lease / 3)
+        self._resolver = Resolver(
+            self._settings.resolve_seconds, self._settings.resolve_again_seconds
+        )
+        self._server: GuardedServer | None = None
+
+    @property
+    def failed(self) -> threading.Event:
+        """Set when the process must end, with a failure, to be started afresh."""
+        return self._receiver.failed
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is open.
+
+        Raises:
+            RuntimeError: before `start`.
+        """
+        if self._server is None:
+            raise RuntimeError("the listener has not been started")
+        return int(self._server.server_address[1])
+
+    @property
+    def associations(self) -> list[Association]:
+        """The associations being served or negotiated."""
+        return [] if self._server is None else self._server.active_associations
+
+    def start(self) -> None:
+        """Open the port and serve from threads of our own.
+
+        Raises:
+            OSError: if the port cannot be opened.
+        """
+        # The switches of pynetdicom are global to the process. UIDs are judged in `headers`,
+        # with a status; left to pynetdicom, a long one would abort the association.
+        pynetdicom_config.LOG_HANDLER_LEVEL = "none"
+        pynetdicom_config.VALIDATORS["UI"] = _any_uid
+        settings = self._settings
+        ae = AE(settings.ae_title)
+        ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        ae.maximum_associations = settings.maximum_associations
+        ae.maximum_pdu_size = settings.maximum_pdu
+        ae.acse_timeout = settings.association_timeout
+        ae.dimse_timeout = settings.dimse_timeout
+        ae.network_timeout = settings.network_timeout
+        handlers: list[evt.EventHandlerType] = [
+            (evt.EVT_REQUESTED, self._requested),
+            (evt.EVT_REJECTED, self._rejected),
+            (evt.EVT_C_ECHO, self._echo),
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_RELEASED, self._ended),
+            (evt.EVT_ABORTED, self._ended),
+        ]
+        self._server = cast(
+            GuardedServer,
+            ae.make_server(
+                (settings.host, settings.port),
+                contexts=supported_contexts(
+                    settings.private_sop_classes, accept_deflated=settings.accept_deflated
+                ),
+                evt_handlers=handlers,
+                server_class=GuardedServer,
+                request_handler=GuardedHandler,
+            ),
+        )
+        self._associations.start()
+        threading.Thread(
+            target=self._server.serve_forever,
+            args=(_ACCEPT_POLL_SECONDS,),
+            name="listener",
+            daemon=True,
+        ).start()
+
+    def stop(self, deadline_seconds: float | None = None) -> None:
+        """Close the port, let open associations finish until the deadline, then abort them.
+
+        Args:
+            deadline_seconds: None means the setting ``listen.stop_seconds``.
+        """
+        if self._server is None:
+            return
+        self._server.stop_accepting()
+        seconds = self._settings.stop_seconds if deadline_seconds is None else deadline_seconds
+        if not self._wait_for_end(seconds):
+            left = self.associations
+            log.warning("associations_aborted", count=len(left), limit=seconds)
+            for association in left:
+                association.abort(block=False)
+            self._wait_for_end(_ABORT_SECONDS)
+        self._associations.stop(_ABORT_SECONDS)
+
+    def _wait_for_end(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self.associations:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_STOP_POLL_SECONDS)
+        return True
+
+    def _requested(self, event: evt.Event) -> None:
+        """Judge the peer. pynetdicom goes on as if accepted when this raises: it must not."""
+        request = event.assoc.requestor.primitive
+        if not isinstance(request, A_ASSOCIATE):
+            # The connection closed before it asked for anything; without this, negotiation begins.
+            event.assoc.is_aborted = True
+            event.assoc.kill()
+            return
+        rejection: tuple[int, int, int] | None = _TEMPORARY_CONGESTION
+        try:
+            rejection = self._judge(event.assoc, request)
+        except (SQLAlchemyError, OSError) as error:
+            log.error("association_not_judged", error=error_name(error))
+        except Exception as error:  # noqa: BLE001 - logged, and refused below
+            log.error("association_not_judged", error=error_name(error))
+        if rejection is not None:
+            event.assoc.acse.send_reject(*rejection)
+            event.assoc.kill()
+
+    def _judge(self, association: Association, request: A_ASSOCIATE) -> tuple[int, int, int] | None:
+        calling, called = request.calling_ae_title.strip(), request.called_ae_title.strip()
+        address = _address(association)
+        with self._database.read() as tx:
+            node = nodes.get(tx, calling)
+        refusal = judge(called, address, self._settings.ae_title, node, self._resolver.addresses)
+        if refusal is None:
+            self._associations.open(association, calling, address)
+            return None
+        log.warning(
+            "association_refused",
+            calling_ae=calling,
+            called_ae=called,
+            address=address,
+            reason=refusal.value,
+        )
+        return _REJECTIONS[refusal]
+
+    def _rejected(self, event: evt.Event) -> None:
+        """Forget an association that was welcome and found no room."""
+        association = self._associations.close(event.assoc)
+        if association is not None:
+            log.warning(
+                "association_refused",
+                calling_ae=association.calling_ae,
+                address=association.address,
+                reason="too many associations",
+                limit=self._settings.maximum_associations,
+            )
+
+    def _echo(self, _event: evt.Event) -> int:
+        return SUCCESS
+
+    def _store(self, event: evt.Event) -> int | Dataset:
+        association = self._associations.of(event.assoc)
+        request = cast(C_STORE, event.request)
+        if association is None:
+            return _status(Answer(NOT_AUTHORISED, "the association was not accepted"))
+        if request.DataSet is None:
+            return _status(Answer(CANNOT_UNDERSTAND, "the message has no data set"))
+        arrival = Arrival(
+            data=request.DataSet.getvalue(),
+            sop_class_uid=str(request.AffectedSOPClassUID),
+            sop_instance_uid=str(request.AffectedSOPInstanceUID),
+            transfer_syntax_uid=str(event.context.transfer_syntax),
+        )
+        return _status(self._receiver.receive(arrival, association))
+
+    def _ended(self, event: evt.Event) -> None:
+        association = self._associations.close(event.assoc)
+        if association is not None:
+            _report(association, "aborted" if event.assoc.is_aborted else "released")
+
+
+def serve(settings: Settings) -> None:
+    """Listen until SIGTERM or SIGINT; the body of `gatekeeper listen`.
+
+    Raises:
+        SystemExit: with a failure when it could not start or must be started afresh.
+    """
+    done = threading.Event()
+    _stop_on_signals(done.set)
+    threading.excepthook = _log_thread_error
+    database = Database.connect(settings.database.url, settings.database.lock_seconds)
+    try:
+        database.migrate()
+        spool = Spool(Path(settings.spool.directory))
+        swept = spool.sweep(settings.tick.residue_seconds)
+        listener = Listener(settings, database, spool)
+        listener.start()
+    except (SQLAlchemyError, OSError) as error:
+        log.error("listener_not_started", error=error_name(error), role="listen")
+        raise SystemExit(1) from None
+    log.info(
+        "listening",
+        role="listen",
+        called_ae=settings.listen.ae_title,
+        address=settings.listen.host,
+        port=listener.port,
+        count=swept,
+    )
+    failed = _wait(done, listener.failed)
+    listener.stop(_ABORT_SECONDS if failed else None)
+    database.dispose()
+    log.info("stopped", role="listen")
+    if failed:
+        raise SystemExit(1)
+
+
+def _wait(done: threading.Event, failed: threading.Event) -> bool:
+    """Wait for either and return whether it was the failure."""
+    while not done.wait(0.2):
+        if failed.is_set():
+            return True
+    return failed.is_set()
+
+
+def _stop_on_signals(stop: Callable[[], None]) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+
+
+def _log_thread_error(details: threading.ExceptHookArgs) -> None:
+    """Log the class of what ended a thread; the default prints a traceback with values."""
+    error = details.exc_value
+    log.error("thread_failed", error=error_name(error) if error is not None else "")
+
+
+def _any_uid(value: Any) -> tuple[bool, str]:
+    return bool(value), "must not be empty"
+
+
+def _address(association: Association) -> str:
+    information = association.requestor.address_info
+    return "" if information is None else information.address
+
+
+def _status(answer: Answer) -> int | Dataset:
+    """Return what a C-STORE handler returns; a refusal says why in (0000,0902) Error Comment."""
+    if answer.status == SUCCESS:
+        return SUCCESS
+    status = Dataset()
+    status.Status = answer.status
+    # LO: 64 characters (PS3.5 6.2).
+    status.ErrorComment = answer.rule[:64]
+    return status
+
+
+def _report(association: OpenAssociation, state: str) -> None:
+    log.info(
+        "association_ended",
+        association=association.id,
+        calling_ae=association.calling_ae,
+        address=association.address,
+        instances=association.stored,
+        count=association.refused,
+        state=state,
+        seconds=round(time.monotonic() - association.opened, 3),
+    )

@@ -1,0 +1,232 @@
+"""Periodic work: complete studies, rescue lost claims, sweep residue.
+
+Each tick is a function that may run twice, late, or in two processes at once, and does no more
+than the work that is there: the database decides who did it. A tick that meets trouble logs it
+and comes again.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import random
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy.exc import SQLAlchemyError
+
+from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
+from gatekeeper.assemble.content import content_digest
+from gatekeeper.config import Settings
+from gatekeeper.log import error_name, get_logger
+from models.registry import Registry
+from storage import backoff, deliveries, instances, jobs, nodes, studies
+from storage.engine import Database
+from storage.records import Study
+from storage.spool import Spool
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What ticks work on."""
+
+    settings: Settings
+    database: Database
+    spool: Spool
+    jitter: random.Random = field(default_factory=random.Random)
+
+    def model_digest(self) -> str:
+        """Return the digest of the active models, read afresh."""
+        return Registry(self.settings.models.directories).digest
+
+
+Tick = Callable[[Context], int]
+"""Does the work that is due and returns how much it was."""
+
+
+def tick_complete(context: Context) -> int:
+    """Mark quiet studies complete and queue a job for each; return how many were completed.
+
+    A study and its job are one transaction, so none can be complete without its job.
+    """
+    listen = context.settings.listen
+    with context.database.read() as tx:
+        candidates = studies.open_studies(tx, listen.association_lease)
+        by_ae = {node.ae_title: node for node in nodes.listing(tx)}
+    due = [
+        candidate.study
+        for candidate in candidates
+        if is_complete(
+            candidate,
+            quiet_seconds_of(by_ae.get(candidate.study.source_ae), listen.quiet_seconds),
+            listen.patience_seconds,
+        )
+    ]
+    if not due:
+        return 0
+    model_digest = context.model_digest()
+    return sum(_complete(context.database, study, model_digest) for study in due)
+
+
+def _complete(database: Database, study: Study, model_digest: str) -> bool:
+    """Complete one study unless it changed since it was looked at."""
+    uid = study.study_instance_uid
+    with database.begin() as tx:
+        content = instances.of_study(tx, uid)
+        digest = content_digest(content)
+        revision = studies.complete(tx, uid, digest, study.last_received_at)
+        if revision is None or not content:
+            return False
+        job = jobs.enqueue(tx, uid, digest, model_digest, revision)
+    log.info(
+        "study_complete",
+        study=uid,
+        revision=revision,
+        instances=len(content),
+        digest=digest,
+        job=job,
+    )
+    return True
+
+
+def tick_rescue(context: Context) -> int:
+    """Take back the jobs and deliveries whose holder stopped renewing; return how many."""
+    work, send = context.settings.work, context.settings.send
+    with context.database.begin() as tx:
+        lost_jobs = jobs.rescue(
+            tx,
+            work.maximum_attempts,
+            functools.partial(
+                backoff.delay,
+                first=work.retry_seconds,
+                maximum=work.retry_maximum_seconds,
+                jitter=context.jitter,
+            ),
+        )
+        lost_deliveries = deliveries.rescue(
+            tx,
+            send.maximum_attempts,
+            functools.partial(
+                backoff.delay,
+                first=send.retry_seconds,
+                maximum=send.retry_maximum_seconds,
+                jitter=context.jitter,
+            ),
+        )
+    rescued = 0
+    for kind, lost in (("jobs_rescued", lost_jobs), ("deliveries_rescued", lost_deliveries)):
+        if lost.requeued:
+            log.warning(kind, count=lost.requeued, state="queued")
+        if lost.dead:
+            log.error(kind, count=lost.dead, state="dead")
+        rescued += lost.requeued + lost.dead
+    return rescued
+
+
+def tick_sweep(context: Context) -> int:
+    """Remove what broken transfers left in the spool; return how many files."""
+    removed = context.spool.sweep(context.settings.tick.residue_seconds)
+    if removed:
+        log.info("spool_swept", count=removed)
+    return removed
+
+
+TICKS: dict[str, Tick] = {
+    "complete": tick_complete,
+    "rescue": tick_rescue,
+    "sweep": tick_sweep,
+}
+"""Every tick by name; each has a setting ``tick.NAME_seconds``."""
+
+
+def run_once(context: Context) -> dict[str, int]:
+    """Run every tick now and return what each did.
+
+    Raises:
+        SQLAlchemyError, OSError: from the first tick in trouble.
+    """
+    return {name: tick(context) for name, tick in TICKS.items()}
+
+
+def run_safely(name: str, context: Context) -> int:
+    """Run one tick; trouble is logged, and the tick comes again."""
+    try:
+        return TICKS[name](context)
+    except (SQLAlchemyError, OSError) as error:
+        log.warning("tick_failed", tick=name, error=error_name(error))
+    except Exception as error:  # noqa: BLE001 - a defect in one tick must not stop the others
+        log.error("tick_failed", tick=name, error=error_name(error))
+    return 0
+
+
+def scheduler(context: Context) -> BackgroundScheduler:
+    """Return a scheduler of all ticks, not started.
+
+    A late tick runs once, however often it was missed (coalesce, no misfire grace), and never
+    beside itself in one process.
+    """
+    seconds = {
+        "complete": context.settings.tick.complete_seconds,
+        "rescue": context.settings.tick.rescue_seconds,
+        "sweep": context.settings.tick.sweep_seconds,
+    }
+    background = BackgroundScheduler(
+        timezone=UTC,
+        job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
+    )
+    for name in TICKS:
+        background.add_job(
+            run_safely,
+            "interval",
+            seconds=seconds[name],
+            args=(name, context),
+            id=name,
+            # At start too: a restart finds what waited.
+            next_run_time=datetime.now(UTC),
+        )
+    return background
+
+
+def serve(settings: Settings) -> None:
+    """Run the ticks until SIGTERM or SIGINT; the body of `gatekeeper tick`.
+
+    Raises:
+        SystemExit: with a failure when it could not start.
+    """
+    done = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        done.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    _hold_scheduler_log()
+    database = Database.connect(settings.database.url, settings.database.lock_seconds)
+    try:
+        database.migrate()
+        context = Context(settings, database, Spool(Path(settings.spool.directory)))
+    except (SQLAlchemyError, OSError) as error:
+        log.error("ticks_not_started", error=error_name(error), role="tick")
+        raise SystemExit(1) from None
+    background = scheduler(context)
+    background.start()
+    log.info("ticking", role="tick", count=len(TICKS))
+    done.wait()
+    background.shutdown(wait=True)
+    database.dispose()
+    log.info("stopped", role="tick")
+
+
+def _hold_scheduler_log() -> None:
+    """Keep the scheduler's own lines, which are no structured events, off standard error."""
+    logger = logging.getLogger("apscheduler")
+    logger.handlers[:] = [logging.NullHandler()]
+    logger.propagate = False
