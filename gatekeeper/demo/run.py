@@ -66,13 +66,15 @@ class CaseAnswer:
 
 def sample_cases(folder: Path, progress: Progress) -> list[Case]:
     """Write the two sample studies, one as it is and one with an acquisition fault."""
-    from models.artefacts import demonstration_fault
+    from models.artefacts import Kind, Strength, apply
+    from models.artefacts import statement as describe
 
     scan = sample.template()
-    fault = demonstration_fault(scan.array)
+    kind, strength = Kind.MOTION, Strength.STRONG
+    fault = f"The MNI152 T1 template with a simulated fault: {describe(kind, strength)}."
     wanted = (
         ("as-it-is", "The MNI152 T1 template, unchanged.", scan),
-        ("with-fault", fault.statement, sample.Scan(fault.array, scan.affine)),
+        ("with-fault", fault, apply(scan, kind, strength, seed=0)),
     )
     cases: list[Case] = []
     for name, statement, volume in wanted:

@@ -24,24 +24,11 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 import gatekeeper
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.identifiers import Uid
+from models.volume import Volume
 
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 _ACQUIRED = datetime.datetime(2011, 1, 15, 9, 30, tzinfo=datetime.UTC)
 _GREY_LEVELS = 1000.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scan:
-    """A volume of slices with its place in the patient.
-
-    Attributes:
-        array: float32, (slices, rows, columns), head last along slices, rows from front to back,
-            columns from the patient's right to left.
-        affine: float64, (4, 4), index (slice, row, column, 1) to LPS millimetres.
-    """
-
-    array: NDArray[np.float32]
-    affine: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +42,8 @@ class SampleStudy:
     instances: int
 
 
-def template() -> Scan:
-    """Return the MNI152 T1 template in axial slices.
+def template() -> Volume:
+    """Return the MNI152 T1 template in axial slices, head last, its brightest voxel 1.
 
     Raises:
         GatekeeperError: if the packages that carry and read it are not installed.
@@ -81,11 +68,11 @@ def template() -> Scan:
         [[0, 0, -1, last[0]], [0, -1, 0, last[1]], [1, 0, 0, 0], [0, 0, 0, 1]], dtype=np.float64
     )
     ras_to_lps = np.diag([-1.0, -1.0, 1.0, 1.0])
-    return Scan(array / array.max(), ras_to_lps @ to_ras @ index_to_file)
+    return Volume(array / array.max(), ras_to_lps @ to_ras @ index_to_file, "MR", "BRAIN", "T1")
 
 
 def write_study(
-    scan: Scan,
+    scan: Volume,
     folder: Path,
     *,
     title: str,

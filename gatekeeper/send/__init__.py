@@ -1,0 +1,1 @@
+"""The sender: drains deliveries to nodes and records every answer."""

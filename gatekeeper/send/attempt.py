@@ -1,0 +1,194 @@
+"""One attempt at one delivery: send what is not stored yet, record each answer, end the claim.
+
+Each answer is committed, under the attempt's fence, before the next object is sent, so that after
+a kill at most one object is sent again, under the same UID and with the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gatekeeper.config import SendSettings
+from gatekeeper.errors import TransportError
+from gatekeeper.log import error_name, get_logger
+from gatekeeper.send.statuses import Disposition
+from gatekeeper.send.transport import InstanceStatus, SendObject, Transport
+from storage import backoff, deliveries
+from storage.engine import Database, DatabaseUnavailableError
+from storage.records import Delivery, Node
+from storage.spool import Spool
+
+STOPPED = "the sender was stopped"
+_REASONS_NAMED = 3
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How an attempt that did not deliver everything ends.
+
+    Attributes:
+        reason: for people.
+        delay: seconds until the next attempt, None when there is none.
+    """
+
+    reason: str
+    delay: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What an attempt works with."""
+
+    database: Database
+    spool: Spool
+    transport: Transport
+    settings: SendSettings
+
+
+def deliver(desk: Desk, delivery: Delivery, node: Node, stopping: Callable[[], bool]) -> None:
+    """Make one attempt at a claimed delivery and end its claim.
+
+    A database that cannot be reached ends the attempt; the lease then runs out and the delivery is
+    taken up again.
+
+    Args:
+        desk: database, spool, transport and limits.
+        delivery: as claimed.
+        node: its destination.
+        stopping: asked after each object; True ends the attempt and gives the delivery back.
+    """
+    started = time.monotonic()
+    try:
+        with desk.database.read() as tx:
+            pending = deliveries.pending_items(tx, delivery.id)
+        objects = [
+            SendObject(
+                item.sop_class_uid,
+                item.sop_instance_uid,
+                item.transfer_syntax_uid,
+                desk.spool.path(item.digest),
+            )
+            for item in pending
+        ]
+        failure = _send(desk, delivery, node, objects, stopping)
+        ended = _end(desk.database, delivery, failure)
+    except DatabaseUnavailableError as error:
+        log.error("delivery_abandoned", delivery=delivery.id, error=error_name(error))
+        _give_back(desk, delivery)
+        return
+    _tell(delivery, failure, len(objects), time.monotonic() - started, ended=ended)
+
+
+def after_answers(
+    made: int, total: int, failed: Sequence[InstanceStatus], settings: SendSettings
+) -> Failure:
+    """Decide how an attempt ends in which `failed` of `total` objects were not stored.
+
+    Args:
+        made: attempts made, this one among them.
+        total: objects of this attempt.
+        failed: answers about those not stored, at least one.
+        settings: limits on attempts.
+    """
+    counted = Counter(answer.reason for answer in failed)
+    named = [
+        f"{count} of {total}: {reason}" for reason, count in counted.most_common(_REASONS_NAMED)
+    ]
+    if len(counted) > _REASONS_NAMED:
+        named.append("and others")
+    kinds = {answer.disposition for answer in failed}
+    limit = 0
+    if Disposition.RETRY_BRIEFLY in kinds:
+        limit = min(settings.brief_attempts, settings.maximum_attempts)
+    if Disposition.RETRY in kinds:
+        limit = settings.maximum_attempts
+    return Failure("; ".join(named), _delay(made, limit, settings))
+
+
+def after_loss(made: int, error: TransportError, settings: SendSettings) -> Failure:
+    """Decide how an attempt ends whose peer could not be reached or was lost."""
+    return Failure(str(error), _delay(made, settings.maximum_attempts, settings))
+
+
+def _delay(made: int, limit: int, settings: SendSettings) -> float | None:
+    if made >= limit:
+        return None
+    # Not for secrets: jitter keeps failed deliveries from coming back together.
+    jitter = random.Random()  # noqa: S311
+    return backoff.delay(made, settings.retry_seconds, settings.retry_maximum_seconds, jitter)
+
+
+def _send(
+    desk: Desk,
+    delivery: Delivery,
+    node: Node,
+    objects: Sequence[SendObject],
+    stopping: Callable[[], bool],
+) -> Failure | None:
+    """Send `objects` and record each answer; return why not all are stored, None when they are."""
+    made = delivery.attempt - delivery.attempts_before
+    failed: list[InstanceStatus] = []
+    answers = desk.transport.send(objects, node)
+    try:
+        for answered, answer in enumerate(answers, start=1):
+            if not _record(desk.database, delivery, answer):
+                return Failure(STOPPED, 0.0)
+            if not answer.stored:
+                failed.append(answer)
+            if stopping() and answered < len(objects):
+                return Failure(STOPPED, 0.0)
+    except TransportError as error:
+        return after_loss(made, error, desk.settings)
+    finally:
+        close = getattr(answers, "close", None)
+        if close is not None:
+            close()
+    return after_answers(made, len(objects), failed, desk.settings) if failed else None
+
+
+def _record(database: Database, delivery: Delivery, answer: InstanceStatus) -> bool:
+    with database.begin() as tx:
+        return deliveries.record_item(
+            tx,
+            delivery.id,
+            delivery.attempt,
+            answer.sent.sop_instance_uid,
+            answer.status,
+            answer.stored,
+        )
+
+
+def _end(database: Database, delivery: Delivery, failure: Failure | None) -> bool:
+    """End the claim; False when it is no longer this attempt's."""
+    with database.begin() as tx:
+        if failure is None:
+            return deliveries.finish(tx, delivery.id, delivery.attempt)
+        return deliveries.fail(tx, delivery.id, delivery.attempt, failure.reason, failure.delay)
+
+
+def _give_back(desk: Desk, delivery: Delivery) -> None:
+    made = delivery.attempt - delivery.attempts_before
+    delay = _delay(made, made + 1, desk.settings)
+    with contextlib.suppress(DatabaseUnavailableError):
+        _end(desk.database, delivery, Failure("the database could not be reached", delay))
+
+
+def _tell(
+    delivery: Delivery, failure: Failure | None, sent: int, seconds: float, *, ended: bool
+) -> None:
+    known = log.bind(delivery=delivery.id, node=delivery.node, attempt=delivery.attempt)
+    if not ended:
+        known.warning("delivery_taken_over")
+    elif failure is None:
+        known.info("delivery_finished", instances=sent, seconds=round(seconds, 3))
+    elif failure.delay is None:
+        known.error("delivery_dead", reason=failure.reason)
+    else:
+        known.warning("delivery_failed", reason=failure.reason, seconds=round(failure.delay, 1))
