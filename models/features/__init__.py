@@ -1,0 +1,1 @@
+"""Detector `features`: distances in the features of a frozen image network."""
