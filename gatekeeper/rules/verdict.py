@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,34 +36,44 @@ class Judgement:
 # nothing else was assessed.
 _GRAVITY = (Verdict.SUSPECT, Verdict.UNREADABLE, Verdict.CLEAR, Verdict.UNCALIBRATED)
 
+# What each of the detector's questions looks at, to end 'it differs most in ...'.
+_LOOKS_AT = {
+    "geometry": "the shape and extent of what was scanned",
+    "global": "the image features of the whole scan",
+    "focal": "the image features of one place in the scan",
+}
+
 
 def judge_finding(finding: Finding, false_hold_rate: float) -> Judgement:
     """Return the verdict on one assessed series.
 
+    The p-value is that of one combined score against the reference subjects; the levels only say
+    where the difference is largest.
+
     Args:
-        finding: the detector's calibrated answer.
-        false_hold_rate: share of normal studies that may be held, between 0 and 1.
+        finding: the detector's calibrated answer, with at least one level.
+        false_hold_rate: share of normal scans that may be held, between 0 and 1. It holds for
+            each series by itself: a study of several assessed series is held more often.
     """
     level = most_extreme(finding.levels)
     size = level.calibration_size
+    # NaN compares as neither held nor clear; it must never end as CLEAR.
+    if not 0.0 < finding.p_value <= 1.0:
+        return Judgement(
+            Verdict.UNREADABLE, "Not decided: the detector gave no usable p-value for this scan."
+        )
     if 1.0 / (size + 1) > false_hold_rate:
         return Judgement(
             Verdict.UNCALIBRATED,
-            f"{size} reference subjects cannot support a false-hold rate of {false_hold_rate:.1%}; "
-            f"at least {round(1 / false_hold_rate + 0.499) - 1} are needed.",
+            f"Not decided: a false-hold rate of {false_hold_rate:.3g} needs at least "
+            f"{references_needed(false_hold_rate)} reference subjects, and there "
+            f"{_are(size)} {size}.",
         )
+    evidence = f"(p = {finding.p_value:.3g}, hold at {false_hold_rate:.3g} or less)"
+    beyond = references_beyond(finding.p_value, size)
     if finding.p_value <= false_hold_rate:
-        return Judgement(
-            Verdict.SUSPECT,
-            f"{level.question} No: a score this far from normal was seen in at most "
-            f"{level.p_value:.1%} of {size} reference subjects (p = {finding.p_value:.3f}, "
-            f"held at {false_hold_rate:.3f} or less).",
-        )
-    return Judgement(
-        Verdict.CLEAR,
-        f"Within the range of {size} reference subjects (p = {finding.p_value:.3f}, held at "
-        f"{false_hold_rate:.3f} or less).",
-    )
+        return Judgement(Verdict.SUSPECT, f"Held: {_why_held(beyond, size, level)} {evidence}.")
+    return Judgement(Verdict.CLEAR, f"Not held: {_others_beyond(beyond, size)} {evidence}.")
 
 
 def judge_study(judgements: Sequence[Judgement]) -> Judgement:
@@ -73,5 +84,42 @@ def judge_study(judgements: Sequence[Judgement]) -> Judgement:
 
 
 def most_extreme(levels: Sequence[Level]) -> Level:
-    """Return the level that decides: the smallest p-value, the first of equals."""
+    """Return the level that differs most: the smallest p-value, the first of equals.
+
+    Raises:
+        ValueError: if there is no level.
+    """
     return min(levels, key=lambda level: level.p_value)
+
+
+def references_beyond(p_value: float, size: int) -> int:
+    """Return how many of `size` reference subjects scored at least as high as the scan.
+
+    The inverse of the split-conformal p = (1 + count) / (size + 1).
+    """
+    return min(size, max(0, round(p_value * (size + 1)) - 1))
+
+
+def references_needed(false_hold_rate: float) -> int:
+    """Return the least number of reference subjects whose smallest p-value, 1 / (n + 1), can
+    reach the rate.
+    """
+    # The margin keeps 1 / 0.05 from rounding up past 20.
+    return max(1, math.ceil(1.0 / false_hold_rate - 1e-9) - 1)
+
+
+def _why_held(beyond: int, size: int, level: Level) -> str:
+    looks_at = _LOOKS_AT.get(level.name, f"what the level '{level.name}' looks at")
+    if beyond:
+        return f"only {_others_beyond(beyond, size)}, which differs most in {looks_at}"
+    others = f"any of the {size} reference subjects" if size > 1 else "the only reference subject"
+    return f"this scan differs from normal more than {others}, most of all in {looks_at}"
+
+
+def _others_beyond(beyond: int, size: int) -> str:
+    who = f"{beyond} of the {size} reference subjects" if size > 1 else "the only reference subject"
+    return f"{who} {'differs' if beyond == 1 else 'differ'} from normal as much as this scan"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"

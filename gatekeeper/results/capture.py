@@ -1,0 +1,341 @@
+"""Heatmaps: one Secondary Capture for each source slice, in place in the patient.
+
+Each object is single-frame RGB, in the study and frame of reference of its source, with the plane
+of its source slice, so that a viewer scrolls both together. It names its source, says how it was
+derived and carries the research banner (PS3.3 A.8.1, with the Frame of Reference, Image Plane and
+General Reference modules that the IOD allows).
+
+Modality is OT: a hanging protocol or another program must not take a heatmap for the scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, SecondaryCaptureImageStorage
+
+from gatekeeper.identifiers import Uid
+from gatekeeper.results import codes, uids
+from gatekeeper.results.assessment import SeriesAssessment, SourceSlice, StudyAssessment
+from gatekeeper.results.attributes import decimal, numbers, put, sanitised
+from gatekeeper.results.common import RESEARCH, assessed, complete, first_header, new_object
+from gatekeeper.results.picture import Layout, Legend, Patch, blank, paint, windowed
+from gatekeeper.results.sentences import series_title
+from gatekeeper.results.text import plain
+from models.finding import Finding
+from models.volume import Volume
+
+_HEADS = frozenset({"BRAIN", "HEAD", "HEADNECK", "FACE", "SKULL"})
+_UNPAIRED = _HEADS | {"ABDOMEN", "CHEST", "HEART", "LIVER", "NECK", "PELVIS", "PROSTATE", "SPINE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How source intensities are shown: one window for all slices, so that none flickers."""
+
+    centre: float
+    width: float
+    function: str = "LINEAR"
+
+
+def heatmap_series(study: StudyAssessment, series: SeriesAssessment) -> list[Dataset]:
+    """Return the heatmaps of one series in slice order; none when it has no finding."""
+    return list(iterate_heatmaps(study, series))
+
+
+def iterate_heatmaps(study: StudyAssessment, series: SeriesAssessment) -> Iterator[Dataset]:
+    """Yield the heatmaps of one series, one at a time, so that memory stays flat.
+
+    Args:
+        study: the job's answer, of which `series` is a part.
+        series: an assessed series.
+
+    Yields:
+        Secondary Capture data sets with their file meta information, Explicit VR Little Endian.
+
+    Raises:
+        ValueError: if slices, volume and map are not of one shape.
+    """
+    volume, finding = series.volume, series.finding
+    if volume is None or finding is None or not series.source.slices:
+        return
+    if (
+        not len(series.source.slices) == len(volume.array)
+        or volume.array.shape != finding.map.shape
+    ):
+        raise ValueError("slices, volume and map are not of one shape")
+    heatmaps = uids.heatmap_series(study, series)
+    template = _template(study, series, volume, heatmaps)
+    spacing = _pixel_spacing(series.source.slices[0], volume)
+    layout = Layout.of(volume.array.shape[1], volume.array.shape[2], spacing)
+    legend = _legend(series, finding)
+    canvas = blank(layout, legend)
+    window = display_window(series, finding)
+    inverted = sanitised(first_header(series), "PhotometricInterpretation") == "MONOCHROME1"
+    instance_numbers = _instance_numbers(series)
+    put(template, "DerivationDescription", _derivation(finding, window))
+    for index, source in enumerate(series.source.slices):
+        grey = windowed(volume.array[index], window.centre, window.width, window.function)
+        grey = 255 - grey if inverted else grey
+        patches = _patches(finding, index)
+        pixels = paint(canvas, layout, legend, grey, finding.map[index], patches)
+        instance = Dataset()
+        instance.update(template)
+        _set_pixels(instance, pixels)
+        _set_plane(instance, source, volume, index, layout)
+        _set_source(instance, series, source)
+        peak = float(np.fmax.reduce(finding.map[index], axis=None, initial=0.0))
+        put(instance, "ImageComments", _comment(peak, finding.map_threshold, patches))
+        uid = uids.heatmap_instance(heatmaps, str(source.header.SOPInstanceUID), source.frame)
+        yield complete(instance, uid, instance_numbers[index])
+
+
+def display_window(series: SeriesAssessment, finding: Finding) -> Window:
+    """Return the window of the source (the median of its slices'), else the detector's."""
+    pairs: list[tuple[float, float]] = []
+    for part in series.source.slices:
+        centre = _first_number(part.header, "WindowCenter")
+        width = _first_number(part.header, "WindowWidth")
+        if centre is not None and width is not None and width > 0:
+            pairs.append((centre, width))
+    if not pairs:
+        centre, width = finding.display_window
+        return Window(centre, width if width > 0 else 1.0)
+    middle = np.median(np.array(pairs), axis=0)
+    function = sanitised(first_header(series), "VOILUTFunction") or "LINEAR"
+    return Window(float(middle[0]), float(middle[1]), str(function))
+
+
+def _template(
+    study: StudyAssessment, series: SeriesAssessment, volume: Volume, heatmaps: Uid
+) -> Dataset:
+    """Return what all heatmaps of one series share."""
+    source = first_header(series)
+    title = series_title(series)
+    position = next((place for place, other in enumerate(assessed(study)) if other is series), 0)
+    target = new_object(
+        study,
+        source,
+        SecondaryCaptureImageStorage,
+        heatmaps,
+        study.series_number + 1 + position,
+        f"Anomaly map of {title}",
+        (title,),
+    )
+    target.Modality = "OT"
+    target.ConversionType = "SYN"
+    target.SecondaryCaptureDeviceManufacturer = target.Manufacturer
+    target.SecondaryCaptureDeviceManufacturerModelName = target.ManufacturerModelName
+    target.SecondaryCaptureDeviceSoftwareVersions = target.SoftwareVersions
+    target.ImageType = ["DERIVED", "SECONDARY", "OTHER", "ANOMALY_MAP"]
+    target.DerivationCodeSequence = [codes.code_item(codes.ANOMALY_MAP)]
+    target.BurnedInAnnotation = "NO"
+    target.RecognizableVisualFeatures = _recognizable(source, volume)
+    _set_lossy(target, series)
+    _set_body_part(target, source, volume)
+    for keyword in ("AcquisitionDate", "AcquisitionTime", "AcquisitionNumber"):
+        value = sanitised(source, keyword)
+        if value is not None:
+            put(target, keyword, value)
+    frame_of_reference = sanitised(source, "FrameOfReferenceUID")
+    if frame_of_reference:
+        target.FrameOfReferenceUID = frame_of_reference
+        put(
+            target,
+            "PositionReferenceIndicator",
+            sanitised(source, "PositionReferenceIndicator") or "",
+        )
+    target.SamplesPerPixel = 3
+    target.PhotometricInterpretation = "RGB"
+    target.PlanarConfiguration = 0
+    target.BitsAllocated = 8
+    target.BitsStored = 8
+    target.HighBit = 7
+    target.PixelRepresentation = 0
+    return target
+
+
+def _legend(series: SeriesAssessment, finding: Finding) -> Legend:
+    return Legend(
+        threshold=finding.map_threshold,
+        maximum=finding.map_maximum,
+        unit=plain(finding.map_unit),
+        banner=RESEARCH,
+        model=plain(
+            f"{series.judgement.verdict}, p = {finding.p_value:.3g} - "
+            f"{finding.profile} {finding.bundle_version}"
+        ),
+    )
+
+
+def _derivation(finding: Finding, window: Window) -> str:
+    """Return in words how the picture came about, at most 1024 characters (VR ST)."""
+    return plain(
+        f"Grey: the source slice, window centre {window.centre:.6g}, width {window.width:.6g}. "
+        f"Colour: the anomaly map of {finding.detector} {finding.profile} "
+        f"{finding.bundle_version}, unit: {finding.map_unit}; shown from its threshold "
+        f"{finding.map_threshold:.4g} on, below it nothing; top of the colour bar "
+        f"{finding.map_maximum:.4g}. White outlines: regions, numbered as in the report. "
+        f"Calibration: {finding.calibration_description} Research: not for diagnostic use."
+    )[:1024]
+
+
+def _comment(peak: float, threshold: float, patches: list[Patch]) -> str:
+    regions = ", ".join(str(patch.label) for patch in patches)
+    named = f"region{'s' if len(patches) > 1 else ''} {regions}" if patches else "no region"
+    return f"Peak {peak:.3f}, threshold {threshold:.3g}, {named}"
+
+
+def _patches(finding: Finding, index: int) -> list[Patch]:
+    """Return the share that each region has of a slice."""
+    patches: list[Patch] = []
+    for region in finding.regions:
+        depth, row, column = region.mask_offset
+        inside = index - depth
+        if 0 <= inside < region.mask.shape[0] and region.mask[inside].any():
+            patches.append(Patch(region.label, row, column, region.mask[inside]))
+    return patches
+
+
+def _instance_numbers(series: SeriesAssessment) -> list[int]:
+    """Return the source's own numbers when they tell its slices apart, else 1, 2, 3, ..."""
+    slices = series.source.slices
+    found = [sanitised(part.header, "InstanceNumber") for part in slices]
+    if None not in found and len(set(found)) == len(slices):
+        return [int(number) for number in found]
+    return list(range(1, len(slices) + 1))
+
+
+def _set_pixels(target: Dataset, pixels: NDArray[np.uint8]) -> None:
+    target.Rows, target.Columns = pixels.shape[:2]
+    data = pixels.tobytes()
+    target.PixelData = data + b"\0" * (len(data) % 2)
+    target["PixelData"].VR = "OB"
+
+
+def _set_plane(
+    target: Dataset, source: SourceSlice, volume: Volume, index: int, layout: Layout
+) -> None:
+    """Set the Image Plane module (PS3.3 C.7.6.2), moved to the centre of the first drawn pixel."""
+    corner, across, down = _plane(source, volume, index)
+    dy, dx = _pixel_spacing(source, volume)
+    target.PixelSpacing = [
+        decimal(dy / layout.row_factor),
+        decimal(dx / layout.column_factor),
+    ]
+    target.PatientOrientation = [_toward(across), _toward(down)]
+    if "FrameOfReferenceUID" not in target:
+        # Without a frame of reference a position means nothing.
+        return
+    corner = corner + across * dx * (1 / layout.column_factor - 1) / 2
+    corner = corner + down * dy * (1 / layout.row_factor - 1) / 2
+    target.ImagePositionPatient = [decimal(value) for value in corner]
+    target.ImageOrientationPatient = [decimal(value) for value in (*across, *down)]
+    step = volume.spacing[0]
+    stated = numbers(source.header, "SpacingBetweenSlices", 1)
+    spacing = stated[0] if stated and abs(stated[0] - step) < 0.01 * step else step
+    thickness = numbers(source.header, "SliceThickness", 1)
+    target.SliceThickness = decimal(thickness[0] if thickness and thickness[0] > 0 else step)
+    target.SpacingBetweenSlices = decimal(spacing)
+
+
+def _plane(
+    source: SourceSlice, volume: Volume, index: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return first pixel's centre, and the unit vectors along a row and down a column.
+
+    The source's own numbers are kept where they agree with the volume's, so that positions are
+    equal and not merely close.
+    """
+    first = np.array(volume.to_patient((index, 0, 0)))
+    down = volume.affine[:3, 1] / np.linalg.norm(volume.affine[:3, 1])
+    across = volume.affine[:3, 2] / np.linalg.norm(volume.affine[:3, 2])
+    position = numbers(source.header, "ImagePositionPatient", 3)
+    orientation = numbers(source.header, "ImageOrientationPatient", 6)
+    if source.frame is None and position and orientation:
+        stated = np.array(orientation)
+        agrees = min(float(stated[:3] @ across), float(stated[3:] @ down)) > 0.999
+        if agrees and np.linalg.norm(np.array(position) - first) < 0.1 * min(volume.spacing):
+            return np.array(position), stated[:3], stated[3:]
+    return first, across, down
+
+
+def _pixel_spacing(source: SourceSlice, volume: Volume) -> tuple[float, float]:
+    stated = numbers(source.header, "PixelSpacing", 2)
+    _, dy, dx = volume.spacing
+    if stated and abs(stated[0] - dy) < 0.01 * dy and abs(stated[1] - dx) < 0.01 * dx:
+        return stated[0], stated[1]
+    return dy, dx
+
+
+def _set_source(target: Dataset, series: SeriesAssessment, source: SourceSlice) -> None:
+    """Name the source (PS3.3 C.12.4 and C.12.2)."""
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = UID(str(source.header.SOPClassUID))
+    reference.ReferencedSOPInstanceUID = UID(str(source.header.SOPInstanceUID))
+    listed = Dataset()
+    listed.update(reference)
+    if source.frame is not None:
+        reference.ReferencedFrameNumber = source.frame
+    reference.PurposeOfReferenceCodeSequence = [codes.code_item(codes.SOURCE_IMAGE)]
+    reference.SpatialLocationsPreserved = "YES"
+    target.SourceImageSequence = [reference]
+    item = Dataset()
+    item.SeriesInstanceUID = UID(series.source.series_instance_uid)
+    item.ReferencedInstanceSequence = [listed]
+    target.ReferencedSeriesSequence = [item]
+
+
+def _toward(direction: NDArray[np.float64]) -> str:
+    """Return the letters of a direction in the patient, the nearest axis first (C.7.6.1.1.1)."""
+    letters = ("LR", "PA", "HF")
+    axes = np.argsort(-np.abs(direction), kind="stable")
+    # An axis less than 15 degrees off the image's is not worth a letter.
+    named = [axis for axis in axes if abs(direction[axis]) > 0.26]
+    return "".join(letters[axis][0 if direction[axis] > 0 else 1] for axis in named)
+
+
+def _set_body_part(target: Dataset, source: Dataset, volume: Volume) -> None:
+    """Set the body part, and the side where there are two or the part is not known."""
+    body_part = sanitised(source, "BodyPartExamined") or volume.body_part
+    if body_part:
+        put(target, "BodyPartExamined", body_part)
+    side = sanitised(source, "Laterality")
+    if side or body_part not in _UNPAIRED:
+        put(target, "Laterality", side or "")
+
+
+def _set_lossy(target: Dataset, series: SeriesAssessment) -> None:
+    """Copy that the source lost information to compression (PS3.3 C.7.6.1.1.5)."""
+    lossy: Mapping[str, Any] = {}
+    for header in series.source.headers:
+        if sanitised(header, "LossyImageCompression") == "01":
+            found = {
+                keyword: sanitised(header, keyword)
+                for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod")
+            }
+            lossy = {keyword: value for keyword, value in found.items() if value is not None}
+            break
+    target.LossyImageCompression = "01" if series.source.lossy else "00"
+    if series.source.lossy:
+        for keyword, value in lossy.items():
+            put(target, keyword, value)
+
+
+def _recognizable(source: Dataset, volume: Volume) -> str:
+    stated = sanitised(source, "RecognizableVisualFeatures")
+    if stated in ("YES", "NO"):
+        return str(stated)
+    return "YES" if volume.body_part in _HEADS else "NO"
+
+
+def _first_number(header: Dataset, keyword: str) -> float | None:
+    value = sanitised(header, keyword)
+    if value is None:
+        return None
+    return float(cast(list[str], value)[0] if isinstance(value, list) else value)

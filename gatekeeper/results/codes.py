@@ -1,0 +1,149 @@
+"""Codes used in the results: those of public schemes, and our private scheme, declared.
+
+No public scheme has a code for an anomaly score, a conformal p-value or a gate's decision. Ours
+are in the scheme `99GATEKEEPER`, which each object that uses it identifies by UID
+(PS3.3 Table 12-1, Coding Scheme Identification Sequence), so that no other scheme of that name is
+taken for it. `docs/results.md` lists them.
+"""
+
+from __future__ import annotations
+
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import UID
+
+from gatekeeper.identifiers import Uid
+from gatekeeper.rules.verdict import Verdict
+
+SCHEME = "99GATEKEEPER"
+SCHEME_UID = Uid.derive("gatekeeper", "coding scheme")
+
+
+def _ours(value: str, meaning: str) -> Code:
+    return Code(value, SCHEME, meaning)
+
+
+GATE_VERDICT = _ours("VERDICT", "Gate verdict")
+VERDICTS = {
+    Verdict.CLEAR: _ours("CLEAR", "Clear: not held"),
+    Verdict.SUSPECT: _ours("SUSPECT", "Suspect: held"),
+    Verdict.UNREADABLE: _ours("UNREADABLE", "Unreadable: not decided"),
+    Verdict.UNCALIBRATED: _ours("UNCALIBRATED", "Uncalibrated: not decided"),
+}
+AGAINST_REFERENCE = _ours("AGAINST_REF", "Scan compared with the reference subjects")
+WHOLE_SERIES = _ours("SERIES", "Whole series compared with reference subjects")
+REGION = _ours("REGION", "Region unlike the reference subjects")
+SCORE = _ours("SCORE", "Anomaly score")
+P_VALUE = _ours("P_VALUE", "Conformal p-value")
+HOLD_RATE = _ours("HOLD_RATE", "False-hold rate")
+REFERENCES = _ours("REFERENCES", "Number of reference subjects")
+MAP_PEAK = _ours("MAP_PEAK", "Anomaly map, peak")
+MAP_MEAN = _ours("MAP_MEAN", "Anomaly map, mean")
+MAP_THRESHOLD = _ours("MAP_THRESHOLD", "Anomaly map, threshold of regions")
+CENTRE = (
+    _ours("CENTRE_LEFT", "Centre, toward the patient's left"),
+    _ours("CENTRE_BACK", "Centre, toward the patient's back"),
+    _ours("CENTRE_HEAD", "Centre, toward the patient's head"),
+)
+ANOMALY_MAP = _ours("ANOMALY_MAP", "Calibrated distance from normal, overlaid")
+
+ALL_OURS: tuple[Code, ...] = (
+    GATE_VERDICT,
+    *VERDICTS.values(),
+    AGAINST_REFERENCE,
+    WHOLE_SERIES,
+    REGION,
+    SCORE,
+    P_VALUE,
+    HOLD_RATE,
+    REFERENCES,
+    MAP_PEAK,
+    MAP_MEAN,
+    MAP_THRESHOLD,
+    *CENTRE,
+    ANOMALY_MAP,
+)
+
+
+def level_score(level: str) -> Code:
+    """Return the code of one level's score."""
+    return _ours(f"SCORE_{level}".upper()[:16], f"Anomaly score, level '{level}'"[:64])
+
+
+def level_p_value(level: str) -> Code:
+    """Return the code of one level's p-value."""
+    return _ours(f"P_{level}".upper()[:16], f"Conformal p-value, level '{level}'"[:64])
+
+
+def level_median(level: str) -> Code:
+    """Return the code of the reference subjects' median score at one level."""
+    return _ours(f"MEDIAN_{level}".upper()[:16], f"Median of the reference, level '{level}'"[:64])
+
+
+# CID 222 'Normality Codes' (PS3.16): what the comparison with the reference says, not the patient.
+NORMALITY = {
+    Verdict.CLEAR: Code("17621005", "SCT", "Normal"),
+    Verdict.SUSPECT: Code("263654008", "SCT", "Abnormal"),
+    Verdict.UNREADABLE: Code("371934000", "SCT", "Undetermined"),
+    Verdict.UNCALIBRATED: Code("371934000", "SCT", "Undetermined"),
+}
+ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+COMMENT = Code("121106", "DCM", "Comment")
+CONCLUSION = Code("121077", "DCM", "Conclusion")
+CONCLUSIONS = Code("121076", "DCM", "Conclusions")
+DEVICE = Code("121007", "DCM", "Device")
+ENGLISH = Code("en", "RFC5646", "English")
+FINDING = Code("121071", "DCM", "Finding")
+FINDINGS = Code("121070", "DCM", "Findings")
+IMAGE_LIBRARY = Code("111028", "DCM", "Image Library")
+IMAGE_LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")
+IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
+LANGUAGE = Code("121049", "DCM", "Language of Content Item and Descendants")
+MODALITY = Code("121139", "DCM", "Modality")
+PROCEDURE_DESCRIPTION = Code("121065", "DCM", "Procedure Description")
+PROCEDURE_DESCRIPTIONS = Code("121064", "DCM", "Current Procedure Descriptions")
+PROCEDURE_REPORTED = Code("121058", "DCM", "Procedure reported")
+PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+SOURCE = Code("260753009", "SCT", "Source")
+SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
+STUDY_FINDINGS = Code("18782-3", "LN", "Radiology Study observation (findings)")
+VOLUME = Code("118565006", "SCT", "Volume")
+
+NO_UNITS = Code("1", "UCUM", "no units")
+MILLIMETRE = Code("mm", "UCUM", "mm")
+CUBIC_MILLIMETRE = Code("mm3", "UCUM", "mm3")
+SUBJECTS = Code("{subjects}", "UCUM", "subjects")
+
+# CID 29 'Acquisition Modality' (PS3.16), those that a source may have.
+MODALITIES = {
+    "CR": Code("CR", "DCM", "Computed Radiography"),
+    "CT": Code("CT", "DCM", "Computed Tomography"),
+    "DX": Code("DX", "DCM", "Digital Radiography"),
+    "MG": Code("MG", "DCM", "Mammography"),
+    "MR": Code("MR", "DCM", "Magnetic Resonance"),
+    "NM": Code("NM", "DCM", "Nuclear Medicine"),
+    "PT": Code("PT", "DCM", "Positron emission tomography"),
+    "US": Code("US", "DCM", "Ultrasound"),
+    "XA": Code("XA", "DCM", "X-Ray Angiography"),
+}
+
+
+def code_item(code: Code) -> Dataset:
+    """Return a code sequence item (PS3.3 section 8.8)."""
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
+    return item
+
+
+def coding_scheme_identification() -> Dataset:
+    """Return the item that declares our private scheme (PS3.3 Table 12-1)."""
+    item = Dataset()
+    item.CodingSchemeDesignator = SCHEME
+    item.CodingSchemeUID = UID(SCHEME_UID)
+    item.CodingSchemeName = "Gatekeeper results"
+    item.CodingSchemeResponsibleOrganization = "Gatekeeper"
+    return item

@@ -1,0 +1,242 @@
+"""Pages for people: a Structured Report as one self-contained HTML file, and the contact sheet.
+
+Everything that comes out of the report is escaped. The page loads nothing from anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import UID
+
+from gatekeeper.results import codes
+from gatekeeper.results.sheet import contact_sheet
+from gatekeeper.results.style import STYLE
+from gatekeeper.results.tree import (
+    children,
+    code_of,
+    code_parts,
+    date_text,
+    descendants,
+    person_text,
+    time_text,
+    value_of,
+)
+from gatekeeper.rules.verdict import Verdict
+
+__all__ = ["contact_sheet", "report_html"]
+
+_GROUP = Code("125007", "DCM", "Measurement Group")
+_TRACKING = Code("112039", "DCM", "Tracking Identifier")
+_VERDICTS = {code: verdict for verdict, code in codes.VERDICTS.items()}
+_LEVEL_COLUMNS = (("SCORE_", "Score"), ("MEDIAN_", "Reference median"), ("P_", "p-value"))
+_REGION_COLUMNS = (
+    (codes.VOLUME, "Volume"),
+    (codes.MAP_PEAK, "Peak"),
+    (codes.MAP_MEAN, "Mean"),
+    *zip(codes.CENTRE, ("To the left", "To the back", "To the head"), strict=True),
+)
+_HEADLINE = (codes.P_VALUE, codes.HOLD_RATE, codes.REFERENCES, codes.SCORE)
+
+
+def report_html(report: Dataset, picture: bytes | None = None) -> str:
+    """Return a Structured Report as HTML: the verdict on top, then words, numbers, the tree.
+
+    Args:
+        report: a report made by `gatekeeper.results.report`; any other SR shows its tree.
+        picture: a PNG to show below the words, as `contact_sheet` makes it.
+    """
+    verdict = _verdict(report)
+    words = [value_of(item) for item in _opening(report)]
+    conclusion = words[0].removeprefix(f"{verdict}. ") if words else ""
+    parts = [
+        f'<header class="verdict {escape((verdict or "none").lower())}">',
+        f"<p class=label>{escape(verdict or 'No verdict')}</p>",
+        f"<p>{escape(conclusion)}</p></header>",
+        _facts(report),
+        *(f"<p>{escape(word)}</p>" for word in words[1:]),
+    ]
+    if picture is not None:
+        data = base64.b64encode(picture).decode("ascii")
+        parts.append(
+            f'<img alt="Contact sheet of the heatmaps" src="data:image/png;base64,{data}">'
+        )
+    groups = [item for item in descendants(report) if code_of(item) == _GROUP]
+    parts += [_group(item) for item in groups if not _is_region(item)]
+    parts += _regions([item for item in groups if _is_region(item)])
+    parts += _background(report)
+    parts.append(
+        "<details><summary>Content tree of the report</summary>"
+        f"<ul class=tree>{_tree(report)}</ul></details>"
+    )
+    parts.append(_footer(report))
+    title = f"Gatekeeper report: {verdict or 'no verdict'}"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
+        + "\n".join(parts)
+        + "\n</main></body></html>\n"
+    )
+
+
+def _facts(report: Dataset) -> str:
+    """Return who and what was scanned."""
+    facts = (
+        ("Patient", person_text(report.get("PatientName"))),
+        ("Patient ID", report.get("PatientID")),
+        ("Born", date_text(report.get("PatientBirthDate"))),
+        ("Sex", report.get("PatientSex")),
+        ("Study", report.get("StudyDescription")),
+        ("Study date", date_text(report.get("StudyDate"))),
+        ("Accession", report.get("AccessionNumber")),
+    )
+    shown = [(name, str(value)) for name, value in facts if value]
+    return (
+        "<dl class=facts>"
+        + "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in shown)
+        + "</dl>"
+    )
+
+
+def _group(group: Dataset) -> str:
+    """Return one measurement group: what it is of, its numbers, its levels, where it lies."""
+    numbers = {code_of(item).value: item for item in children(group) if item.ValueType == "NUM"}
+    title = _title(group)
+    tiles = [numbers.pop(code.value) for code in _HEADLINE if code.value in numbers]
+    levels = _levels(numbers)
+    rows = "".join(
+        f"<tr><th>{escape(code_of(item).meaning)}</th><td>{escape(value_of(item))}</td></tr>"
+        for item in numbers.values()
+    )
+    evaluations = "".join(
+        f"<tr><th>{escape(code_of(item).meaning)}</th><td>{escape(value_of(item))}</td></tr>"
+        for item in children(group)
+        if item.ValueType == "CODE" and item.RelationshipType == "CONTAINS"
+    )
+    headline = "".join(
+        f"<div><dt>{escape(code_of(item).meaning)}</dt><dd>{escape(value_of(item))}</dd></div>"
+        for item in tiles
+    )
+    return (
+        f"<section><h2>{escape(title)}</h2>"
+        + (f"<dl class=tiles>{headline}</dl>" if headline else "")
+        + levels
+        + f"<table>{evaluations}{rows}</table></section>"
+    )
+
+
+def _title(group: Dataset) -> str:
+    """Return the group's tracking identifier."""
+    return next((value_of(item) for item in children(group) if code_of(item) == _TRACKING), "")
+
+
+def _is_region(group: Dataset) -> bool:
+    return any(
+        Code(*code_parts(item.ConceptCodeSequence)) == codes.REGION
+        for item in children(group)
+        if item.ValueType == "CODE"
+    )
+
+
+def _regions(groups: Sequence[Dataset]) -> list[str]:
+    """Return all regions as one table; none when there is no region."""
+    lines: list[str] = []
+    for group in groups:
+        values = {code_of(item).value: value_of(item) for item in children(group)}
+        cells = [values.get(code.value, "") for code, _ in _REGION_COLUMNS]
+        lines.append(
+            f"<tr><th>{escape(_title(group))}</th>"
+            + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+            + "</tr>"
+        )
+    if not lines:
+        return []
+    heads = "".join(f"<th>{escape(name)}</th>" for _, name in _REGION_COLUMNS)
+    table = f"<table class=levels><tr><th>Where</th>{heads}</tr>{''.join(lines)}</table>"
+    return [f"<section><h2>Regions unlike the reference subjects</h2>{table}</section>"]
+
+
+def _levels(numbers: dict[str, Dataset]) -> str:
+    """Take the levels' numbers out of `numbers` and return them as a table."""
+    found = [code.removeprefix("SCORE_") for code in numbers if code.startswith("SCORE_")]
+    if not found:
+        return ""
+    lines: list[str] = []
+    for level in found:
+        cells = [numbers.pop(f"{prefix}{level}"[:16], None) for prefix, _ in _LEVEL_COLUMNS]
+        values = [escape(value_of(cell)) if cell is not None else "" for cell in cells]
+        lines.append(
+            f"<tr><th>{escape(level.capitalize())}</th>"
+            + "".join(f"<td>{value}</td>" for value in values)
+            + "</tr>"
+        )
+    heads = "".join(f"<th>{name}</th>" for _, name in _LEVEL_COLUMNS)
+    return f"<table class=levels><tr><th>Level</th>{heads}</tr>{''.join(lines)}</table>"
+
+
+def _opening(report: Dataset) -> list[Dataset]:
+    """Return the sentences that open the report."""
+    found: list[Dataset] = []
+    for item in children(report):
+        if item.ValueType == "TEXT" and item.RelationshipType == "CONTAINS":
+            found.append(item)
+        elif code_of(item) in (codes.CONCLUSIONS, codes.FINDINGS):
+            found += [child for child in children(item) if child.ValueType == "TEXT"]
+    return found
+
+
+def _background(report: Dataset) -> list[str]:
+    """Return the comments on how it came about, for those who look closer."""
+    lines = [
+        f"<li>{escape(value_of(child))}</li>"
+        for item in children(report)
+        if code_of(item) in (codes.QUALITATIVE_EVALUATIONS, codes.PROCEDURE_DESCRIPTIONS)
+        for child in children(item)
+        if child.ValueType == "TEXT"
+    ]
+    return [f"<section><h2>What it rests on</h2><ul>{''.join(lines)}</ul></section>"] * bool(lines)
+
+
+def _verdict(report: Dataset) -> Verdict | None:
+    """Return the first verdict that the report codes: the study's, or its only series'."""
+    for item in (*children(report), *descendants(report)):
+        if item.ValueType == "CODE":
+            value = Code(*code_parts(item.ConceptCodeSequence))
+            if value in _VERDICTS:
+                return _VERDICTS[value]
+    return None
+
+
+def _footer(report: Dataset) -> str:
+    flags = [
+        str(report.get(keyword, ""))
+        for keyword in ("CompletionFlag", "VerificationFlag", "PreliminaryFlag")
+    ]
+    evidence = sum(
+        len(series.ReferencedSOPSequence)
+        for study in report.get("CurrentRequestedProcedureEvidenceSequence", ())
+        for series in study.ReferencedSeriesSequence
+    )
+    maker = f"{report.get('Manufacturer', '')} {report.get('SoftwareVersions', '')}"
+    made = f"{date_text(report.get('ContentDate'))} {time_text(report.get('ContentTime'))}"
+    zone = report.get("TimezoneOffsetFromUTC") or "UTC"
+    kind = UID(str(report.get("SOPClassUID", ""))).name
+    return (
+        f"<footer><p>{escape(', '.join(flags).lower())}; {escape(kind)}; {evidence} images; "
+        f"made {escape(made)} ({escape(str(zone))}) by {escape(maker)}</p>"
+        f"<p class=uid>{escape(str(report.get('SOPInstanceUID', '')))}</p></footer>"
+    )
+
+
+def _tree(item: Dataset) -> str:
+    """Return a content item and what is below it as nested lists."""
+    below = "".join(_tree(child) for child in children(item))
+    name, value = code_of(item).meaning, value_of(item)
+    kind = f"<span class=kind>{escape(str(item.ValueType))}</span> "
+    line = kind + escape(name) + (f": <b>{escape(value)}</b>" if value else "")
+    return f"<li>{line}{f'<ul>{below}</ul>' if below else ''}</li>"

@@ -1,0 +1,84 @@
+"""UIDs of the results, drawn from the job's key: same UID means same bytes.
+
+An archive that gets a changed object under a known UID keeps the old one and answers success. So
+everything that shapes an object's bytes is in its UID: what was received (study, content digest,
+the source series with the digest of its sorted SOP Instance UIDs), what judged it (models and
+calibration), what drew it (the software version and `RENDERER`), and what the job says (its
+creation time and the settings that are shown). A second run of one job repeats every UID; a late
+slice, a new model or a new job gives new ones.
+"""
+
+from __future__ import annotations
+
+from gatekeeper import __version__
+from gatekeeper.identifiers import Digest, Uid
+from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
+
+RENDERER = "1"
+"""Raised with every change of what the results look like or say."""
+
+IMPLEMENTATION_CLASS_UID = Uid.derive("gatekeeper", "implementation class")
+IMPLEMENTATION_VERSION_NAME = f"GATEKEEPER_{__version__}"[:16]
+
+
+def report_series(study: StudyAssessment) -> Uid:
+    """Return the SeriesInstanceUID of the study's report."""
+    return Uid.derive("report series", *_job(study))
+
+
+def report_instance(study: StudyAssessment) -> Uid:
+    """Return the SOPInstanceUID of the study's report."""
+    return Uid.derive("report", *_job(study))
+
+
+def heatmap_series(study: StudyAssessment, series: SeriesAssessment) -> Uid:
+    """Return the SeriesInstanceUID of the heatmaps of one source series."""
+    return Uid.derive("heatmap series", *_job(study), *_source(series))
+
+
+def heatmap_instance(heatmaps: Uid, slice_uid: str, frame: int | None) -> Uid:
+    """Return the SOPInstanceUID of the heatmap of one source slice.
+
+    Args:
+        heatmaps: the series of heatmaps that it belongs to.
+        slice_uid: SOPInstanceUID of the source slice.
+        frame: its 1-based frame number, None for a single-frame instance.
+    """
+    return Uid.derive("heatmap", heatmaps, slice_uid, "" if frame is None else str(frame))
+
+
+def tracking(heatmaps: Uid, region: int) -> Uid:
+    """Return the tracking UID of a region, counted from 1, or of the whole series, 0."""
+    return Uid.derive("tracking", heatmaps, str(region))
+
+
+def device(model_digest: str) -> Uid:
+    """Return the DeviceUID: one for each set of models, new when the models change."""
+    return Uid.derive("device", model_digest)
+
+
+def _job(study: StudyAssessment) -> tuple[str, ...]:
+    return (
+        study.study_instance_uid,
+        study.content_digest,
+        study.model_digest,
+        str(study.revision),
+        repr(study.created_at),
+        repr(study.false_hold_rate),
+        study.ae_title,
+        study.institution,
+        str(study.series_number),
+        __version__,
+        RENDERER,
+    )
+
+
+def _source(series: SeriesAssessment) -> tuple[str, ...]:
+    instances = sorted(str(header.SOPInstanceUID) for header in series.source.headers)
+    finding = series.finding
+    return (
+        series.source.series_instance_uid,
+        Digest.of("\n".join(instances).encode()),
+        finding.model_digest if finding else "",
+        finding.calibration_digest if finding else "",
+    )
