@@ -1,0 +1,203 @@
+"""A study's files into one StudyAssessment: read, match, decode, detect, judge.
+
+Each series is judged by itself and the study takes the gravest verdict. A series that no profile
+covers is not assessed, whatever its shape; but slices or pixels that are missing are named in any
+series, because then what was received is not the study that was made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gatekeeper.errors import UnreadableSeries
+from gatekeeper.identifiers import Digest, Uid
+from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
+from gatekeeper.rules.verdict import Judgement, Verdict, judge_finding, judge_study
+from gatekeeper.work import failpoint
+from gatekeeper.work.messages import Request
+from gatekeeper.work.protocol import Protocol
+from gatekeeper.work.series import (
+    Candidate,
+    ReceivedSeries,
+    candidates,
+    check_complete,
+    read_study,
+)
+from gatekeeper.work.stages import Stages
+from gatekeeper.work.values import IncompleteSeries
+from models.detector import Detector
+from models.errors import ModelError, NotAssessable
+from models.finding import Finding
+from models.registry import BundleInfo, Registry
+from models.volume import Volume
+
+MAXIMUM_VOLUMES = 4
+"""Volumes in one series that are assessed; a series of more is a time course, not a scan."""
+
+
+@dataclass(slots=True)
+class _Budget:
+    """What is left of the study's limits."""
+
+    volumes: int
+    voxels: int
+
+
+def assess_study(
+    request: Request,
+    registry: Registry,
+    detector_of: Callable[[BundleInfo], Detector],
+    stages: Stages,
+) -> StudyAssessment:
+    """Return what is judged of the study.
+
+    Args:
+        request: the job and its limits.
+        registry: the models in use.
+        detector_of: returns a bundle's detector, loaded.
+        stages: takes the time of each stage.
+
+    Raises:
+        ModelError: when a bundle cannot be used.
+        ChildFailed, OSError: when the spool does not give what was received.
+    """
+    with stages.measure("read"):
+        received = read_study(request.files, Path(request.scratch))
+    failpoint.reached("child.read", request.study_instance_uid)
+    budget = _Budget(request.maximum_series, request.maximum_voxels)
+    assessor = _Assessor(request, registry, detector_of, stages, budget)
+    found = [item for series in received for item in assessor.assess(series)]
+    found.sort(key=lambda item: item.finding is None)
+    images = {series.series_instance_uid for series in received if series.images or series.problem}
+    judgements = [item.judgement for item in found if item.source.series_instance_uid in images]
+    return StudyAssessment(
+        study_instance_uid=Uid(request.study_instance_uid),
+        content_digest=Digest(request.content_digest),
+        model_digest=request.model_digest,
+        revision=request.revision,
+        created_at=request.created_at,
+        judgement=judge_study(judgements),
+        false_hold_rate=request.false_hold_rate,
+        series=tuple(found),
+        ae_title=request.ae_title,
+        institution=request.institution,
+        series_number=request.series_number,
+    )
+
+
+@dataclass(slots=True)
+class _Assessor:
+    request: Request
+    registry: Registry
+    detector_of: Callable[[BundleInfo], Detector]
+    stages: Stages
+    budget: _Budget
+
+    def assess(self, series: ReceivedSeries) -> Iterator[SeriesAssessment]:
+        """Yield one assessment for each volume of the series, or one for the whole."""
+        try:
+            if series.problem is not None:
+                raise UnreadableSeries(series.problem)
+            if series.skipped is not None:
+                yield self._not_assessed(series, f"Not assessed: {series.skipped}.")
+                return
+            if not any(self._match(protocol) for protocol in series.protocols):
+                yield self._without_profile(series)
+                return
+            with self.stages.measure("geometry"):
+                volumes = candidates(series)
+        except UnreadableSeries as error:
+            judgement = Judgement(Verdict.UNREADABLE, str(error))
+            yield SeriesAssessment(series.source_series(), judgement)
+            return
+        if len(volumes) > MAXIMUM_VOLUMES:
+            reason = f"Not assessed: {len(volumes)} volumes in one series."
+            yield self._not_assessed(series, reason)
+            return
+        for candidate in volumes:
+            yield self._volume(candidate)
+
+    def _match(self, protocol: Protocol) -> BundleInfo | None:
+        return self.registry.match(protocol.modality, protocol.body_part, protocol.sequence)
+
+    def _not_assessed(self, series: ReceivedSeries, reason: str) -> SeriesAssessment:
+        return SeriesAssessment(series.source_series(), Judgement(Verdict.UNCALIBRATED, reason))
+
+    def _without_profile(self, series: ReceivedSeries) -> SeriesAssessment:
+        with self.stages.measure("geometry"):
+            try:
+                check_complete(series)
+            except IncompleteSeries:
+                raise
+            except UnreadableSeries:
+                pass  # Localizers, time courses and projections have no volume, and need none.
+        return self._not_assessed(series, _no_profile(series.protocols[0]))
+
+    def _volume(self, candidate: Candidate) -> SeriesAssessment:
+        source = candidate.source_series()
+        info = self._match(candidate.protocol)
+        if info is None:
+            judgement = Judgement(Verdict.UNCALIBRATED, _no_profile(candidate.protocol))
+            return SeriesAssessment(source, judgement)
+        limit = self._limit_reached(candidate)
+        if limit is not None:
+            return SeriesAssessment(source, Judgement(Verdict.UNCALIBRATED, limit))
+        volume: Volume | None = None
+        try:
+            with self.stages.measure("decode"):
+                volume = candidate.decode(self.request.maximum_voxels)
+            self.budget.volumes -= 1
+            self.budget.voxels -= candidate.voxels
+            finding = self._detect(info, volume)
+        except UnreadableSeries as error:
+            judgement = Judgement(Verdict.UNREADABLE, str(error))
+        except NotAssessable as refusal:
+            judgement = Judgement(Verdict.UNCALIBRATED, f"Not assessed: {_sentence(refusal)}")
+        else:
+            judgement = judge_finding(finding, self.request.false_hold_rate)
+            return SeriesAssessment(source, judgement, volume, finding)
+        return SeriesAssessment(source, judgement, volume)
+
+    def _limit_reached(self, candidate: Candidate) -> str | None:
+        """Return why the study's limits leave this volume out; too large alone is UNREADABLE."""
+        if self.budget.volumes < 1:
+            return f"Not assessed: the limit of {self.request.maximum_series} series was reached."
+        if self.budget.voxels < candidate.voxels <= self.request.maximum_voxels:
+            return (
+                f"Not assessed: the limit of {self.request.maximum_voxels:,} voxels for the "
+                "study was reached."
+            )
+        return None
+
+    def _detect(self, info: BundleInfo, volume: Volume) -> Finding:
+        with self.stages.measure("model"):
+            detector = self.detector_of(info)
+        with self.stages.measure("detect"):
+            failpoint.reached("child.detect", self.request.study_instance_uid)
+            finding = detector.detect(volume)
+        _check_finding(finding, volume)
+        return finding
+
+
+def _no_profile(protocol: Protocol) -> str:
+    return f"Not assessed: no profile for {protocol}."
+
+
+def _sentence(refusal: NotAssessable) -> str:
+    reason = refusal.reason.strip()
+    return reason if reason.endswith(".") else reason + "."
+
+
+def _check_finding(finding: Finding, volume: Volume) -> None:
+    """Raise when an answer is no answer: NaN is UNREADABLE, a map of another grid is a defect."""
+    if finding.map.shape != volume.array.shape:
+        raise ModelError("the detector's map is not on the source grid")
+    scores = [finding.score, finding.p_value]
+    scores += [value for level in finding.levels for value in (level.score, level.p_value)]
+    if not all(math.isfinite(value) for value in scores) or not np.isfinite(finding.map).all():
+        raise UnreadableSeries("The model's answer on these images is not a finite number.")

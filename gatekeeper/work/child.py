@@ -1,0 +1,243 @@
+"""The limited child process: reads requests, has each study assessed, writes its results.
+
+Started by the worker as ``python -m gatekeeper.work.child``, once for many jobs, so that models
+stay loaded. Standard input and output are the two pipes of the protocol; they are moved away before
+any library is imported, so that what a library prints goes to standard error and corrupts nothing.
+
+Any failure is answered with its kind and place and never with a library's message, which may hold
+patient data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from gatekeeper.work import failpoint, limits
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    from gatekeeper.results.assessment import StudyAssessment
+    from gatekeeper.work.messages import Answer, Request, ResultFile
+    from gatekeeper.work.stages import Stages
+    from models.detector import Detector
+    from models.finding import Finding
+    from models.registry import BundleInfo, Registry
+    from models.volume import Volume
+
+_CPU_MEMORY_WORDS = ("can't allocate memory", "not enough memory")
+"""What torch says in a RuntimeError when the allocator refuses."""
+
+
+def main() -> None:
+    """Serve requests until standard input ends."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--memory-mib", type=int, required=True)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), required=True)
+    arguments = parser.parse_args()
+    limits.die_with_parent(arguments.parent)
+    limits.allow_no_core()
+    if not _may_use_cuda(arguments.device):
+        limits.allow_memory(arguments.memory_mib)
+    requests, answers = _take_pipes()
+    faulthandler.enable()
+    failpoint.reached("child.start")
+    server = _Server(arguments.memory_mib)
+    _say(answers, {"ready": os.getpid()})
+    for line in requests:
+        reply = server.answer(Path(json.loads(line)["request"]))
+        _say(answers, reply)
+        if "failed" in reply:
+            # Memory may be fragmented and libraries half-way; the next job gets a fresh process.
+            return
+
+
+def _may_use_cuda(device: str) -> bool:
+    return device != "cpu" and Path("/dev/nvidiactl").exists()
+
+
+def _take_pipes() -> tuple[TextIO, TextIO]:
+    """Return the protocol's two ends, closed to programs started from here, and free 0 and 1."""
+    requests, answers = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return os.fdopen(requests, encoding="utf-8"), os.fdopen(answers, "w", encoding="utf-8")
+
+
+def _say(answers: TextIO, reply: dict[str, Any]) -> None:
+    answers.write(json.dumps(reply) + "\n")
+    answers.flush()
+
+
+class _Server:
+    """Answers requests one after the other; keeps the detectors loaded in between."""
+
+    def __init__(self, memory_mib: int) -> None:
+        self._memory_mib = memory_mib
+        self._detectors: dict[str, Detector] = {}
+
+    def answer(self, path: Path) -> dict[str, Any]:
+        """Return the reply to the request in the file `path`."""
+        # Imported here, not at the top: the pipes are safe now, and the start is quick.
+        from gatekeeper.errors import ChildFailed
+        from gatekeeper.work.messages import Request
+        from models.errors import ModelError
+
+        try:
+            request = Request.read(path)
+            limits.forget_peak()
+            limits.allow_processor(request.cpu_seconds)
+            failpoint.reached("child.job", request.study_instance_uid)
+            return self._work(request)
+        except (ChildFailed, ModelError) as error:
+            return {"failed": str(error)}
+        except OSError as error:
+            return {
+                "failed": f"the spool or scratch folder failed: {os.strerror(error.errno or 0)}"
+            }
+        except MemoryError:
+            return {"failed": f"reached the memory limit of {self._memory_mib} MiB"}
+        except Exception as error:  # noqa: BLE001 - the one place where any defect becomes a reply
+            if any(words in str(error) for words in _CPU_MEMORY_WORDS):
+                return {"failed": f"reached the memory limit of {self._memory_mib} MiB"}
+            return {"failed": f"raised {type(error).__name__} {_place(error)}"}
+
+    def _work(self, request: Request) -> dict[str, Any]:
+        from gatekeeper.log import configure
+        from gatekeeper.work.assess import assess_study
+        from gatekeeper.work.messages import ANSWER
+        from gatekeeper.work.stages import Stages
+        from models.registry import Registry
+
+        configure("ERROR")  # holds the libraries' own loggers and warnings
+        stages = Stages()
+        registry = Registry([Path(folder) for folder in request.bundles])
+        if registry.digest != request.model_digest:
+            return {"models": registry.digest}
+        self._forget_other_models(registry)
+        assessment = assess_study(request, registry, self._loader(request), stages)
+        answer = _answer(assessment, Path(request.scratch), stages)
+        failpoint.reached("child.answer", request.study_instance_uid)
+        answer.write(Path(request.scratch) / ANSWER)
+        return {"answer": request.job}
+
+    def _forget_other_models(self, registry: Registry) -> None:
+        active = {info.digest for info in registry.bundles()}
+        for digest in self._detectors.keys() - active:
+            del self._detectors[digest]
+
+    def _loader(self, request: Request) -> Callable[[BundleInfo], Detector]:
+        def load_once(info: BundleInfo) -> Detector:
+            if info.digest not in self._detectors:
+                self._detectors[info.digest] = _load(info, request)
+            return self._detectors[info.digest]
+
+        return load_once
+
+
+def _load(info: BundleInfo, request: Request) -> Detector:
+    import torch
+
+    from models.detector import load
+
+    torch.set_num_threads(request.threads or os.cpu_count() or 1)
+    if request.device == "cpu" or not torch.cuda.is_available():
+        return load(info, "cpu")
+    return _WithFallback(info, load(info, "cuda"))
+
+
+class _WithFallback:
+    """A detector on the accelerator; a scan too large for it is judged once on the processor."""
+
+    def __init__(self, info: BundleInfo, primary: Detector) -> None:
+        self._info = info
+        self._primary = primary
+
+    def detect(self, volume: Volume) -> Finding:
+        import torch
+
+        from models.detector import load
+
+        try:
+            return self._primary.detect(volume)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+        return load(self._info, "cpu").detect(volume)
+
+
+def _answer(assessment: StudyAssessment, scratch: Path, stages: Stages) -> Answer:
+    from gatekeeper.work.messages import Answer
+    from gatekeeper.work.summary import deciding_finding, evidence
+
+    results = _write_results(assessment, scratch, stages)
+    deciding = deciding_finding(assessment)
+    return Answer(
+        verdict=assessment.judgement.verdict,
+        reason=assessment.judgement.reason,
+        score=None if deciding is None else deciding.score,
+        p_value=None if deciding is None else deciding.p_value,
+        evidence=evidence(assessment),
+        stages=stages.milliseconds,
+        results=tuple(results),
+        peak_mib=limits.peak_mib(),
+    )
+
+
+def _write_results(assessment: StudyAssessment, scratch: Path, stages: Stages) -> list[ResultFile]:
+    """Write the report, when there is an image to file it under, then each series' heatmaps."""
+    from gatekeeper.results.capture import iterate_heatmaps
+    from gatekeeper.results.report import report
+
+    results: list[ResultFile] = []
+    with stages.measure("report"):
+        document = report(assessment)
+        if document is not None:
+            results.append(_write(document, "report", scratch, 0))
+    with stages.measure("render"):
+        for series in assessment.series:
+            for picture in iterate_heatmaps(assessment, series):
+                results.append(_write(picture, "heatmap", scratch, len(results)))
+    return results
+
+
+def _write(dataset: Dataset, kind: str, scratch: Path, number: int) -> ResultFile:
+    from gatekeeper.results.common import to_bytes
+    from gatekeeper.work.messages import ResultFile
+
+    name = f"{kind}-{number:05d}.dcm"
+    (scratch / name).write_bytes(to_bytes(dataset))
+    return ResultFile(
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        sop_class_uid=str(dataset.SOPClassUID),
+        series_instance_uid=str(dataset.SeriesInstanceUID),
+        transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
+        kind=kind,
+        name=name,
+    )
+
+
+def _place(error: BaseException) -> str:
+    """Return the innermost of our own lines that `error` passed: ``in detect (detector.py:88)``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _is_own(frame.filename)]
+    frame = (own or list(frames))[-1]
+    return f"in {frame.name} ({Path(frame.filename).name}:{frame.lineno})"
+
+
+def _is_own(filename: str) -> bool:
+    return bool({"gatekeeper", "models", "storage"}.intersection(Path(filename).parts[-4:-1]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

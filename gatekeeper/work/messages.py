@@ -1,0 +1,189 @@
+"""What worker and child tell each other: a request file and an answer file in the scratch folder.
+
+The pipes between the two carry only the names of these files, one short JSON line each. What comes
+back from the child is checked here before the worker believes any of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from gatekeeper.errors import ChildFailed, IdentifierError
+from gatekeeper.identifiers import Uid
+from gatekeeper.rules.verdict import Verdict
+
+LARGEST_ANSWER = 64 << 20
+"""Bytes of an answer file that the worker will read."""
+ANSWER = "answer.json"
+"""Name of the answer file in the scratch folder."""
+RESULT_KINDS = frozenset({"heatmap", "report"})
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedFile:
+    """One instance of the study, as the listener recorded it."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    digest: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One job for the child, with the settings that it is done under.
+
+    Attributes:
+        job, attempt: the claim.
+        study_instance_uid, content_digest, model_digest, revision, created_at: the job's key.
+        files: the study's instances.
+        scratch: folder for the result files.
+        bundles: folders of site bundles.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: processor threads for models; 0 means all.
+        maximum_voxels: in one volume, and in all volumes assessed together.
+        maximum_series: volumes assessed at most.
+        cpu_seconds: processor time for this job.
+        false_hold_rate, ae_title, institution, series_number: see `StudyAssessment`.
+    """
+
+    job: int
+    attempt: int
+    study_instance_uid: str
+    content_digest: str
+    model_digest: str
+    revision: int
+    created_at: float
+    files: tuple[ReceivedFile, ...]
+    scratch: str
+    bundles: tuple[str, ...]
+    device: str
+    threads: int
+    maximum_voxels: int
+    maximum_series: int
+    cpu_seconds: float
+    false_hold_rate: float
+    ae_title: str
+    institution: str
+    series_number: int
+
+    def write(self, path: Path) -> None:
+        """Write the request to `path`."""
+        path.write_text(json.dumps(dataclasses.asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Request:
+        """Return the request that the worker wrote to `path`."""
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content["files"] = tuple(ReceivedFile(**file) for file in content["files"])
+        content["bundles"] = tuple(content["bundles"])
+        return cls(**content)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFile:
+    """One result object, a Part 10 file named `name` in the scratch folder."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the child found.
+
+    Attributes:
+        verdict, reason: the study's judgement.
+        score, p_value: of the series that decided; None when nothing was scored.
+        evidence: JSON for `Outcome.evidence`.
+        stages: milliseconds of each stage.
+        results: the files written.
+        peak_mib: largest resident memory of the child during the job.
+    """
+
+    verdict: Verdict
+    reason: str
+    score: float | None
+    p_value: float | None
+    evidence: dict[str, Any]
+    stages: dict[str, float]
+    results: tuple[ResultFile, ...]
+    peak_mib: int
+
+    def write(self, path: Path) -> None:
+        """Write the answer to `path`.
+
+        Raises:
+            ValueError: if it holds NaN or infinity.
+        """
+        path.write_text(json.dumps(dataclasses.asdict(self), allow_nan=False), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Answer:
+        """Return the answer that the child wrote to `path`, checked.
+
+        Raises:
+            ChildFailed: when it is no valid answer.
+            OSError: when it cannot be read.
+        """
+        if path.stat().st_size > LARGEST_ANSWER:
+            raise ChildFailed("the answer is too large")
+        try:
+            return _answer(json.loads(path.read_text(encoding="utf-8")))
+        except (AttributeError, IdentifierError, LookupError, TypeError, ValueError) as error:
+            raise ChildFailed(f"the answer is not valid ({type(error).__name__})") from None
+
+
+def _answer(content: dict[str, Any]) -> Answer:
+    return Answer(
+        verdict=Verdict(content["verdict"]),
+        reason=_text(content["reason"]),
+        score=_number(content["score"]),
+        p_value=_number(content["p_value"]),
+        evidence=_mapping(content["evidence"]),
+        stages={name: float(value) for name, value in _mapping(content["stages"]).items()},
+        results=tuple(_result(item) for item in content["results"]),
+        peak_mib=int(content["peak_mib"]),
+    )
+
+
+def _result(content: dict[str, Any]) -> ResultFile:
+    result = ResultFile(**{name: _text(value) for name, value in content.items()})
+    if result.kind not in RESULT_KINDS:
+        raise ValueError("not a kind of result")
+    if Path(result.name).name != result.name or result.name in ("", ".", ".."):
+        raise ValueError("a result file outside the scratch folder")
+    for uid in (result.sop_instance_uid, result.sop_class_uid, result.transfer_syntax_uid):
+        Uid.parse(uid)
+    return result
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _number(value: object) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError("not a number")
+    return float(value)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("not an object")
+    return cast(dict[str, Any], value)

@@ -1,0 +1,92 @@
+"""What is kept of an assessment in the database: plain JSON, no pixels, no patient data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
+from gatekeeper.work.protocol import protocol
+from models.finding import Finding, Level, Region
+
+
+def deciding_finding(assessment: StudyAssessment) -> Finding | None:
+    """Return the finding of the series whose judgement the study took, else of the worst series."""
+    scored = [item for item in assessment.series if item.finding is not None]
+    for item in scored:
+        if item.judgement == assessment.judgement:
+            return item.finding
+    return min(
+        (item.finding for item in scored if item.finding is not None),
+        key=lambda finding: finding.p_value,
+        default=None,
+    )
+
+
+def evidence(assessment: StudyAssessment) -> dict[str, Any]:
+    """Return what the verdict rests on, series by series."""
+    return {
+        "false_hold_rate": assessment.false_hold_rate,
+        "series": [_series(item) for item in assessment.series],
+    }
+
+
+def _series(item: SeriesAssessment) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "series_instance_uid": str(item.source.series_instance_uid),
+        "instances": len(item.source.headers),
+        "protocol": str(protocol(item.source.headers[0])) if item.source.headers else "",
+        "verdict": item.judgement.verdict.value,
+        "reason": item.judgement.reason,
+        "lossy": item.source.lossy,
+    }
+    if item.volume is not None:
+        found["grid"] = {
+            "shape": list(item.volume.array.shape),
+            "spacing_mm": [round(value, 4) for value in item.volume.spacing],
+        }
+    if item.finding is not None:
+        found |= _finding(item.finding)
+    return found
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "score": finding.score,
+        "p_value": finding.p_value,
+        "levels": [_level(level) for level in finding.levels],
+        "regions": [_region(region) for region in finding.regions],
+        "map": {
+            "unit": finding.map_unit,
+            "threshold": finding.map_threshold,
+            "maximum": finding.map_maximum,
+        },
+        "detector": finding.detector,
+        "profile": finding.profile,
+        "bundle_version": finding.bundle_version,
+        "bundle_digest": finding.model_digest,
+        "calibration_digest": finding.calibration_digest,
+        "calibration": finding.calibration_description,
+        "milliseconds": {name: round(value, 3) for name, value in finding.milliseconds.items()},
+    }
+
+
+def _level(level: Level) -> dict[str, Any]:
+    return {
+        "name": level.name,
+        "question": level.question,
+        "score": level.score,
+        "p_value": level.p_value,
+        "calibration_size": level.calibration_size,
+        "calibration_median": level.calibration_median,
+    }
+
+
+def _region(region: Region) -> dict[str, Any]:
+    return {
+        "label": region.label,
+        "volume_mm3": round(region.volume_mm3, 3),
+        "centre_lps_mm": [round(value, 2) for value in region.centre],
+        "peak": region.peak,
+        "mean": region.mean,
+        "slice": region.slice_index,
+    }

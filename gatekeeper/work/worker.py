@@ -1,0 +1,352 @@
+"""The worker: claims a job, has the child analyse it, settles it once under the attempt's fence.
+
+What becomes of a job:
+
+- An answer, UNREADABLE included, is an outcome: the same files give the same answer, so a second
+  attempt would change nothing.
+- A child that crashes, is stopped at a limit or gives no valid answer is a failed attempt. It is
+  tried again with a growing delay in a fresh child, because another machine's fault looks the
+  same, and set aside as dead with its reason after `work.maximum_attempts`.
+- A study whose content changed since the job was made is not analysed under this job: the digest
+  in its results would be a lie. The job is dead as superseded; the late instance reopened the
+  study, and its next completion makes the next revision's job.
+- When the models changed since the job was made, a job for the models in use is made in the same
+  commit that sets this one aside.
+
+The worker imports no torch: models live in the child alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import random
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType
+
+from sqlalchemy import Connection
+
+from gatekeeper.assemble.content import content_digest
+from gatekeeper.config import Settings
+from gatekeeper.errors import ChildFailed
+from gatekeeper.log import error_name, get_logger
+from gatekeeper.work.heartbeat import Heartbeat
+from gatekeeper.work.messages import ANSWER, Answer, ReceivedFile, Request, ResultFile
+from gatekeeper.work.process import Child, ChildLimits, ChildStopped
+from storage import backoff, instances, jobs, nodes
+from storage.engine import Database, DatabaseUnavailableError
+from storage.records import Instance, Job, Outcome, Result
+from storage.settlement import ResultConflictError
+from storage.spool import Spool
+
+log = get_logger()
+
+SCRATCH = "scratch"
+"""Folder beside the spool's own, for what children write; swept of what killed workers left."""
+BYTES_PER_VOXEL = 16
+"""Memory that a voxel takes in the child: volume, map and two working copies, float32 each."""
+
+_RESIDUE_SECONDS = 3600.0
+_CHUNK = 1 << 20
+_STORING_AT_ONCE = 8
+
+
+def serve(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT; the body of `gatekeeper work`."""
+    database = Database.connect(settings.database.url, settings.database.lock_seconds)
+    worker = Worker(settings, database, Spool(Path(settings.spool.directory)))
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        worker.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        worker.run()
+    finally:
+        database.dispose()
+
+
+class Worker:
+    """One worker with its child.
+
+    Args:
+        settings: limits and models.
+        database: open; shared with nobody but this worker's heartbeat.
+        spool: of received and result files.
+    """
+
+    def __init__(self, settings: Settings, database: Database, spool: Spool) -> None:
+        self._settings = settings
+        self._database = database
+        self._spool = spool
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._child = Child(
+            ChildLimits(settings.work.memory_mib, settings.work.device, settings.work.threads)
+        )
+        self._stop = threading.Event()
+        self._chance = random.Random()  # noqa: S311 - spreads retries
+        self._scratch = spool.root / SCRATCH
+
+    def stop(self) -> None:
+        """Ask `run` to end; safe from a signal handler or another thread."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Work on one job after the other until `stop`."""
+        self._prepare_scratch()
+        log.info("worker_started", worker=self._name, role="work")
+        failures = 0
+        try:
+            while not self._stop.is_set():
+                try:
+                    found = self.run_once()
+                    failures = 0
+                except DatabaseUnavailableError as error:
+                    failures += 1
+                    found = False
+                    log.error("database_unavailable", worker=self._name, error=error_name(error))
+                if not found:
+                    pause = self._settings.work.poll_seconds
+                    if failures:
+                        pause = backoff.delay(failures, pause, 30.0, self._chance)
+                    self._stop.wait(pause)
+        finally:
+            self._child.stop()
+            log.info("worker_stopped", worker=self._name, role="work")
+
+    def run_once(self) -> bool:
+        """Claim one job and bring it to an end; False when none is due.
+
+        Raises:
+            DatabaseUnavailableError: when the job could not be claimed, or not be ended; its
+                lease then ends by itself.
+        """
+        work = self._settings.work
+        with self._database.begin() as tx:
+            job = jobs.claim(tx, self._name, work.lease_seconds)
+        if job is None:
+            return False
+        self._log("job_claimed", job)
+        beating = Heartbeat(self._database, job, work.lease_seconds, self._stop, work.stop_seconds)
+        with beating:
+            self._bring_to_an_end(job, beating)
+        return True
+
+    def _bring_to_an_end(self, job: Job, heartbeat: Heartbeat) -> None:
+        prefix = f"job-{job.id}-{job.attempt}-"
+        try:
+            self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(
+                prefix=prefix, dir=self._scratch, ignore_cleanup_errors=True
+            ) as scratch:
+                self._analyse(job, Path(scratch), heartbeat)
+        except ChildStopped:
+            if heartbeat.lost:
+                self._log("job_lost", job)
+            else:
+                self._fail(job, "released: the worker was asked to stop", 0.0)
+        except ChildFailed as error:
+            self._attempt_failed(job, f"analysis failed: {error}")
+        except ResultConflictError:
+            self._fail(job, "a result's UID is in use for other content", None)
+        except OSError as error:
+            self._attempt_failed(job, f"the spool failed: {os.strerror(error.errno or 0)}")
+
+    def _analyse(self, job: Job, scratch: Path, heartbeat: Heartbeat) -> None:
+        with self._database.read() as tx:
+            content = instances.of_study(tx, job.study_instance_uid)
+        if content_digest(content) != job.content_digest:
+            self._fail(job, f"superseded: the study changed after revision {job.revision}", None)
+            return
+        work = self._settings.work
+        request = scratch / "request.json"
+        self._request(job, content, scratch).write(request)
+        reply = self._child.ask(request, work.cpu_seconds, work.wall_seconds, heartbeat.cancelled)
+        if "models" in reply:
+            self._models_changed(job, str(reply["models"]))
+            return
+        started = time.perf_counter()
+        answer = Answer.read(scratch / ANSWER)
+        # Each file waits for the disk by itself; the file system joins waits that come together.
+        with ThreadPoolExecutor(_STORING_AT_ONCE) as pool:
+            results = list(pool.map(functools.partial(self._store, scratch), answer.results))
+        stages = dict(answer.stages)
+        stages["store"] = round((time.perf_counter() - started) * 1000, 3)
+        stages["queued"] = round(((job.claimed_at or job.created_at) - job.created_at) * 1000, 3)
+        self._settle(job, answer, stages, results)
+
+    def _request(self, job: Job, content: Sequence[Instance], scratch: Path) -> Request:
+        settings = self._settings
+        work = settings.work
+        folder = settings.models.directory
+        return Request(
+            job=job.id,
+            attempt=job.attempt,
+            study_instance_uid=job.study_instance_uid,
+            content_digest=job.content_digest,
+            model_digest=job.model_digest,
+            revision=job.revision,
+            created_at=job.created_at,
+            files=tuple(
+                ReceivedFile(
+                    sop_instance_uid=item.sop_instance_uid,
+                    sop_class_uid=item.sop_class_uid,
+                    series_instance_uid=item.series_instance_uid,
+                    transfer_syntax_uid=item.transfer_syntax_uid,
+                    digest=item.digest,
+                    path=str(self._spool.path(item.digest).absolute()),
+                )
+                for item in content
+            ),
+            scratch=str(scratch.absolute()),
+            bundles=(str(Path(folder).absolute()),) if folder else (),
+            device=work.device,
+            threads=work.threads,
+            maximum_voxels=min(work.maximum_voxels, (work.memory_mib << 20) // BYTES_PER_VOXEL),
+            maximum_series=work.maximum_series,
+            cpu_seconds=work.cpu_seconds,
+            false_hold_rate=settings.models.false_hold_rate,
+            ae_title=settings.listen.ae_title,
+            institution=settings.results.institution,
+            series_number=settings.results.series_number,
+        )
+
+    def _store(self, scratch: Path, file: ResultFile) -> Result:
+        """Move one result file into the spool."""
+        path = scratch / file.name
+        with path.open("rb") as source, self._spool.writer() as writer:
+            while data := source.read(_CHUNK):
+                writer.write(data)
+            stored = writer.commit()
+        path.unlink()
+        return Result(
+            sop_instance_uid=file.sop_instance_uid,
+            sop_class_uid=file.sop_class_uid,
+            series_instance_uid=file.series_instance_uid,
+            transfer_syntax_uid=file.transfer_syntax_uid,
+            kind=file.kind,
+            digest=stored.digest,
+            size=stored.size,
+        )
+
+    def _settle(
+        self, job: Job, answer: Answer, stages: dict[str, float], results: Sequence[Result]
+    ) -> None:
+        """Write outcome, results and deliveries in one commit, under the attempt's fence."""
+        outcome = Outcome(
+            job_id=job.id,
+            verdict=answer.verdict,
+            reason=answer.reason,
+            score=answer.score,
+            p_value=answer.p_value,
+            evidence=answer.evidence | {"peak_mib": answer.peak_mib},
+            stages=stages,
+        )
+
+        def settle(tx: Connection) -> bool:
+            receivers = [
+                node.ae_title
+                for node in nodes.listing(tx)
+                if node.enabled and node.receives_results
+            ]
+            return jobs.settle(tx, job.id, job.attempt, outcome, results, receivers)
+
+        if self._write(settle):
+            log.info(
+                "job_done",
+                job=job.id,
+                attempt=job.attempt,
+                study=job.study_instance_uid,
+                verdict=answer.verdict.value,
+                count=len(results),
+                milliseconds=round(sum(stages.values()) - stages["queued"]),
+            )
+        else:
+            self._log("job_lost", job)
+
+    def _models_changed(self, job: Job, active: str) -> None:
+        """Make a job for the models in use in this one's place.
+
+        When that job exists already, another worker may hold the models that this job names: it
+        is tried again, and dead at last.
+        """
+        reason = "superseded: the models changed since the job was made"
+
+        def replace(tx: Connection) -> bool:
+            study, content = job.study_instance_uid, job.content_digest
+            if jobs.enqueue(tx, study, content, active, job.revision) is None:
+                return False
+            return jobs.fail(tx, job.id, job.attempt, reason, None)
+
+        if self._write(replace):
+            self._log("job_superseded", job)
+        else:
+            self._attempt_failed(job, reason)
+
+    def _attempt_failed(self, job: Job, reason: str) -> None:
+        """Queue the job again after a growing delay, or set it aside as dead."""
+        work = self._settings.work
+        made = job.attempt - job.attempts_before
+        if made >= work.maximum_attempts:
+            self._fail(job, f"{reason}; given up after {made} attempts", None)
+            return
+        delay = backoff.delay(made, work.retry_seconds, work.retry_maximum_seconds, self._chance)
+        self._fail(job, reason, delay)
+
+    def _fail(self, job: Job, reason: str, delay: float | None) -> None:
+        written = self._write(lambda tx: jobs.fail(tx, job.id, job.attempt, reason, delay))
+        state = "lost" if not written else "dead" if delay is None else "queued"
+        log.error(
+            "job_failed",
+            job=job.id,
+            attempt=job.attempt,
+            study=job.study_instance_uid,
+            reason=reason,
+            state=state,
+        )
+
+    def _write(self, change: Callable[[Connection], bool]) -> bool:
+        """Commit `change`, waiting out a database that is away for up to one lease.
+
+        Raises:
+            DatabaseUnavailableError: when it stays away; nothing was written.
+        """
+        deadline = time.monotonic() + self._settings.work.lease_seconds
+        failures = 0
+        while True:
+            try:
+                with self._database.begin() as tx:
+                    return change(tx)
+            except DatabaseUnavailableError:
+                failures += 1
+                if time.monotonic() > deadline or self._stop.is_set():
+                    raise
+                self._stop.wait(backoff.delay(failures, 0.1, 5.0, self._chance))
+
+    def _log(self, event: str, job: Job) -> None:
+        log.info(
+            event,
+            job=job.id,
+            attempt=job.attempt,
+            study=job.study_instance_uid,
+            worker=self._name,
+        )
+
+    def _prepare_scratch(self) -> None:
+        """Make the scratch folder, and remove what workers left that were killed long ago."""
+        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        oldest = time.time() - self._settings.work.wall_seconds - _RESIDUE_SECONDS
+        for folder in self._scratch.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if folder.stat().st_mtime < oldest:
+                    shutil.rmtree(folder, ignore_errors=True)
