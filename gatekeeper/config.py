@@ -156,6 +156,19 @@ class WorkSettings:
     maximum_voxels: int = setting(
         600_000_000, "voxels in one series; a larger one is UNREADABLE", minimum=1_000_000
     )
+    maximum_series: int = setting(
+        8,
+        "volumes of one study that are assessed, the largest series first; the rest are not",
+        minimum=1,
+        maximum=1000,
+    )
+    stop_seconds: float = setting(
+        10.0,
+        "wait at SIGTERM for the job under way; then it is released for another worker",
+        unit="s",
+        minimum=0,
+        maximum=600,
+    )
     device: str = setting("auto", "where models run", choices=("auto", "cpu", "cuda"))
     threads: int = setting(0, "processor threads for models; 0 means all", minimum=0)
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +18,8 @@ from rich.table import Table
 from gatekeeper import log
 from gatekeeper.cli.node import parse_address
 from gatekeeper.cli.output import console, fail, verdict_text
-from gatekeeper.identifiers import AeTitle
+from gatekeeper.history import JobHistory
+from gatekeeper.identifiers import AeTitle, Digest
 from storage.records import Node
 
 ARCHIVE = "DEMO_ARCHIVE"
@@ -71,7 +72,10 @@ def demo(
                 threading.Event().wait()
 
 
-def _destination(stack: contextlib.ExitStack, pacs: str | None, folder: Path) -> tuple[Node, Any]:
+Fetch = Callable[[JobHistory], list[Path]]
+
+
+def _destination(stack: contextlib.ExitStack, pacs: str | None, folder: Path) -> tuple[Node, Fetch]:
     """Return the node for the results, and how to get at what arrived there."""
     from gatekeeper.demo.archive import EmbeddedArchive
     from gatekeeper.demo.site import free_port
@@ -84,13 +88,21 @@ def _destination(stack: contextlib.ExitStack, pacs: str | None, folder: Path) ->
             fail(f"{pacs}: not AET@HOST:PORT")
         spool = Spool(folder / "gatekeeper" / "spool")
         node = Node(AeTitle.parse(title), host, port, receives_results=True)
-        # What was delivered is what the spool holds, byte for byte.
-        return node, lambda job: [spool.path(result.digest) for result in job.results]
+
+        def sent(job: JobHistory) -> list[Path]:
+            # What was delivered is what the spool holds, byte for byte.
+            return [spool.path(Digest.parse(result.digest)) for result in job.results]
+
+        return node, sent
     archive = stack.enter_context(
         EmbeddedArchive(folder / "archive", ARCHIVE, "127.0.0.1", free_port())
     )
     node = Node(ARCHIVE, "127.0.0.1", archive.port, receives_results=True)
-    return node, lambda job: [archive.path(result.sop_instance_uid) for result in job.results]
+
+    def arrived(job: JobHistory) -> list[Path]:
+        return [archive.path(result.sop_instance_uid) for result in job.results]
+
+    return node, arrived
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from support.files import dicom_files, is_part10
 from support.gate import Gate
 from support.waiting import until
 
@@ -36,8 +37,8 @@ def scanner(gate: Gate) -> None:
 def storescu(program: str, gate: Gate, folder: Path) -> None:
     """Send a folder with DCMTK, which ends with an error unless every file is stored."""
     subprocess.run(
-        [program, "-aet", "SCANNER", "-aec", gate.ae_title, "+sd", "+r", "127.0.0.1"]
-        + [str(gate.port), str(folder)],
+        [program, "-aet", "SCANNER", "-aec", gate.ae_title, "127.0.0.1", str(gate.port)]
+        + [str(path) for path in dicom_files(folder)],
         env={**os.environ, "TCP_NODELAY": "1"},
         check=True,
         capture_output=True,
@@ -48,15 +49,6 @@ def storescu(program: str, gate: Gate, folder: Path) -> None:
 def settled(gate: Gate, study: str) -> StudyHistory:
     """Wait until the study's newest job and its deliveries ended."""
     return until(lambda: gate.settled(study), SETTLED_SECONDS, f"study {study} settled")
-
-
-def dicom_files(folder: Path) -> list[Path]:
-    """Return the Part 10 files below a folder."""
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.open("rb").read(132)[128:] == b"DICM"
-    ]
 
 
 def errors_of(program: str, objects: Iterable[bytes], folder: Path) -> list[str]:
@@ -216,7 +208,9 @@ def test_every_real_input_ends_in_a_stated_outcome_and_none_is_lost(
         capture_output=True,
         timeout=170,
     )
-    outcomes = {study: settled(gate, study) for study in {str(item.StudyInstanceUID) for item in sent}}
+    outcomes = {
+        study: settled(gate, study) for study in {str(item.StudyInstanceUID) for item in sent}
+    }
 
     assert_all_kept(gate, sent)
     for history in outcomes.values():
@@ -239,7 +233,7 @@ def structured_reports() -> list[Path]:
     found: list[Path] = []
     for name in pydicom.data.get_testdata_files("*.dcm"):
         path = Path(name)
-        if path.open("rb").read(132)[128:] == b"DICM":
+        if is_part10(path):
             header = dcmread(path, stop_before_pixels=True, force=True)
             if header.get("Modality") == "SR" and header.get("StudyInstanceUID"):
                 found.append(path)

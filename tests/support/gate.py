@@ -73,9 +73,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_gate(
-    folder: Path, url: str, database: Database, **settings: str
-) -> Generator[Gate]:
+def running_gate(folder: Path, url: str, database: Database, **settings: str) -> Generator[Gate]:
     """Run `gatekeeper up` in `folder`; `settings` are further environment variables."""
     folder.mkdir()
     port = free_port()
