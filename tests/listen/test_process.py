@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from listen.wire import SCANNER, associated, encoded, image, image_file, store, written
-from support.gate import free_port, listening
 from support.waiting import until
 
 from gatekeeper import periodic
@@ -27,7 +27,7 @@ from storage.records import Node
 from storage.spool import Spool
 
 PROGRAM = """
-import errno, os, sys
+import dataclasses, errno, os, sys
 from pathlib import Path
 from gatekeeper import config, log
 from gatekeeper.listen.server import serve
@@ -42,7 +42,8 @@ def fsync_or_fail(descriptor):
 
 os.fsync = fsync_or_fail
 log.configure("DEBUG")
-serve(config.load())
+settings = config.load()
+serve(dataclasses.replace(settings, listen=dataclasses.replace(settings.listen, port=0)))
 """
 
 
@@ -51,26 +52,28 @@ class Process:
     """A listener in a process of its own."""
 
     popen: subprocess.Popen[bytes]
-    port: int
     environment: dict[str, str]
     log: Path
     broken: Path
     """Once this file exists, every fsync of the process fails with EIO."""
 
-    def events(self) -> list[dict[str, object]]:
+    def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    @property
+    def port(self) -> int:
+        """The port that the listener says it has, 0 before it has one."""
+        return next((event["port"] for event in self.events() if event["event"] == "listening"), 0)
 
 
 @contextmanager
 def process(folder: Path, url: str) -> Generator[Process]:
     """Run a listener until the block ends."""
-    port = free_port()
     environment = {
         **os.environ,
         "GATEKEEPER_DATABASE_URL": url,
         "GATEKEEPER_SPOOL_DIRECTORY": str(folder / "spool"),
         "GATEKEEPER_SPOOL_LOW_WATER_MIB": "1",
-        "GATEKEEPER_LISTEN_PORT": str(port),
         "GATEKEEPER_LISTEN_HOST": "127.0.0.1",
         "GATEKEEPER_LISTEN_QUIET_SECONDS": "0",
         "GATEKEEPER_LISTEN_ASSOCIATION_LEASE": "1",
@@ -85,9 +88,9 @@ def process(folder: Path, url: str) -> Generator[Process]:
             stderr=errors,
             stdin=subprocess.DEVNULL,
         )
-    found = Process(popen, port, environment, log, broken)
+    found = Process(popen, environment, log, broken)
     try:
-        until(lambda: listening(port) or popen.poll() is not None, 30, "the listener is up")
+        until(lambda: found.port or popen.poll() is not None, 30, "the listener is up")
         assert popen.poll() is None, log.read_text()
         yield found
     finally:

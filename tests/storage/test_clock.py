@@ -143,3 +143,5 @@ def test_a_study_is_not_held_open_by_a_clock_set_back(
 
         instances.touch_associations(tx, [sender])
         assert studies.open_studies(tx)[0].active_associations == 1
+        instances.record(tx, an_instance(2), sender)
+        assert studies.open_studies(tx)[0].quiet_for == pytest.approx(0, abs=0.01)
