@@ -234,8 +234,8 @@ class SendSettings:
     )
     reencode_mib: int = setting(
         512,
-        "largest object re-encoded, between Implicit and Explicit VR Little Endian only, for a "
-        "peer that does not take it as stored",
+        "largest object re-encoded, from Explicit to Implicit VR Little Endian only, for a peer "
+        "that does not take it as stored",
         unit="MiB",
         minimum=0,
     )

@@ -10,7 +10,6 @@ import typer
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail, moment, verdict_text
 from gatekeeper.cli.site import AsJson, site_of
 from gatekeeper.history import StudyHistory, read_history, read_summaries
-from gatekeeper.identifiers import Uid
 
 app = typer.Typer(help="Studies: what was received and what was found.", no_args_is_help=True)
 
@@ -49,7 +48,7 @@ def show(
 ) -> None:
     """Show one study: content, jobs, verdicts, results and deliveries."""
     with site_of(context).database() as database, database.read() as tx:
-        history = read_history(tx, Uid.parse(uid))
+        history = read_history(tx, uid)
     if history is None:
         fail(f"study {uid} is not known")
     if as_json:

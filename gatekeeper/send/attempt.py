@@ -1,7 +1,7 @@
 """One attempt at one delivery: send what is not stored yet, record each answer, end the claim.
 
-Each answer is committed, under the attempt's fence, before the next object is sent, so that after
-a kill at most one object is sent again, under the same UID and with the same bytes.
+Answers are committed as they come, under the attempt's fence, so that after a kill only the last
+few objects are sent again, under the same UIDs and with the same bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from gatekeeper.config import SendSettings
 from gatekeeper.errors import TransportError
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.send.recorder import Recorder
 from gatekeeper.send.statuses import Disposition
 from gatekeeper.send.transport import InstanceStatus, SendObject, Transport
 from storage import backoff, deliveries
@@ -135,34 +136,20 @@ def _send(
     """Send `objects` and record each answer; return why not all are stored, None when they are."""
     made = delivery.attempt - delivery.attempts_before
     failed: list[InstanceStatus] = []
-    answers = desk.transport.send(objects, node)
     try:
-        for answered, answer in enumerate(answers, start=1):
-            if not _record(desk.database, delivery, answer):
-                return Failure(STOPPED, 0.0)
-            if not answer.stored:
-                failed.append(answer)
-            if stopping() and answered < len(objects):
-                return Failure(STOPPED, 0.0)
+        with (
+            Recorder(desk.database, delivery) as recorder,
+            contextlib.closing(desk.transport.send(objects, node)) as answers,
+        ):
+            for answered, answer in enumerate(answers, start=1):
+                recorder.record(answer)
+                if not answer.stored:
+                    failed.append(answer)
+                if recorder.over or (stopping() and answered < len(objects)):
+                    return Failure(STOPPED, 0.0)
     except TransportError as error:
         return after_loss(made, error, desk.settings)
-    finally:
-        close = getattr(answers, "close", None)
-        if close is not None:
-            close()
     return after_answers(made, len(objects), failed, desk.settings) if failed else None
-
-
-def _record(database: Database, delivery: Delivery, answer: InstanceStatus) -> bool:
-    with database.begin() as tx:
-        return deliveries.record_item(
-            tx,
-            delivery.id,
-            delivery.attempt,
-            answer.sent.sop_instance_uid,
-            answer.status,
-            answer.stored,
-        )
 
 
 def _end(database: Database, delivery: Delivery, failure: Failure | None) -> bool:

@@ -1,8 +1,8 @@
 """Sending by DIMSE C-STORE, and asking by C-ECHO.
 
 An object is proposed in the transfer syntax that it is stored in, and its stored bytes are sent. A
-peer that takes none of that gets an uncompressed little endian object in the other such syntax;
-any other object is left with its reason. An association that drops is requested again for the
+peer that does not take that gets an Explicit VR Little Endian object in Implicit VR; any other
+object is left with its reason. An association that drops is requested again for the
 objects without an answer, as long as that gets anywhere.
 """
 
@@ -11,8 +11,9 @@ from __future__ import annotations
 import io
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from gatekeeper.config import SendSettings, Settings
 from gatekeeper.errors import GatekeeperError, TransportError
@@ -82,7 +83,7 @@ class DimseTransport:
         self._calling_ae = calling_ae
         self._settings = settings
 
-    def send(self, objects: Sequence[SendObject], node: Node) -> Iterator[InstanceStatus]:
+    def send(self, objects: Sequence[SendObject], node: Node) -> Generator[InstanceStatus]:
         """Send `objects` to `node` and yield each one's answer as it comes.
 
         Order is kept, except that an object during which the association was lost goes last, so
@@ -95,7 +96,7 @@ class DimseTransport:
         for batch in plan(objects):
             yield from self._send_batch(batch, node)
 
-    def _send_batch(self, batch: Batch, node: Node) -> Iterator[InstanceStatus]:
+    def _send_batch(self, batch: Batch, node: Node) -> Generator[InstanceStatus]:
         waiting = deque(batch.objects)
         losses: Counter[SendObject] = Counter()
         fruitless = 0
@@ -140,7 +141,8 @@ class DimseTransport:
                     file.seek(header.offset)
                     status = association.store(context, item.sop_instance_uid, file, header.size)
                 else:
-                    data = self._reencoded(item, context[1], header.size)
+                    file.seek(header.offset)
+                    data = self._reencoded(file, header.size)
                     status = association.store(
                         context, item.sop_instance_uid, io.BytesIO(data), len(data)
                     )
@@ -153,13 +155,18 @@ class DimseTransport:
         disposition, reason = judge(status)
         return InstanceStatus(item, status, disposition, reason)
 
-    def _reencoded(self, item: SendObject, transfer_syntax_uid: str, size: int) -> bytes:
+    def _reencoded(self, file: BinaryIO, size: int) -> bytes:
         if size > self._settings.reencode_mib * 1024 * 1024:
             raise encoding.NotReencodable(
-                f"no accepted presentation context, and over {self._settings.reencode_mib} MiB, "
-                "the limit for re-encoding"
+                f"its transfer syntax is not accepted, and it is over "
+                f"{self._settings.reencode_mib} MiB, the limit for re-encoding"
             )
-        return encoding.reencode(item.path, transfer_syntax_uid)
+        try:
+            return encoding.to_implicit(file.read())
+        except encoding.NotReencodable as error:
+            raise encoding.NotReencodable(
+                f"its transfer syntax is not accepted, and it cannot be re-encoded: {error}"
+            ) from None
 
 
 def echo(node: Node, settings: Settings) -> EchoAnswer:

@@ -12,10 +12,10 @@ from typing import BinaryIO
 
 from gatekeeper.errors import GatekeeperError, IdentifierError
 from gatekeeper.identifiers import Uid
+from gatekeeper.send.encoding import LONG_VRS
 
 MAXIMUM_HEADER = 64 * 1024
 _PREAMBLE = 132
-_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"})
 _ELEMENT = struct.Struct("<HH2sH")
 _SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX = 0x0002, 0x0003, 0x0010
 
@@ -58,7 +58,7 @@ def read_header(file: BinaryIO, file_size: int) -> FileHeader:
         if group != 0x0002:
             break
         start = offset + _ELEMENT.size
-        if vr in _LONG_VRS:
+        if vr in LONG_VRS:
             length = int.from_bytes(data[start : start + 4], "little")
             start += 4
         offset = start + length

@@ -7,7 +7,7 @@ objects without an answer by then are still to be sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -51,10 +51,10 @@ class InstanceStatus:
 class Transport(Protocol):
     """A way to send objects to a node."""
 
-    def send(self, objects: Sequence[SendObject], node: Node) -> Iterator[InstanceStatus]:
+    def send(self, objects: Sequence[SendObject], node: Node) -> Generator[InstanceStatus]:
         """Send `objects` to `node` and yield each one's answer as it comes.
 
-        Closing the iterator ends the connection in order after the object under way.
+        Closing the generator ends the connection in order after the object under way.
 
         Raises:
             TransportError: if the node cannot be reached, refuses, or is lost for good.

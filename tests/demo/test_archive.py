@@ -127,9 +127,10 @@ def test_findscu_is_answered(
     program = peer("findscu")
     send(archive, tmp_path / "in", 1)
 
+    keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", "PatientID=TEST", "-k", "StudyInstanceUID"]
+
     ran = subprocess.run(
-        [program, "-S", "-aec", archive.ae_title, archive.host, str(archive.port)]
-        + ["-k", "QueryRetrieveLevel=STUDY", "-k", "PatientID=TEST", "-k", "StudyInstanceUID"],
+        [program, "-S", "-aec", archive.ae_title, archive.host, str(archive.port), *keys],
         capture_output=True,
         text=True,
         timeout=60,

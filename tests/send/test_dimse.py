@@ -280,11 +280,11 @@ def test_a_peer_that_speaks_nonsense_is_a_transport_error_in_bounded_time(
 
 
 def test_a_response_without_a_status_is_retried(
-    objects: list[SendObject], quick: SendSettings
+    objects: list[SendObject], impatient: SendSettings
 ) -> None:
     """An answer that does not say success is none."""
     with RawPeer(answering(response((0x0100, 0x8001), (0x0120, 1)))) as peer:
-        answers = send(objects[:1], peer, quick)
+        answers = send(objects[:1], peer, impatient)
 
     assert [(answer.status, answer.disposition) for answer in answers] == [
         (None, Disposition.RETRY)
@@ -468,7 +468,7 @@ def test_closing_the_iterator_releases_the_association(
     with RawPeer(script) as peer:
         answers = DimseTransport("GATEKEEPER", quick).send(objects, node_of(peer))
         assert next(answers).stored
-        answers.close()  # type: ignore[attr-defined]
+        answers.close()
         assert released.wait(5)
 
 

@@ -83,7 +83,9 @@ def test_killed_after_the_archive_accepted_it_resends_under_the_same_uids(
     processes: list[subprocess.Popen[bytes]] = []
 
     def kill_at_third_answer(passed: int) -> bool:
-        if passed == 2 and archive.count() == 3:
+        if passed == 2:
+            assert archive.count() == 3
+            until(lambda: stored(database, delivery)[:2] == [True, True], PATIENCE, "two recorded")
             processes[0].kill()
             processes[0].wait()
             return False

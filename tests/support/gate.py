@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support.waiting import until
-
 from gatekeeper.history import StudyHistory, read_history
 from storage import nodes
 from storage.engine import Database
 from storage.records import DeliveryState, JobState, Node
+from support.waiting import until
 
 AE_TITLE = "GATEKEEPER"
 _ENDED = {DeliveryState.DELIVERED, DeliveryState.DEAD}

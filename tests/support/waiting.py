@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def until(condition: Callable[[], T | None], seconds: float, what: str) -> T:
-    """Return the first true value of `condition`, or fail after `seconds`, saying `what` was due."""
+    """Return the first true value of `condition`; fail after `seconds`, saying `what` was due."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
     while True:
