@@ -23,7 +23,6 @@ from gatekeeper.identifiers import AeTitle, Digest
 from storage.records import Node
 
 ARCHIVE = "DEMO_ARCHIVE"
-_STEPS = ("write", "send", "wait for quiet", "analyse", "deliver", "done")
 
 
 def register(app: typer.Typer) -> None:
@@ -59,7 +58,11 @@ def demo(
             site = stack.enter_context(
                 running_site(out / "site" / "gatekeeper", node, quiet_seconds=1.0)
             )
-            answers = [run.walk(site, case, out, fetch, progress) for case in cases]
+            sent = [run.send(site, case, progress) for case in cases]
+            answers = [
+                run.collect(site, case, out, fetch, progress, milliseconds)
+                for case, milliseconds in zip(cases, sent, strict=True)
+            ]
         seconds = time.monotonic() - started
         summary = run.write_summary(out, answers, seconds)
         _show(answers, summary, seconds)
@@ -161,13 +164,16 @@ def _basis(answers: Any) -> str:
     lines: list[str] = []
     for answer in answers:
         for series in answer.evidence.get("series", []):
-            calibration = series.get("calibration")
-            if not calibration:
-                continue
-            lines.append(
-                f"[bold]{series['profile']}[/] ({series['detector']}, version "
-                f"{series['bundle_version']}): {calibration['description']}"
-            )
+            if series.get("calibration"):
+                lines.append(
+                    f"[bold]{series['profile']}[/] ({series['detector']}, version "
+                    f"{series['bundle_version']}): {series['calibration']}"
+                )
+            lines += [
+                f"  {answer.name}: {level['question']} p = {level['p_value']:.3f} (score "
+                f"{level['score']:.2f}, reference median {level['calibration_median']:.2f})"
+                for level in series.get("levels", [])
+            ]
     lines.append(
         "A p-value is the share of reference subjects at least as far from normal, the study "
         "itself counted in. Research software: not a medical device, not for diagnostic use."

@@ -28,6 +28,8 @@ from gatekeeper.send.files import send_files
 from storage.records import DeliveryState, JobState
 
 WAIT_SECONDS = 600.0
+SLICE_STEP = 2
+"""The sample's slices are 2 mm apart, as in the scans that the T1 profile rests on."""
 _LOOK_SECONDS = 0.1
 
 Progress = Callable[[str, str, int, int], None]
@@ -83,6 +85,7 @@ def sample_cases(folder: Path, progress: Progress) -> list[Case]:
             folder / name,
             title=name,
             statement=statement,
+            every=SLICE_STEP,
             progress=lambda done, total, name=name: progress(name, "write", done, total),
         )
         cases.append(
@@ -114,27 +117,13 @@ def folder_cases(folder: Path) -> list[Case]:
     ]
 
 
-def walk(
-    site: DemoSite,
-    case: Case,
-    out: Path,
-    fetch: Callable[[JobHistory], list[Path]],
-    progress: Progress,
-) -> CaseAnswer:
-    """Send one study, wait for its results, and leave them in `out/<case>`.
-
-    Args:
-        site: the running site.
-        case: the study.
-        out: the demo's folder.
-        fetch: returns the files of the result objects that the archive holds.
-        progress: told each step.
+def send(site: DemoSite, case: Case, progress: Progress) -> float:
+    """Send one study into the site as a scanner would; return the milliseconds it took.
 
     Raises:
-        TransportError: if an instance was not taken or the results did not come in time.
-        GatekeeperError: if the job ended without a verdict.
+        TransportError: if an instance was not taken.
     """
-    sending = time.monotonic()
+    started = time.monotonic()
     sent = send_files(
         case.paths,
         site.node,
@@ -142,15 +131,45 @@ def walk(
         progress=lambda done, total: progress(case.name, "send", done, total),
     )
     if sent.failed:
-        raise TransportError(f"{len(sent.failed)} of {case.instances} instances were not taken")
-    send_milliseconds = 1000 * (time.monotonic() - sending)
+        first = sent.failed[0]
+        raise TransportError(
+            f"{len(sent.failed)} of {case.instances} instances were not taken: {first.reason}"
+        )
+    return 1000 * (time.monotonic() - started)
+
+
+def collect(
+    site: DemoSite,
+    case: Case,
+    out: Path,
+    fetch: Callable[[JobHistory], list[Path]],
+    progress: Progress,
+    send_milliseconds: float,
+) -> CaseAnswer:
+    """Wait for a sent study's results and leave them in `out/<case>`.
+
+    Args:
+        site: the running site.
+        case: the study.
+        out: the demo's folder.
+        fetch: returns the files of the result objects that the archive holds.
+        progress: told each step.
+        send_milliseconds: how long sending took.
+
+    Raises:
+        TransportError: if the results did not come in time.
+        GatekeeperError: if the job ended without a verdict.
+    """
     history = _await_results(site, case, progress)
     newest = history.jobs[0]
     if newest.outcome is None:
         raise GatekeeperError(f"the job ended without a verdict: {newest.job.reason}")
+    progress(case.name, "draw", 0, 0)
     folder = out / case.name
     folder.mkdir()
     objects = _collect(fetch(newest), folder)
+    pictures = _pictures(objects, folder)
+    progress(case.name, "done", 1, 1)
     return CaseAnswer(
         name=case.name,
         statement=case.statement,
@@ -164,7 +183,7 @@ def walk(
         result_sop_instance_uids=[result.sop_instance_uid for result in newest.results],
         stage_milliseconds={"send": send_milliseconds, **stages(history)},
         folder=case.name,
-        pictures=_pictures(objects, folder),
+        pictures=pictures,
     )
 
 
@@ -220,9 +239,9 @@ def _await_results(site: DemoSite, case: Case, progress: Progress) -> StudyHisto
         with site.database.read() as tx:
             history = read_history(tx, case.study_instance_uid)
         step, done, total = _step(history)
-        progress(case.name, step, done, total)
         if history is not None and step == "done":
             return history
+        progress(case.name, step, done, total)
         pause.wait(_LOOK_SECONDS)
     raise TransportError(f"no results within {WAIT_SECONDS:.0f} s; see {site.log}")
 
