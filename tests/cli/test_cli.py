@@ -1,0 +1,191 @@
+"""The command line: what an administrator types, and what comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from typer.testing import CliRunner
+
+from gatekeeper.cli import app
+from storage import instances, jobs, studies
+from storage.engine import Database
+from storage.records import Instance
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def site(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
+    """Stand in an empty folder with a database of its own, configured by the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GATEKEEPER_DATABASE_URL", database_url)
+    monkeypatch.setenv("GATEKEEPER_SPOOL_LOW_WATER_MIB", "1")
+    yield tmp_path
+    structlog.reset_defaults()
+
+
+def run(*arguments: str, code: int = 0) -> str:
+    answer = runner.invoke(app, arguments, env={"COLUMNS": "200"})
+    assert answer.exit_code == code, answer.output
+    return answer.output
+
+
+def read(*arguments: str, code: int = 0) -> Any:
+    answer = runner.invoke(app, [*arguments, "--json"])
+    assert answer.exit_code == code, answer.output
+    return json.loads(answer.stdout)
+
+
+def a_study(database: Database) -> str:
+    """Record one complete study with one job, and return its UID."""
+    instance = Instance("1.2.3.4", "1.2", "1.2.1", "1.2.3", "1.2.3.5", "MR", "a" * 64, 10, "CT1")
+    with database.begin() as tx:
+        association = instances.open_association(tx, "CT1", "127.0.0.1")
+        instances.record(tx, instance, association)
+        instances.close_association(tx, association)
+        study = studies.get(tx, "1.2.3")
+        assert study is not None
+        revision = studies.complete(tx, "1.2.3", "b" * 64, study.last_received_at)
+        assert revision == 1
+        jobs.enqueue(tx, "1.2.3", "b" * 64, "c" * 64, revision)
+    return "1.2.3"
+
+
+def test_init_writes_settings_that_check_accepts_and_never_replaces_them(site: Path) -> None:
+    """A second init keeps what an administrator has edited."""
+    run("init")
+    file = site / "gatekeeper.toml"
+    assert file.stat().st_mode & 0o077 == 0
+    file.write_text(file.read_text() + "\n# edited\n")
+    assert "--force" in run("init", code=1)
+    assert "# edited" in file.read_text()
+
+
+def test_a_node_that_was_added_is_listed_replaced_and_removed(site: Path) -> None:
+    """Nodes are facts in the database; adding twice replaces."""
+    run("node", "add", "CT1", "10.1.2.3", "--sends", "--quiet", "120", "--network", "10.1.2.0/24")
+    run("node", "add", "PACS", "10.1.9.9:104", "--results")
+    run("node", "add", "PACS", "10.1.9.9:11112", "--results")
+    listed = {node["ae_title"]: node for node in read("node", "list")}
+    assert listed["CT1"]["may_send"]
+    assert listed["CT1"]["networks"] == ["10.1.2.0/24"]
+    assert listed["CT1"]["quiet_seconds"] == 120
+    assert listed["PACS"]["port"] == 11112
+    run("node", "remove", "CT1")
+    assert [node["ae_title"] for node in read("node", "list")] == ["PACS"]
+    assert "not known" in run("node", "remove", "CT1", code=1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("SEVENTEEN_LETTERS", "10.1.2.3", "--sends"),
+        ("PACS", "10.1.9.9:port", "--results"),
+        ("PACS", "10.1.9.9", "--results"),
+        ("PACS", "10.1.9.9:104"),
+        ("CT1", "10.1.2.3", "--sends", "--network", "10.1.2.3.4"),
+    ],
+)
+def test_a_node_that_could_not_work_is_refused(site: Path, arguments: tuple[str, ...]) -> None:
+    """A bad title, port or network is an error when it is entered, and nothing is saved."""
+    assert runner.invoke(app, ["node", "add", *arguments]).exit_code != 0
+    assert read("node", "list") == []
+
+
+def test_check_passes_a_site_with_a_sender_and_a_receiver(site: Path) -> None:
+    """A fit site answers ok for every key, exit 0."""
+    run("node", "add", "CT1", "127.0.0.1", "--sends")
+    run("node", "add", "PACS", "127.0.0.1:104", "--results")
+    answers = read("check")
+    assert all(answer["ok"] for answer in answers), answers
+    assert {"database.url", "spool.directory", "node.PACS", "model.mr-brain-t1"} <= {
+        answer["key"] for answer in answers
+    }
+
+
+def test_check_names_every_bad_key_and_exits_non_zero(site: Path) -> None:
+    """Settings first: each bad value by its key."""
+    (site / "gatekeeper.toml").write_text("[listen]\nport = 0\n[work]\ndevice = 'tpu'\n")
+    answers = read("check", code=1)
+    assert [answer["key"] for answer in answers] == ["work.device", "listen.port"] or {
+        answer["key"] for answer in answers
+    } == {"listen.port", "work.device"}
+
+
+def test_check_says_what_a_site_without_nodes_lacks(site: Path) -> None:
+    """Nobody may send and nobody receives: both are said."""
+    run("node", "list")
+    wrong = [answer for answer in read("check", code=1) if not answer["ok"]]
+    assert [answer["key"] for answer in wrong] == ["nodes", "nodes"]
+
+
+def test_check_refuses_a_tampered_model(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle whose weights are not those of its manifest is named."""
+    import shutil
+
+    from models.registry import SHIPPED_BUNDLES
+
+    folder = site / "bundles"
+    shutil.copytree(SHIPPED_BUNDLES / "mr-brain-t1", folder / "mr-brain-t1")
+    weights = next((folder / "mr-brain-t1").glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    monkeypatch.setenv("GATEKEEPER_MODELS_DIRECTORY", str(folder))
+    wrong = [answer for answer in read("check", code=1) if not answer["ok"]]
+    assert any("mr-brain-t1" in answer["text"] for answer in wrong)
+
+
+def test_a_study_is_shown_with_its_stage(site: Path, database: Database) -> None:
+    """List and show tell where a study is on its way."""
+    uid = a_study(database)
+    listed = read("study", "list")
+    assert [(row["study_instance_uid"], row["stage"]) for row in listed] == [(uid, "queued")]
+    shown = read("study", "show", uid)
+    assert shown["jobs"][0]["job"]["state"] == "queued"
+    assert uid in run("study", "show", uid)
+    assert "not known" in run("study", "show", "1.2.9", code=1)
+
+
+def test_a_dead_job_is_retried_and_a_live_one_is_not(site: Path, database: Database) -> None:
+    """Retry gives a dead job another chance; anything else is refused with its state."""
+    a_study(database)
+    job = read("job", "list")[0]["id"]
+    assert "queued" in run("job", "retry", str(job), code=1)
+    with database.begin() as tx:
+        claimed = jobs.claim(tx, "worker", 60)
+        assert claimed is not None
+        jobs.fail(tx, claimed.id, claimed.attempt, "a test's reason", None)
+    assert "a test's reason" in run("job", "list", "--state", "dead")
+    run("job", "retry", str(job))
+    assert read("job", "list")[0]["state"] == "queued"
+
+
+def test_status_counts_what_waits(site: Path, database: Database) -> None:
+    """One queued job of one complete study."""
+    a_study(database)
+    status = read("status")
+    assert status["jobs"]["queued"] == 1
+    assert status["studies"] == {"complete": 1}
+    assert "1 queued" in run("status")
+
+
+def test_a_wrong_setting_ends_a_command_with_one_line(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No traceback: the key and the rule."""
+    import sys
+
+    from gatekeeper.cli import main
+
+    (site / "gatekeeper.toml").write_text("[listen]\nport = 0\n")
+    monkeypatch.setattr(sys, "argv", ["gatekeeper", "status"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "listen.port: must be at least 1" in " ".join(capfd.readouterr().err.split())
