@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gatekeeper.demo.site import free_port
 from gatekeeper.history import StudyHistory, read_history
 from storage import nodes
 from storage.engine import Database
 from storage.records import DeliveryState, JobState, Node
 from support.waiting import until
+
+__all__ = ["Gate", "free_port", "listening", "running_gate"]
 
 AE_TITLE = "GATEKEEPER"
 _ENDED = {DeliveryState.DELIVERED, DeliveryState.DEAD}
@@ -62,13 +65,6 @@ class Gate:
             timeout=120,
             check=False,
         )
-
-
-def free_port() -> int:
-    """Return a TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -34,9 +34,7 @@ def test_every_command_named_in_a_document_exists(name: str) -> None:
     assert found
     for words in found:
         arguments = words.split()
-        answers = [
-            runner.invoke(app, [*arguments[:size], "--help"]).exit_code for size in (1, 2)
-        ]
+        answers = [runner.invoke(app, [*arguments[:size], "--help"]).exit_code for size in (1, 2)]
         assert answers[0] == 0, f"no command: gatekeeper {words}"
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from support.waiting import until
+
 from gatekeeper.supervise import Role, Supervisor
 
 DEADLINE_SECONDS = 20.0
@@ -24,11 +26,7 @@ signal.pause()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        pause.wait(0.02)
+    until(condition, DEADLINE_SECONDS, "the process tree is as awaited")
 
 
 @contextmanager
