@@ -181,7 +181,7 @@ def _derivation(finding: Finding, window: Window) -> str:
         f"{finding.bundle_version}, unit: {finding.map_unit}; shown from its threshold "
         f"{finding.map_threshold:.4g} on, below it nothing; top of the colour bar "
         f"{finding.map_maximum:.4g}. White outlines: regions, numbered as in the report. "
-        f"Calibration: {finding.calibration_description} Research: not for diagnostic use."
+        f"Calibration: {finding.calibration_description.rstrip('. ')}. {RESEARCH}."
     )[:1024]
 
 

@@ -64,20 +64,22 @@ def background(study: StudyAssessment) -> list[str]:
 
 
 def _of_finding(title: str, finding: Finding, heatmap_number: int) -> list[str]:
-    regions = len(finding.regions)
-    where = "no region" if not regions else "1 region" if regions == 1 else f"{regions} regions"
+    count = len(finding.regions)
+    regions = (
+        "no region was" if not count else "1 region was" if count == 1 else f"{count} regions were"
+    )
     size = finding.levels[0].calibration_size
     return [
         f"{title}: "
         + plain(
             f"judged by {finding.detector} {finding.profile} {finding.bundle_version} against "
-            f"{size} reference subjects. {finding.calibration_description}"
+            f"{size} reference subjects ({finding.calibration_description.rstrip('. ')})."
         ),
         *(f"{title}: {_of_level(level)}" for level in finding.levels),
         f"{title}: "
         + plain(
-            f"heatmaps in series {heatmap_number}, one for each slice; {where} above the map's "
-            f"threshold of {finding.map_threshold:.3g} (unit: {finding.map_unit})."
+            f"heatmaps in series {heatmap_number}, one for each slice; colour starts at "
+            f"{finding.map_threshold:.3g} (unit: {finding.map_unit}); {regions} found."
         ),
     ]
 

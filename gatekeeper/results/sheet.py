@@ -47,7 +47,7 @@ def contact_sheet(heatmaps: Sequence[Dataset]) -> bytes:
         sheet.paste(section, (0, top))
         top += section.height
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=True)
+    sheet.save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -72,7 +72,9 @@ def judge_finding(finding: Finding, false_hold_rate: float) -> Judgement:
     evidence = f"(p = {finding.p_value:.3g}, hold at {false_hold_rate:.3g} or less)"
     beyond = references_beyond(finding.p_value, size)
     if finding.p_value <= false_hold_rate:
-        return Judgement(Verdict.SUSPECT, f"Held: {_why_held(beyond, size, level)} {evidence}.")
+        return Judgement(
+            Verdict.SUSPECT, f"Held: {_why_held(beyond, size, finding.levels)} {evidence}."
+        )
     return Judgement(Verdict.CLEAR, f"Not held: {_others_beyond(beyond, size)} {evidence}.")
 
 
@@ -108,12 +110,22 @@ def references_needed(false_hold_rate: float) -> int:
     return max(1, math.ceil(1.0 / false_hold_rate - 1e-9) - 1)
 
 
-def _why_held(beyond: int, size: int, level: Level) -> str:
-    looks_at = _LOOKS_AT.get(level.name, f"what the level '{level.name}' looks at")
+def _why_held(beyond: int, size: int, levels: Sequence[Level]) -> str:
+    looks_at = _looks_at(levels)
     if beyond:
         return f"only {_others_beyond(beyond, size)}, which differs most in {looks_at}"
     others = f"any of the {size} reference subjects" if size > 1 else "the only reference subject"
     return f"this scan differs from normal more than {others}, most of all in {looks_at}"
+
+
+def _looks_at(levels: Sequence[Level]) -> str:
+    """Return what the most extreme level looks at; with equals, what each of them does."""
+    least = most_extreme(levels).p_value
+    return " and ".join(
+        _LOOKS_AT.get(level.name, f"what the level '{level.name}' looks at")
+        for level in levels
+        if level.p_value == least
+    )
 
 
 def _others_beyond(beyond: int, size: int) -> str:

@@ -1,9 +1,8 @@
-"""Studies made of real pixels with a constructed finding, and the programs that judge results."""
+"""Studies made of real pixels with a constructed finding, deterministic and no detector's."""
 
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -23,7 +22,6 @@ from gatekeeper.results.assessment import (
     SourceSlice,
     StudyAssessment,
 )
-from gatekeeper.results.common import to_bytes
 from gatekeeper.rules.verdict import Judgement, Verdict, judge_finding, judge_study
 from models.finding import Finding, Level, Region
 from models.volume import Volume
@@ -32,7 +30,6 @@ CREATED_AT = 1_760_000_000.25
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 
 Assess = Callable[..., StudyAssessment]
-Validate = Callable[[Sequence[Dataset]], list[str]]
 
 
 # Sources
@@ -323,87 +320,3 @@ def _without_pixels(header: Dataset) -> Dataset:
     kept = Dataset()
     kept.update({element.tag: element for element in header if element.tag != 0x7FE00010})
     return kept
-
-
-# Judges
-
-
-@pytest.fixture
-def dciodvfy(peer: Callable[[str], str], tmp_path: Path) -> Validate:
-    """Return a function that gives dciodvfy's lines on data sets, errors and warnings."""
-    program = peer("dciodvfy")
-
-    def judge(datasets: Sequence[Dataset]) -> list[str]:
-        lines: list[str] = []
-        for path in _written(datasets, tmp_path / "dciodvfy"):
-            done = subprocess.run([program, path], capture_output=True, timeout=60, check=False)
-            lines += done.stderr.decode("latin-1").splitlines()
-        return lines
-
-    return judge
-
-
-@pytest.fixture
-def dcentvfy(peer: Callable[[str], str], tmp_path: Path) -> Validate:
-    """Return a function that gives dcentvfy's lines on a set of data sets as one study."""
-    program = peer("dcentvfy")
-
-    def judge(datasets: Sequence[Dataset]) -> list[str]:
-        paths = _written(datasets, tmp_path / "dcentvfy")
-        done = subprocess.run([program, *paths], capture_output=True, timeout=60, check=False)
-        return done.stderr.decode("latin-1").splitlines()
-
-    return judge
-
-
-@pytest.fixture
-def sr_validator(peer: Callable[[str], str], tmp_path: Path) -> Validate:
-    """Return a function that gives the lines of PixelMed's SR validator on reports."""
-    java = peer("java")
-    jar = Path("/usr/share/java/pixelmed.jar")
-    if not jar.exists():
-        pytest.skip("peer missing: PixelMed (libpixelmed-java) is not installed")
-    # The validator's style sheets are larger than a current Java allows by default.
-    limits = [
-        f"-Djdk.xml.{name}=0"
-        for name in (
-            "xpathExprGrpLimit",
-            "xpathExprOpLimit",
-            "xpathTotalOpLimit",
-            "entityExpansionLimit",
-        )
-    ]
-    program = [java, *limits, "-cp", str(jar), "com.pixelmed.validate.DicomSRValidator"]
-
-    def judge(datasets: Sequence[Dataset]) -> list[str]:
-        lines: list[str] = []
-        for path in _written(datasets, tmp_path / "sr"):
-            done = subprocess.run([*program, path], capture_output=True, timeout=120, check=False)
-            lines += (done.stdout + done.stderr).decode("latin-1").splitlines()
-        return lines
-
-    return judge
-
-
-@pytest.fixture
-def printed(peer: Callable[[str], str], tmp_path: Path) -> Callable[[Dataset], str]:
-    """Return a function that gives what dsrdump prints of a report."""
-    program = peer("dsrdump")
-
-    def dump(dataset: Dataset) -> str:
-        (path,) = _written([dataset], tmp_path / "dsrdump")
-        done = subprocess.run([program, path], capture_output=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.decode("utf-8", "replace")
-
-    return dump
-
-
-def _written(datasets: Sequence[Dataset], folder: Path) -> list[Path]:
-    folder.mkdir(exist_ok=True)
-    paths: list[Path] = []
-    for index, dataset in enumerate(datasets):
-        path = folder / f"{index:04d}.dcm"
-        path.write_bytes(to_bytes(dataset))
-        paths.append(path)
-    return paths

@@ -251,7 +251,9 @@ def test_an_inverted_source_is_shown_inverted(mni_slices: Sequence[Dataset], ass
         heatmap_series(other, other.series[0]),
         strict=True,
     ):
-        assert np.array_equal(pixels_of(image), 255 - pixels_of(plain))
+        # Interpolation rounds each picture by itself, once along rows, once along columns.
+        total = pixels_of(image).astype(int) + pixels_of(plain)
+        assert np.abs(total - 255).max() <= 2
 
 
 def test_loss_in_the_source_is_passed_on(mni_slices: Sequence[Dataset], assess: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 
@@ -200,6 +201,18 @@ def test_a_study_without_images_is_not_assessed() -> None:
     assert judge_study([]) == Judgement(
         Verdict.UNCALIBRATED, "Not assessed: the study holds no image series."
     )
+
+
+def test_equally_extreme_levels_are_both_named() -> None:
+    """Neither of two levels is 'most of all' when both are as extreme."""
+    levels = (level("global", 0.05, 19), level("focal", 0.05, 19))
+
+    reason = judge_finding(dataclasses.replace(finding(0.05), levels=levels), 0.05).reason
+
+    assert (
+        "most of all in the image features of the whole scan and the image features of one place "
+        "in the scan (p = 0.05"
+    ) in reason
 
 
 def test_the_first_of_equally_extreme_levels_is_named() -> None:

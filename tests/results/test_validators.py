@@ -1,0 +1,379 @@
+"""Independent validators find no error in any result, and do find errors put there on purpose."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import highdicom as hd
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import EnhancedMRImageStorage
+
+from gatekeeper.results.assessment import StudyAssessment
+from gatekeeper.results.capture import heatmap_series
+from gatekeeper.results.common import to_bytes
+from gatekeeper.results.report import report
+from gatekeeper.results.tree import code_of, descendants
+from gatekeeper.rules.verdict import Verdict
+
+Validate = Callable[[Sequence[Dataset]], list[str]]
+
+# Warnings that stay, each explained in docs/results.md; a new one fails the test.
+KNOWN_WARNINGS = (
+    "Unrecognized defined term <99GATEKEEPER>",
+    "Unrecognized defined term <2.25.",
+    "this is a Standard Extended SOP Class",
+    "Attribute is not present in standard DICOM IOD - (0x0018,0x1002) UI Device UID",
+    "Attribute is not present in standard DICOM IOD - (0x0020,0x0052) UI Frame of Reference UID",
+    "Attribute is not present in standard DICOM IOD - (0x0020,0x1040) LO Position Reference",
+    "Attribute is not present in standard DICOM IOD - (0x0020,0x0032) DS Image Position",
+    "Attribute is not present in standard DICOM IOD - (0x0020,0x0037) DS Image Orientation",
+    "Attribute is not present in standard DICOM IOD - (0x0018,0x0050) DS Slice Thickness",
+    "Attribute is not present in standard DICOM IOD - (0x0018,0x0088) DS Spacing Between Slices",
+    # Copied from the real sources, whose own they are.
+    "Retired Person Name form",
+    "needed to build DICOMDIR",
+)
+KNOWN_SR_WARNINGS = (
+    'TEXT (121077,DCM,"Conclusion"): Content Item not in template',
+    'TEXT (121106,DCM,"Comment"): Content Item not in template',
+    'TEXT (122405,DCM,"Algorithm Manufacturer"): Content Item not in template',
+    'CODE (VERDICT,99GATEKEEPER,"Gate verdict"): Content Item not in template',
+    "CODE (AGAINST_REF,99GATEKEEPER",
+    'Code (18782-3,LN,"Radiology Study observation (findings)") has different code meaning',
+)
+KNOWN_ENTITY_WARNINGS = (
+    # The entity model of the tool places it in the series for SR, in the study for images.
+    "Different information entities for attribute - Element=<AccessionNumber>",
+    # What the source lacks though it must be there, or has though it is invalid.
+    "Attribute present in one instance but not the other - Element=<ReferringPhysicianName>",
+    "Attribute present in one instance but not the other - Element=<PatientAge>",
+)
+
+
+@pytest.fixture
+def dciodvfy(peer: Callable[[str], str], tmp_path: Path) -> Validate:
+    """Return a function that gives dciodvfy's lines on data sets, errors and warnings."""
+    program = peer("dciodvfy")
+
+    def judge(datasets: Sequence[Dataset]) -> list[str]:
+        lines: list[str] = []
+        for path in _written(datasets, tmp_path / "dciodvfy"):
+            done = subprocess.run([program, path], capture_output=True, timeout=60, check=False)
+            lines += done.stderr.decode("latin-1").splitlines()
+        return lines
+
+    return judge
+
+
+@pytest.fixture
+def dcentvfy(peer: Callable[[str], str], tmp_path: Path) -> Validate:
+    """Return a function that gives dcentvfy's lines on a set of data sets as one study."""
+    program = peer("dcentvfy")
+
+    def judge(datasets: Sequence[Dataset]) -> list[str]:
+        paths = _written(datasets, tmp_path / "dcentvfy")
+        done = subprocess.run([program, *paths], capture_output=True, timeout=60, check=False)
+        return done.stderr.decode("latin-1").splitlines()
+
+    return judge
+
+
+@pytest.fixture(scope="session")
+def sr_validator(
+    peer: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Sequence[Dataset]], list[list[str]]]:
+    """Return a function that gives the lines of PixelMed's SR validator on each report.
+
+    It takes ten seconds of processor time a report, nearly all of them to compile its style sheet.
+    """
+    java = peer("java")
+    jar = Path("/usr/share/java/pixelmed.jar")
+    if not jar.exists():
+        peer("pixelmed")
+    # The style sheet is larger than a current Java allows by default.
+    limits = ("xpathExprGrpLimit", "xpathExprOpLimit", "xpathTotalOpLimit", "entityExpansionLimit")
+    program = [java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+    program += [f"-Djdk.xml.{name}=0" for name in limits]
+    program += ["-cp", str(jar), "com.pixelmed.validate.DicomSRValidator"]
+    folder = tmp_path_factory.mktemp("sr")
+
+    def lines_of(path: Path) -> list[str]:
+        done = subprocess.run([*program, path], capture_output=True, timeout=150, check=False)
+        return (done.stdout + done.stderr).decode("latin-1").splitlines()
+
+    def judge(datasets: Sequence[Dataset]) -> list[list[str]]:
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            return list(pool.map(lines_of, _written(datasets, folder)))
+
+    return judge
+
+
+@pytest.fixture
+def printed(peer: Callable[[str], str], tmp_path: Path) -> Callable[[Dataset], str]:
+    """Return a function that gives what dsrdump prints of a report."""
+    program = peer("dsrdump")
+
+    def dump(dataset: Dataset) -> str:
+        (path,) = _written([dataset], tmp_path / "dsrdump")
+        command = [program, "--print-long-values", "--print-all-codes", path]
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode("latin-1")
+
+    return dump
+
+
+def _written(datasets: Sequence[Dataset], folder: Path) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    paths: list[Path] = []
+    for index, dataset in enumerate(datasets):
+        path = folder / f"{index:04d}.dcm"
+        path.write_bytes(to_bytes(dataset))
+        paths.append(path)
+    return paths
+
+
+def errors(lines: Sequence[str]) -> list[str]:
+    """Return the lines of dciodvfy or dcentvfy that report an error."""
+    return [line for line in lines if line.startswith("Error")]
+
+
+def unknown(lines: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return the errors, and the warnings that are not among the known."""
+    found = [line for line in lines if line.startswith(("Warning", "Error"))]
+    return [line for line in found if not any(text in line for text in known)]
+
+
+def sr_errors(lines: Sequence[str]) -> list[str]:
+    """Return what PixelMed's validator says that is neither progress nor a warning."""
+    usual = ("Found ", "Warning", "Root Template Validation Complete", "IOD validation complete")
+    return [line for line in lines if not line.startswith(usual)]
+
+
+def made(study: StudyAssessment) -> Dataset:
+    """Return the report that a study must have."""
+    dataset = report(study)
+    assert dataset is not None
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("source", "body_part", "chosen"),
+    [
+        ("mni_slices", "BRAIN", slice(None, None, 5)),
+        ("seven_tesla_slices", "BRAIN", slice(180, 188)),
+        ("pelvis_slices", "PELVIS", slice(None)),
+        ("chest_slices", "CHEST", slice(None)),
+    ],
+)
+def test_validators_find_no_error_in_any_result(
+    source: str,
+    body_part: str,
+    chosen: slice,
+    assess: Any,
+    request: pytest.FixtureRequest,
+    dciodvfy: Validate,
+    dcentvfy: Validate,
+) -> None:
+    """Heatmaps and both kinds of report of real scans are free of errors and unknown warnings."""
+    slices = request.getfixturevalue(source)[chosen]
+    study = assess(slices, body_part=body_part)
+    unread = assess(slices, p_value=None, verdict=Verdict.UNREADABLE, model_digest="other")
+    images = heatmap_series(study, study.series[0])
+    reports = [made(study), made(unread)]
+
+    assert unknown(dciodvfy([*images[::6], *reports]), KNOWN_WARNINGS) == []
+    assert unknown(dcentvfy([*slices, *images, *reports]), KNOWN_ENTITY_WARNINGS) == []
+
+
+@pytest.fixture(scope="module")
+def judged(
+    mni_study: StudyAssessment,
+    mni_slices: Sequence[Dataset],
+    assess: Any,
+    sr_validator: Callable[[Sequence[Dataset]], list[list[str]]],
+) -> list[list[str]]:
+    """Return what PixelMed says of a measurement report, of a text report, and of a mutant."""
+    measured = made(mni_study)
+    unread = made(assess(mni_slices, p_value=None, verdict=Verdict.UNREADABLE))
+    mutant = deepcopy(measured)
+    _, first, second = [item for item in descendants(mutant) if code_of(item).value == "125007"]
+    _region_of(first).ContentSequence = []
+    _region_of(second).RelationshipType = "HAS PROPERTIES"
+    return sr_validator([measured, unread, mutant])
+
+
+def _region_of(group: Dataset) -> Dataset:
+    return next(item for item in group.ContentSequence if item.ValueType == "SCOORD")
+
+
+@pytest.mark.parametrize(("report_kind", "template"), [(0, "TID_1500"), (1, "TID_2000")])
+def test_reports_follow_their_template(
+    judged: list[list[str]], report_kind: int, template: str
+) -> None:
+    """PixelMed finds the template, no error, and no warning that is not explained."""
+    lines = judged[report_kind]
+
+    assert any(f"Found Root Template {template}" in line for line in lines)
+    assert "Root Template Validation Complete" in lines
+    assert sr_errors(lines) == []
+    assert unknown(lines, KNOWN_SR_WARNINGS) == []
+
+
+def test_a_report_against_its_template_is_caught(judged: list[list[str]]) -> None:
+    """An outline without its image and one that is wrongly related are both seen."""
+    found = sr_errors(judged[2])
+
+    assert any("SCOORD */[Row 10d] IMAGE" in line for line in found)
+    assert any("illegal relationship" in line for line in found)
+
+
+def test_a_heatmap_of_an_unknown_body_part_is_valid(
+    seven_tesla_slices: Sequence[Dataset], assess: Any, dciodvfy: Validate
+) -> None:
+    """Where neither header nor volume names a body part, the side is present and empty."""
+    study = assess(seven_tesla_slices[180:184])
+    image = heatmap_series(study, study.series[0])[0]
+
+    assert image.Laterality == ""
+    known = (*KNOWN_WARNINGS, "only permitted to be empty when actually unknown")
+    assert unknown(dciodvfy([image]), known) == []
+
+
+def test_lossy_and_enhanced_sources_give_valid_heatmaps(
+    mni_slices: Sequence[Dataset], assess: Any, dciodvfy: Validate
+) -> None:
+    """Frame references and the marks of loss are where the standard has them."""
+    slices = [deepcopy(one) for one in mni_slices[:4]]
+    for one in slices:
+        one.SOPClassUID = EnhancedMRImageStorage
+        one.LossyImageCompression = "01"
+        one.LossyImageCompressionRatio = "12.5"
+        one.LossyImageCompressionMethod = "ISO_10918_1"
+    study = assess(slices, frames=True, body_part="BRAIN")
+    (series,) = study.series
+    series = replace(series, source=replace(series.source, lossy=True))
+
+    images = heatmap_series(study, series)
+
+    assert unknown(dciodvfy([images[0], made(study)]), KNOWN_WARNINGS) == []
+
+
+def test_a_printer_prints_verdict_and_numbers(
+    mni_study: StudyAssessment, printed: Callable[[Dataset], str]
+) -> None:
+    """dsrdump shows each value with its name."""
+    text = printed(made(mni_study))
+
+    assert "SUSPECT. Held: this scan differs from normal" in text
+    assert '(P_VALUE,99GATEKEEPER,"Conformal p-value")="0.05"' in text
+    assert "Series 4 T1 MPRAGE ax, region 1, image 11" in text
+
+
+def _without(keyword: str) -> Callable[[Dataset], None]:
+    def mutate(dataset: Dataset) -> None:
+        del dataset[keyword]
+
+    return mutate
+
+
+def _number_without_units(dataset: Dataset) -> None:
+    for item in descendants(dataset):
+        if item.ValueType == "NUM":
+            del item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence
+
+
+@pytest.mark.parametrize(
+    "mutate",
+    [
+        pytest.param(_without("ConversionType"), id="no-conversion-type"),
+        pytest.param(_without("PatientID"), id="no-patient-id"),
+        pytest.param(_without("PatientOrientation"), id="no-patient-orientation"),
+        pytest.param(_without("PhotometricInterpretation"), id="no-photometric-interpretation"),
+        pytest.param(_without("PlanarConfiguration"), id="no-planar-configuration"),
+    ],
+)
+def test_a_mutilated_heatmap_is_caught(
+    mni_study: StudyAssessment, dciodvfy: Validate, mutate: Callable[[Dataset], None]
+) -> None:
+    """dciodvfy sees what is missing: its silence on our heatmaps means something."""
+    image = heatmap_series(mni_study, mni_study.series[0])[0]
+    mutate(image)
+
+    assert errors(dciodvfy([image]))
+
+
+def test_a_reader_makes_the_heatmaps_a_volume_in_place(mni_study: StudyAssessment) -> None:
+    """highdicom, from the geometry alone, puts the heatmaps where the source volume is."""
+    (series,) = mni_study.series
+    assert series.volume is not None
+    images = [round_trip(image) for image in heatmap_series(mni_study, series)]
+
+    volume = hd.get_volume_from_series(images)
+
+    first, last = (np.array(series.volume.to_patient((place, 0, 0))) for place in (0, 23))
+    # A voxel is two by two pixels: its centre lies half a pixel from theirs.
+    corners = {tuple(volume.map_indices_to_reference(np.array([[k, 0, 0]]))[0]) for k in (0, 23)}
+    moved = {tuple(np.add(corner, (0.25, -0.25, 0.0))) for corner in (first, last)}
+    assert {tuple(np.round(corner, 9)) for corner in corners} == moved
+    assert volume.frame_of_reference_uid == series.source.slices[0].header.FrameOfReferenceUID
+
+
+@pytest.mark.parametrize(
+    "keyword", ["FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient"]
+)
+def test_a_heatmap_out_of_place_is_caught(mni_study: StudyAssessment, keyword: str) -> None:
+    """The same reader refuses heatmaps that lack their place in the patient."""
+    images = [round_trip(image) for image in heatmap_series(mni_study, mni_study.series[0])]
+    for image in images:
+        del image[keyword]
+
+    with pytest.raises((ValueError, AttributeError)):
+        hd.get_volume_from_series(images)
+
+
+def test_a_group_without_its_outline_is_caught(mni_study: StudyAssessment) -> None:
+    """The reader fails on the group, as viewers do; the template would let it pass."""
+    mutant = round_trip(made(mni_study))
+    group = next(item for item in descendants(mutant) if code_of(item).value == "125007")
+    group.ContentSequence = [item for item in group.ContentSequence if item.ValueType != "SCOORD"]
+    region = Code("111030", "DCM", "Image Region")
+    content: Any = hd.sr.Comprehensive3DSR.from_dataset(mutant).content
+
+    with pytest.raises(RuntimeError, match="No content item representing a valid ROI reference"):
+        content.get_planar_roi_measurement_groups(reference_type=region)
+
+
+def round_trip(dataset: Dataset) -> Dataset:
+    """Return a data set as a reader gets it."""
+    return dcmread(io.BytesIO(to_bytes(dataset)))
+
+
+@pytest.mark.parametrize(
+    "mutate",
+    [
+        pytest.param(_number_without_units, id="number-without-units"),
+        pytest.param(_without("CompletionFlag"), id="no-completion-flag"),
+        pytest.param(_without("CurrentRequestedProcedureEvidenceSequence"), id="no-evidence"),
+        pytest.param(_without("ConceptNameCodeSequence"), id="no-title"),
+    ],
+)
+def test_a_mutilated_report_is_caught(
+    mni_study: StudyAssessment, dciodvfy: Validate, mutate: Callable[[Dataset], None]
+) -> None:
+    """dciodvfy sees each mutilation of a report."""
+    mutant = deepcopy(made(mni_study))
+    mutate(mutant)
+
+    assert errors(dciodvfy([mutant]))
