@@ -148,7 +148,7 @@ class WorkSettings:
     retry_maximum_seconds: float = setting(
         900.0, "longest delay between attempts", unit="s", minimum=0
     )
-    memory_mib: int = setting(8192, "memory of the child process", unit="MiB", minimum=512)
+    memory_mib: int = setting(8192, "memory of the child process", unit="MiB", minimum=2048)
     cpu_seconds: float = setting(
         900.0, "processor time of the child process for one job", unit="s", minimum=1
     )

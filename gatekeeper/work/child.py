@@ -151,13 +151,13 @@ def _load(info: BundleInfo, request: Request) -> Detector:
 
     from models.detector import load
 
-    torch.set_num_threads(request.threads or os.cpu_count() or 1)
+    torch.set_num_threads(request.threads or len(os.sched_getaffinity(0)))
     if request.device == "cpu" or not torch.cuda.is_available():
         return load(info, "cpu")
-    return _WithFallback(info, load(info, "cuda"))
+    return WithFallback(info, load(info, "cuda"))
 
 
-class _WithFallback:
+class WithFallback:
     """A detector on the accelerator; a scan too large for it is judged once on the processor."""
 
     def __init__(self, info: BundleInfo, primary: Detector) -> None:
@@ -165,6 +165,7 @@ class _WithFallback:
         self._primary = primary
 
     def detect(self, volume: Volume) -> Finding:
+        """Return the finding; see `Detector.detect`."""
         import torch
 
         from models.detector import load
@@ -172,7 +173,8 @@ class _WithFallback:
         try:
             return self._primary.detect(volume)
         except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
+            pass  # Handled below, where its traceback no longer holds the memory.
+        torch.cuda.empty_cache()
         return load(self._info, "cpu").detect(volume)
 
 

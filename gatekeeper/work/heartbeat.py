@@ -68,6 +68,14 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._beat_until_ended()
+        finally:
+            # Also when something unforeseen ends this thread: no work goes on unwatched.
+            if not self._ended.is_set():
+                self.cancelled.set()
+
+    def _beat_until_ended(self) -> None:
         held_since = beaten_at = time.monotonic()
         stop_at: float | None = None
         while not self._ended.wait(LOOK_SECONDS):
@@ -81,7 +89,6 @@ class Heartbeat:
             if stop_at is None and self._stopping.is_set():
                 stop_at = now + self._stop_seconds
             if self.lost or (stop_at is not None and now >= stop_at):
-                self.cancelled.set()
                 return
 
     def _beat(self) -> bool:

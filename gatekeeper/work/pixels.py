@@ -221,12 +221,12 @@ def _stored_frames(
     encapsulated = pixels.length == UNDEFINED
     if encapsulated != syntax.is_encapsulated:
         raise UnreadableSeries("The pixel data is not encoded as its transfer syntax says.")
-    options = as_pixel_options(source.header, number_of_frames=1, pixel_keyword=pixels.keyword)
-    options.pop("extended_offsets", None)
-    if pixels.vr:
-        options["pixel_vr"] = pixels.vr
     codes = _compressed if encapsulated else _native
     try:
+        options = as_pixel_options(source.header, number_of_frames=1, pixel_keyword=pixels.keyword)
+        options.pop("extended_offsets", None)
+        if pixels.vr:
+            options["pixel_vr"] = pixels.vr
         for index, code in codes(source, pixels, layout, wanted):
             yield index, _decode(decoder, code, layout, options)
     except MALFORMED as error:

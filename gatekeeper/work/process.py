@@ -67,7 +67,7 @@ class Child:
     def __init__(self, child_limits: ChildLimits) -> None:
         self._limits = child_limits
         self._process: subprocess.Popen[bytes] | None = None
-        self._tail = _Tail()
+        self._tail = Tail()
         self._line = b""
 
     @property
@@ -88,9 +88,8 @@ class Child:
             ChildStopped: when `cancelled` was set; the child is killed.
             ChildFailed: when it gave no valid reply; the child is gone.
         """
+        self.start(cancelled)
         try:
-            if self._process is None:
-                self._start(cancelled)
             self._send({"request": str(request)})
             reply = self._receive(wall_seconds, cpu_seconds, cancelled)
         except BaseException:
@@ -116,6 +115,22 @@ class Child:
                 pipe.close()
         self._tail.close()
 
+    def start(self, cancelled: threading.Event) -> None:
+        """Have a child running and ready; nothing to do when one is.
+
+        Raises:
+            ChildStopped: when `cancelled` was set.
+            ChildFailed: when it did not start.
+        """
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.stop()
+        try:
+            self._start(cancelled)
+        except BaseException:
+            self.stop()
+            raise
+
     def _start(self, cancelled: threading.Event) -> None:
         command = [sys.executable, "-P", "-m", "gatekeeper.work.child"]
         command += ["--parent", str(os.getpid())]
@@ -130,7 +145,7 @@ class Child:
             env=_environment(self._limits.threads),
             start_new_session=True,
         )
-        self._tail = _Tail()
+        self._tail = Tail()
         self._tail.drain(cast(Any, self._process.stderr))
         ready = self._receive(START_SECONDS, START_SECONDS, cancelled)
         if "ready" not in ready:
@@ -209,11 +224,15 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return cast(dict[str, Any], reply)
 
 
-class _Tail:
-    """The end of what the child printed; kept for code locations alone."""
+class Tail:
+    """The end of what the child printed; kept for code locations alone.
+
+    Attributes:
+        kept: at most `LARGEST_TAIL` bytes; may hold patient data.
+    """
 
     def __init__(self) -> None:
-        self._kept = b""
+        self.kept = b""
         self._thread: threading.Thread | None = None
 
     def drain(self, pipe: Any) -> None:
@@ -222,7 +241,7 @@ class _Tail:
         def read() -> None:
             with pipe:
                 while data := pipe.read(LARGEST_TAIL):
-                    self._kept = (self._kept + data)[-LARGEST_TAIL:]
+                    self.kept = (self.kept + data)[-LARGEST_TAIL:]
 
         self._thread = threading.Thread(target=read, name="child-stderr", daemon=True)
         self._thread.start()
@@ -235,5 +254,5 @@ class _Tail:
     def location(self) -> str:
         """Return the first code location that faulthandler printed: `` in detect (x.py:88)``."""
         self.close()
-        found = _LOCATION.search(self._kept.decode("ascii", errors="replace"))
+        found = _LOCATION.search(self.kept.decode("ascii", errors="replace"))
         return "" if found is None else f" in {found[3]} ({found[1]}:{found[2]})"

@@ -131,10 +131,16 @@ def read_source(file: ReceivedFile, scratch: Path) -> Source:
     try:
         if file.transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
             path = _inflate(path, scratch / f"{file.digest}.inflated")
-        return _parse(path, file.sop_instance_uid)
+        source = _parse(path, file.sop_instance_uid)
     except MALFORMED as error:
         name = type(error).__name__
         raise UnreadableSeries(f"A file cannot be read as a DICOM data set ({name}).") from None
+
+    recorded = (file.sop_instance_uid, file.sop_class_uid, file.series_instance_uid)
+    keywords = ("SOPInstanceUID", "SOPClassUID", "SeriesInstanceUID")
+    if tuple(text(source.header, keyword) for keyword in keywords) != recorded:
+        raise UnreadableSeries("A file's identifiers are not those recorded at its receipt.")
+    return source
 
 
 @contextmanager

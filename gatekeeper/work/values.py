@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from gatekeeper.errors import UnreadableSeries
 
@@ -22,6 +22,7 @@ MALFORMED: tuple[type[Exception], ...] = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    BytesLengthException,
     EOFError,
     InvalidDicomError,
     LookupError,

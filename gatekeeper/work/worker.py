@@ -36,7 +36,7 @@ from types import FrameType
 from sqlalchemy import Connection
 
 from gatekeeper.assemble.content import content_digest
-from gatekeeper.config import Settings
+from gatekeeper.config import Settings, WorkSettings
 from gatekeeper.errors import ChildFailed
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.work.heartbeat import Heartbeat
@@ -52,6 +52,8 @@ log = get_logger()
 
 SCRATCH = "scratch"
 """Folder beside the spool's own, for what children write; swept of what killed workers left."""
+BASE_MIB = 1280
+"""Memory of the child before any volume: libraries and models."""
 BYTES_PER_VOXEL = 16
 """Memory that a voxel takes in the child: volume, map and two working copies, float32 each."""
 
@@ -76,6 +78,12 @@ def serve(settings: Settings) -> None:
         database.dispose()
 
 
+def voxels_allowed(work: WorkSettings) -> int:
+    """Return the voxels that one study may have: `maximum_voxels`, or what the memory holds."""
+    room = max(0, work.memory_mib - BASE_MIB) << 20
+    return min(work.maximum_voxels, room // BYTES_PER_VOXEL)
+
+
 class Worker:
     """One worker with its child.
 
@@ -97,9 +105,18 @@ class Worker:
         self._chance = random.Random()  # noqa: S311 - spreads retries
         self._scratch = spool.root / SCRATCH
 
+    @property
+    def child_pid(self) -> int | None:
+        """Process id of the child, None when none is running."""
+        return self._child.pid
+
     def stop(self) -> None:
         """Ask `run` to end; safe from a signal handler or another thread."""
         self._stop.set()
+
+    def close(self) -> None:
+        """End the child."""
+        self._child.stop()
 
     def run(self) -> None:
         """Work on one job after the other until `stop`."""
@@ -111,26 +128,29 @@ class Worker:
                 try:
                     found = self.run_once()
                     failures = 0
-                except DatabaseUnavailableError as error:
+                except (DatabaseUnavailableError, ChildFailed) as error:
                     failures += 1
                     found = False
-                    log.error("database_unavailable", worker=self._name, error=error_name(error))
+                    log.error("worker_hindered", worker=self._name, error=error_name(error))
                 if not found:
                     pause = self._settings.work.poll_seconds
                     if failures:
                         pause = backoff.delay(failures, pause, 30.0, self._chance)
                     self._stop.wait(pause)
         finally:
-            self._child.stop()
+            self.close()
             log.info("worker_stopped", worker=self._name, role="work")
 
     def run_once(self) -> bool:
         """Claim one job and bring it to an end; False when none is due.
 
         Raises:
+            ChildFailed: when no child could be started. No job was claimed, so that a machine
+                that cannot work uses up nobody's attempts.
             DatabaseUnavailableError: when the job could not be claimed, or not be ended; its
                 lease then ends by itself.
         """
+        self._child.start(self._stop)
         work = self._settings.work
         with self._database.begin() as tx:
             job = jobs.claim(tx, self._name, work.lease_seconds)
@@ -212,7 +232,7 @@ class Worker:
             bundles=(str(Path(folder).absolute()),) if folder else (),
             device=work.device,
             threads=work.threads,
-            maximum_voxels=min(work.maximum_voxels, (work.memory_mib << 20) // BYTES_PER_VOXEL),
+            maximum_voxels=voxels_allowed(work),
             maximum_series=work.maximum_series,
             cpu_seconds=work.cpu_seconds,
             false_hold_rate=settings.models.false_hold_rate,

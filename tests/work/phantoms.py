@@ -172,6 +172,10 @@ class Ward:
             work=replace(base.work, **(defaults | work)),
         )
 
+    def shorten(self, **work: Any) -> None:
+        """Change settings for workers made from now on."""
+        self.settings = replace(self.settings, work=replace(self.settings.work, **work))
+
     def receive(self, datasets: Iterable[Dataset | bytes | Path], **known: str) -> str:
         """Record instances as a listener would and return their study's UID."""
         study = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian
-from work.phantoms import encoded, image, read, series, stored
+from work.phantoms import ROOT, encoded, image, read, series, stored
 
 from gatekeeper.errors import ChildFailed, UnreadableSeries
 from gatekeeper.work.protocol import Protocol
@@ -196,6 +197,30 @@ def test_a_corrupted_file_ends_as_a_volume_or_a_sentence(
                 assert np.isfinite(candidate.decode(1_000_000).array).all()
         except UnreadableSeries as error:
             assert str(error).endswith(".")
+
+
+def test_sequences_nested_without_end_are_a_named_reason(tmp_path: Path) -> None:
+    """Sequences nested 5,000 deep exhaust the parser, not the process."""
+    content = encoded(image(0))
+    at = content.index(b"\x10\x00\x10\x00PN")
+    nest = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 5000
+    known = {
+        "sop_instance_uid": f"{ROOT}.1.1.1",
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.4",
+        "series_instance_uid": f"{ROOT}.1.1",
+        "transfer_syntax_uid": str(ExplicitVRLittleEndian),
+    }
+    found = only(read_study([stored(content[:at] + nest, tmp_path, **known)], tmp_path))
+
+    assert found.problem == "A file cannot be read as a DICOM data set (RecursionError)."
+
+
+def test_a_file_that_is_not_what_was_recorded_is_refused(tmp_path: Path) -> None:
+    """Results name sources by what the listener recorded; anything else is not one of them."""
+    file = replace(stored(encoded(image(0)), tmp_path), sop_instance_uid="1.2.3")
+    found = only(read_study([file], tmp_path))
+
+    assert found.problem == "A file's identifiers are not those recorded at its receipt."
 
 
 # Real scans
