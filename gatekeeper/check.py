@@ -16,8 +16,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper import config
-from gatekeeper.config import Settings
 from gatekeeper.identifiers import AeTitle, IdentifierError
+from gatekeeper.settings import Settings
 from models.registry import Registry
 from storage import nodes
 from storage.engine import Database

@@ -23,8 +23,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
 from gatekeeper.assemble.content import content_digest
-from gatekeeper.config import Settings
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.settings import Settings
 from models.registry import Registry
 from storage import backoff, deliveries, instances, jobs, nodes, studies
 from storage.engine import Database

@@ -20,8 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from gatekeeper.config import Settings
 from gatekeeper.log import get_logger
+from gatekeeper.settings import Settings
 
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 30.0

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gatekeeper import log
 from gatekeeper.cli.output import console, emit_json, fail
 from gatekeeper.cli.site import AsJson, Site, site_of
-from gatekeeper.config import Settings
 from gatekeeper.identifiers import AeTitle
+from gatekeeper.settings import Settings
 
 
 def register(app: typer.Typer) -> None:

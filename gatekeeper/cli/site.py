@@ -14,7 +14,7 @@ from rich.table import Table
 
 from gatekeeper import check, config
 from gatekeeper.cli.output import console, emit_json, fail
-from gatekeeper.config import Settings
+from gatekeeper.settings import Settings
 from storage.engine import Database
 from storage.spool import Spool
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatekeeper import config
-from gatekeeper.config import Settings
 from gatekeeper.errors import TransportError
 from gatekeeper.send.dimse import echo
+from gatekeeper.settings import Settings
 from gatekeeper.supervise import Supervisor, roles
 from storage import nodes
 from storage.engine import Database

@@ -18,7 +18,6 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from sqlalchemy.exc import SQLAlchemyError
 
-from gatekeeper.config import Settings
 from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
 from gatekeeper.listen.contexts import supported_contexts
 from gatekeeper.listen.file_meta import IMPLEMENTATION_CLASS_UID
@@ -28,6 +27,7 @@ from gatekeeper.listen.peers import Refusal, judge
 from gatekeeper.listen.receive import NOT_AUTHORISED, SUCCESS, Answer, Arrival, Receiver
 from gatekeeper.listen.resolver import Resolver
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.settings import Settings
 from storage import nodes
 from storage.engine import Database
 from storage.spool import Spool

@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from gatekeeper.config import SendSettings
 from gatekeeper.errors import TransportError
 from gatekeeper.send import command, pdu
 from gatekeeper.send.pdu import Context, ProtocolError
+from gatekeeper.settings import SendSettings
 from storage.records import Node
 
 OWN_MAXIMUM_LENGTH = 16384

@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gatekeeper.config import SendSettings
 from gatekeeper.errors import TransportError
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.send.recorder import Recorder
 from gatekeeper.send.statuses import Disposition
 from gatekeeper.send.transport import InstanceStatus, SendObject, Transport
+from gatekeeper.settings import SendSettings
 from storage import backoff, deliveries
 from storage.engine import Database, DatabaseUnavailableError
 from storage.records import Delivery, Node

@@ -15,7 +15,6 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from gatekeeper.config import SendSettings, Settings
 from gatekeeper.errors import GatekeeperError, TransportError
 from gatekeeper.send import encoding, pdu
 from gatekeeper.send.association import Association, AssociationLost
@@ -23,6 +22,7 @@ from gatekeeper.send.part10 import FileHeader, read_header
 from gatekeeper.send.pdu import Context, ProtocolError
 from gatekeeper.send.statuses import Disposition, judge
 from gatekeeper.send.transport import InstanceStatus, SendObject
+from gatekeeper.settings import SendSettings, Settings
 from storage.records import Node
 
 VERIFICATION = "1.2.840.10008.1.1"

@@ -10,12 +10,12 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
-from gatekeeper.config import Settings
 from gatekeeper.errors import IdentifierError, TransportError
 from gatekeeper.identifiers import Uid
 from gatekeeper.send.dimse import DimseTransport
 from gatekeeper.send.part10 import NotPart10, read_header
 from gatekeeper.send.transport import SendObject
+from gatekeeper.settings import Settings
 from storage.records import Node
 
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"

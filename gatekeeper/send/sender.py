@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from gatekeeper.config import SendSettings, Settings
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.send.attempt import Desk, deliver
 from gatekeeper.send.dimse import DimseTransport
+from gatekeeper.settings import SendSettings, Settings
 from storage import backoff, deliveries, nodes
 from storage.engine import Database, DatabaseUnavailableError
 from storage.records import Delivery, Node

@@ -36,9 +36,9 @@ from types import FrameType
 from sqlalchemy import Connection
 
 from gatekeeper.assemble.content import content_digest
-from gatekeeper.config import Settings, WorkSettings
 from gatekeeper.errors import ChildFailed
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.settings import Settings, WorkSettings
 from gatekeeper.work.heartbeat import Heartbeat
 from gatekeeper.work.messages import ANSWER, Answer, ReceivedFile, Request, ResultFile
 from gatekeeper.work.process import Child, ChildLimits, ChildStopped

@@ -18,7 +18,7 @@ from support.waiting import until
 
 from gatekeeper import periodic
 from gatekeeper.assemble.content import content_digest
-from gatekeeper.config import Settings
+from gatekeeper.settings import Settings
 from storage import deliveries, instances, jobs, nodes, studies
 from storage.engine import Database
 from storage.records import Instance, Job, JobState, Node, Result, StudyState

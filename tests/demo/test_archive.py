@@ -16,10 +16,10 @@ from pynetdicom.sop_class import (
 )
 from support.objects import STUDY, mr_slice, send_objects, write_slices
 
-from gatekeeper.config import Settings
 from gatekeeper.demo.archive import ArchivedInstance, EmbeddedArchive, find
 from gatekeeper.identifiers import Digest, Uid
 from gatekeeper.send.dimse import DimseTransport, echo
+from gatekeeper.settings import Settings
 from storage.records import Node
 
 

@@ -22,9 +22,9 @@ from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 
-from gatekeeper.config import Settings
 from gatekeeper.listen.file_meta import part10_header
 from gatekeeper.listen.server import Listener
+from gatekeeper.settings import Settings
 from storage import instances, nodes
 from storage.engine import Database
 from storage.records import Instance, Node

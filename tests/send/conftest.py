@@ -15,8 +15,8 @@ from support.gate import free_port, listening
 from support.objects import send_objects, write_slices
 from support.waiting import until
 
-from gatekeeper.config import SendSettings
 from gatekeeper.send.transport import SendObject
+from gatekeeper.settings import SendSettings
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import Any
 import pydicom.data
 import pytest
 
-from gatekeeper.config import SendSettings
 from gatekeeper.errors import TransportError
 from gatekeeper.send.dimse import DimseTransport
 from gatekeeper.send.files import read_objects
 from gatekeeper.send.part10 import FileHeader, read_header
 from gatekeeper.send.statuses import Disposition
 from gatekeeper.send.transport import SendObject
+from gatekeeper.settings import SendSettings
 from storage.records import Node
 
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"

@@ -15,12 +15,12 @@ from support.gate import free_port
 from support.objects import result_of
 from support.waiting import until
 
-from gatekeeper.config import SendSettings
 from gatekeeper.send.attempt import Desk, after_answers, deliver
 from gatekeeper.send.dimse import DimseTransport
 from gatekeeper.send.sender import Sender
 from gatekeeper.send.statuses import Disposition
 from gatekeeper.send.transport import InstanceStatus, SendObject
+from gatekeeper.settings import SendSettings
 from storage import deliveries, nodes
 from storage.engine import Database
 from storage.records import Delivery, DeliveryItem, DeliveryState, Node

@@ -24,12 +24,12 @@ from support.dicom_peers import (
 from support.gate import free_port
 from support.objects import MR
 
-from gatekeeper.config import SendSettings, Settings
 from gatekeeper.errors import TransportError
 from gatekeeper.send.dimse import DimseTransport, echo, plan
 from gatekeeper.send.part10 import read_header
 from gatekeeper.send.statuses import Disposition
 from gatekeeper.send.transport import InstanceStatus, SendObject
+from gatekeeper.settings import SendSettings, Settings
 from storage.records import Node
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

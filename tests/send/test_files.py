@@ -10,9 +10,9 @@ from support.dicom_peers import DROP, ScriptedPeer
 from support.gate import free_port
 from support.objects import STUDY, mr_slice, write_slices
 
-from gatekeeper.config import SendSettings, Settings
 from gatekeeper.errors import TransportError
 from gatekeeper.send.files import MEDIA_STORAGE_DIRECTORY, read_studies, send_files
+from gatekeeper.settings import SendSettings, Settings
 from storage.records import Node
 
 

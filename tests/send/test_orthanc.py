@@ -8,8 +8,8 @@ from collections.abc import Callable
 from support.objects import SendObject
 from support.orthanc import Orthanc
 
-from gatekeeper.config import SendSettings, Settings
 from gatekeeper.send.dimse import DimseTransport, echo
+from gatekeeper.settings import SendSettings, Settings
 from storage.records import Node
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from gatekeeper import config
 from gatekeeper.errors import ConfigurationError
+from gatekeeper.settings import Settings, rows
 
 
 def write(folder: Path, text: str) -> Path:
@@ -28,13 +29,13 @@ def test_the_written_template_is_the_defaults(tmp_path: Path) -> None:
     )
     assert {
         f"{section}.{name}" for section, rows in tomllib.loads(uncommented).items() for name in rows
-    } == {row.key for row in config.rows()}
-    assert config.load(write(tmp_path, uncommented), {}) == config.Settings()
+    } == {row.key for row in rows()}
+    assert config.load(write(tmp_path, uncommented), {}) == Settings()
 
 
 def test_every_setting_has_a_help_and_every_number_a_bound() -> None:
     """No limit is undocumented or open at its lower end."""
-    for row in config.rows():
+    for row in rows():
         assert row.help, row.key
         if isinstance(row.default, int | float) and not isinstance(row.default, bool):
             assert row.minimum is not None, row.key

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from gatekeeper.assemble.content import content_digest
-from gatekeeper.config import Settings
+from gatekeeper.settings import Settings
 from gatekeeper.work.messages import ReceivedFile
 from gatekeeper.work.series import ReceivedSeries, read_study
 from models.registry import Registry
