@@ -8,8 +8,10 @@ not, so that a source's error is never a result's error.
 
 from __future__ import annotations
 
+import io
 import math
 import re
+import struct
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -18,6 +20,7 @@ from pydicom import config
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
@@ -65,6 +68,18 @@ _OPTIONAL = (
     "DeidentificationMethodCodeSequence",
     "TimezoneOffsetFromUTC",
 )
+# What pydicom raises, reading or writing, on values that are not what their representation says.
+_UNUSABLE = (
+    AttributeError,
+    BytesLengthException,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 _TEXT_LENGTH = {"LO": 64, "SH": 16, "ST": 1024, "LT": 10240, "UC": 2**31, "UT": 2**31}
 # Values that a pattern settles, with how to mend them first; by keyword or by VR.
 _PATTERNS: dict[str, tuple[re.Pattern[str], Callable[[str], str]]] = {
@@ -92,13 +107,33 @@ def patient_and_study(source: Dataset, study_instance_uid: str) -> Dataset:
     if character_set:
         target.SpecificCharacterSet = character_set
     for keyword in (*_REQUIRED, *_OPTIONAL):
-        value = sanitised(source, keyword)
+        value = _taken_over(source, keyword)
         if value is not None:
             put(target, keyword, value)
         elif keyword in _REQUIRED:
             put(target, keyword, "")
     target.StudyInstanceUID = UID(study_instance_uid)
     return target
+
+
+def _taken_over(source: Dataset, keyword: str) -> Any:
+    """Return the value of an attribute that a result can take over and write, else None.
+
+    A source may state any value representation, so what the library makes of a value (bytes where
+    a text is due, a data set where a number is) shows itself only in writing.
+    """
+    try:
+        value = sanitised(source, keyword)
+        if value is None:
+            return None
+        trial = Dataset()
+        # Takes any text; which set the object gets is settled once all its text is known.
+        trial.SpecificCharacterSet = "ISO_IR 192"
+        put(trial, keyword, value)
+        trial.save_as(io.BytesIO(), implicit_vr=False, little_endian=True)
+    except _UNUSABLE:
+        return None
+    return value
 
 
 def sanitised(source: Dataset, keyword: str) -> Any:
@@ -162,7 +197,7 @@ def _raw(source: Dataset, keyword: str) -> Any:
     with config.disable_value_validation():
         try:
             value: Any = source.get(keyword)
-        except (ValueError, TypeError, OverflowError, NotImplementedError):
+        except _UNUSABLE:
             return None
     return None if value is None or value in ("", []) else value
 
