@@ -246,7 +246,9 @@ def _blur(
 ) -> NDArray[np.float32]:
     sigma = setting.millimetres / 2.3548
     weights = [
-        _along(np.exp(-2 * (np.pi * sigma * fft.fftfreq(image.shape[axis], spacing[axis])) ** 2), axis)
+        _along(
+            np.exp(-2 * (np.pi * sigma * fft.fftfreq(image.shape[axis], spacing[axis])) ** 2), axis
+        )
         for axis in (0, 1)
     ]
     return _filtered(image, (0, 1), lambda space: space * weights[0] * weights[1])

@@ -140,22 +140,19 @@ def from_weights(weights: Mapping[str, Tensor]) -> BrainNet:
     return network
 
 
-def brain_mask(
-    network: BrainNet, head: NDArray[np.float32], voxel_mm3: float
-) -> NDArray[np.bool_]:
-    """Return the brain of a T1-weighted head, on the network's own grid.
+def brain_mask(network: BrainNet, head: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return the brain of a head, on the network's own grid.
 
     Args:
         network: the extraction network.
         head: (i, j, k) to the right, front and top of the patient (RAS), any spacing; the whole
             field of view, of which the network sees 128 x 128 x 128 nearest neighbours.
-        voxel_mm3: volume of one voxel of `head`.
 
     Returns:
         bool (128, 128, 128) over the same field of view: the largest component, holes filled.
 
     Raises:
-        NotAssessable: if there is no contrast, no brain, or a brain of implausible volume.
+        NotAssessable: if there is no contrast or no brain.
     """
     small = nearest(head, GRID)
     low, high = np.quantile(small, (0.005, 0.995))
@@ -171,15 +168,26 @@ def brain_mask(
     if count == 0:
         raise NotAssessable("no brain was found in the image")
     largest = int(np.bincount(labels.ravel())[1:].argmax()) + 1
-    mask: NDArray[np.bool_] = ndimage.binary_fill_holes(labels == largest)
-    cells = float(np.prod([size / grid for size, grid in zip(head.shape, GRID, strict=True)]))
-    millilitres = float(mask.sum()) * cells * voxel_mm3 / 1000.0
+    return ndimage.binary_fill_holes(labels == largest)
+
+
+def check_volume(mask: NDArray[np.bool_], shape: tuple[int, ...], voxel_mm3: float) -> None:
+    """Refuse a brain that no adult has.
+
+    Args:
+        mask: brain over the field of view of a source.
+        shape: voxels of the source along each axis.
+        voxel_mm3: volume of a voxel of the source.
+
+    Raises:
+        NotAssessable: if the volume is implausible.
+    """
+    millilitres = float(mask.mean() * np.prod(shape) * voxel_mm3 / 1000.0)
     if not SMALLEST_BRAIN_ML <= millilitres <= LARGEST_BRAIN_ML:
         raise NotAssessable(
             f"the brain found has {millilitres:.0f} mL, outside the plausible "
             f"{SMALLEST_BRAIN_ML:.0f} to {LARGEST_BRAIN_ML:.0f} mL"
         )
-    return mask
 
 
 def nearest(array: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ class TamperedError(ModelError):
     """A file does not have the SHA-256 that its manifest names."""
 
 
-class NotAssessable(Exception):  # noqa: N818 - a fact about the scan, not an error
+class NotAssessable(Exception):
     """The scan cannot be judged by this detector; `reason` says why, in one sentence."""
 
     def __init__(self, reason: str) -> None:

@@ -35,9 +35,7 @@ def regions(
     sizes = np.bincount(labels.ravel())
     masses = np.bincount(labels.ravel(), weights=inside.ravel())
     large = [
-        label
-        for label in range(1, len(sizes))
-        if sizes[label] * volume.voxel_mm3 >= smallest_mm3
+        label for label in range(1, len(sizes)) if sizes[label] * volume.voxel_mm3 >= smallest_mm3
     ]
     large.sort(key=lambda label: (-masses[label], label))
     boxes = ndimage.find_objects(labels)

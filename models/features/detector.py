@@ -21,7 +21,7 @@ from models.features import backbone, model
 from models.features.backbone import Backbone
 from models.features.config import FeaturesConfig
 from models.features.model import Description, Reference
-from models.features.prepare import Prepared, prepare
+from models.features.prepare import Prepared, normalised, sampled
 from models.finding import Finding, Level
 from models.grid import interpolate
 from models.regions import regions
@@ -30,9 +30,11 @@ from models.tensors import read_tensors, take
 from models.volume import Volume
 
 WEIGHTS = "features.safetensors"
+NETWORKS = ("brain-extraction", "efficientnet-lite0")
+"""Shared weights that the detector needs."""
 MAP_UNIT = "decades of surprise: 3 = reached by 1 in 1,000 normal voxels"
 QUESTIONS = {
-    "global": "Do the image features of the whole brain, slice by slice, look like the reference?",
+    "global": "Does the whole image look like the reference scans: sharpness, texture, contrast?",
     "focal": "Is any place in the brain unlike every reference brain at that place?",
 }
 
@@ -45,15 +47,21 @@ class Calibration:
         scores: level -> one score a subject, in the same order of subjects.
         description: which subjects, how many, from where.
         map_threshold: surprise above which a voxel belongs to a region.
+        deciding: the levels that decide.
     """
 
     scores: Mapping[str, tuple[float, ...]]
     description: str
     map_threshold: float
+    deciding: tuple[str, ...]
 
     def combined(self, scores: Mapping[str, float]) -> float:
-        """Return the deciding score: the largest of the levels' standardised scores."""
-        return max(standardised(scores[name], self.scores[name]) for name in self.scores)
+        """Return the deciding score: the largest standardised score of the deciding levels.
+
+        It is one score, calibrated as one, so one p-value holds for it without a correction for
+        the number of levels.
+        """
+        return max(standardised(scores[name], self.scores[name]) for name in self.deciding)
 
     @property
     def combined_scores(self) -> tuple[float, ...]:
@@ -86,10 +94,11 @@ def load(info: BundleInfo, device: str) -> FeaturesDetector:
             scores,
             str(info.manifest["calibration"]["description"]),
             float(info.manifest["calibration"]["map_threshold"]),
+            config.deciding,
         )
         networks = {
             name: read_tensors(SHARED_WEIGHTS / name / "weights.safetensors", shared[name])
-            for name in ("brain-extraction", "efficientnet-lite0")
+            for name in NETWORKS
         }
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"bundle {info.name}: the manifest is incomplete ({error!r})") from error
@@ -110,9 +119,10 @@ def load(info: BundleInfo, device: str) -> FeaturesDetector:
 def reference_from(tensors: Mapping[str, Tensor], config: FeaturesConfig) -> Reference:
     """Return the reference in a bundle's weights, shapes checked."""
     channels = sum(backbone.BLOCKS[block].channels_out for block in config.blocks)
+    pooled = backbone.BLOCKS[config.global_block].channels_out
     return Reference(
-        take(tensors, "level_mean", (config.levels, channels)),
-        take(tensors, "precision", (channels, channels)),
+        take(tensors, "level_mean", (config.levels, pooled)),
+        take(tensors, "precision", (pooled, pooled)),
         take(tensors, "patch_mean", (channels,)),
         take(tensors, "patch_scale", (channels,)),
         take(tensors, "memory", (None, channels + 3)),
@@ -150,22 +160,22 @@ class FeaturesDetector:
     def detect(self, volume: Volume) -> Finding:
         """Return how far `volume` departs from the reference; see `models.detector.Detector`."""
         clock = _Clock()
-        prepared = prepare(volume, self._config, self._extractor)
+        found = sampled(volume, self._config, self._extractor)
+        prepared = normalised(found, self._config)
         clock.lap("prepare")
         with torch.inference_mode():
             description = model.describe(prepared, self._network, self._config)
             clock.lap("features")
-            slices = model.global_distances(description, self._reference)
-            patches = model.focal_distances(description, self._reference, self._config)
+            distances = model.focal_distances(description, self._reference, self._config)
         clock.lap("distances")
         scores = {
-            "global": model.global_score(slices),
-            "focal": model.focal_score(patches, self._config),
+            "global": model.global_score(description, self._reference),
+            "focal": model.focal_score(distances, self._config),
         }
-        map = surprise_map(prepared, description, self._surprise(patches.numpy()), self._config)
+        map = surprise_map(prepared, description, self._surprise(distances.numpy()), self._config)
         clock.lap("map")
         threshold = self._calibration.map_threshold
-        found = regions(volume, map, threshold, self._config.smallest_region_ml * 1000)
+        places = regions(volume, map, threshold, self._config.smallest_region_ml * 1000)
         clock.lap("regions")
         combined = self._calibration.combined(scores)
         return Finding(
@@ -176,8 +186,8 @@ class FeaturesDetector:
             map_unit=MAP_UNIT,
             map_threshold=threshold,
             map_maximum=float(self._surprise.decades[-1]),
-            regions=found,
-            display_window=_display_window(prepared),
+            regions=places,
+            display_window=_display_window(found),
             detector=self._info.detector,
             profile=self._info.name,
             bundle_version=self._info.version,
@@ -212,17 +222,17 @@ def surprise_map(
     for axis, size in ((1, config.rows), (2, config.columns)):
         # Cell j of a block of stride s lies at pixel s (j + 1) - 1; see `models.features.model`.
         cells = interpolate(cells, axis, (np.arange(size) + 1.0) / stride - 1.0)
-    cells *= prepared.region
+    cells *= prepared.brain
     return prepared.to_source(cells)
 
 
-def _display_window(prepared: Prepared) -> tuple[float, float]:
-    """Return (centre, width) from the darkest of the image to 1.1 times its brightest brain."""
-    step = tuple(slice(None, None, max(1, size // 128)) for size in prepared.source.array.shape)
-    sample = prepared.source.array[step]
+def _display_window(found: Prepared) -> tuple[float, float]:
+    """Return (centre, width) from the darkest of the image to a little over its brightest brain."""
+    step = tuple(slice(None, None, max(1, size // 128)) for size in found.source.array.shape)
+    sample = found.source.array[step]
     low = float(np.quantile(sample, 0.001))
-    high = low + 1.1 * (prepared.bright - low)
-    return (low + high) / 2, max(high - low, 1.0)
+    high = low + 1.1 * (float(found.quantiles()[-1]) - low)
+    return (low + high) / 2, max(high - low, 1e-6)
 
 
 class _Clock:

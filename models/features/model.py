@@ -2,10 +2,9 @@
 
 A frozen network describes each axial image (`models.features.backbone`). Two questions follow:
 
-- global: features pooled over the brain, one vector a slice; squared Mahalanobis distance from
-  the reference mean at that height, with one Ledoit-Wolf covariance (Lee et al., A simple unified
-  framework for detecting out-of-distribution samples, NeurIPS 2018; Ledoit and Wolf, A
-  well-conditioned estimator for large-dimensional covariance matrices, 2004);
+- global: features averaged over the brain, one vector a slice; their offset from the reference at
+  that height, averaged over the slices; its squared Mahalanobis distance (Lee et al., A simple
+  unified framework for detecting out-of-distribution samples, NeurIPS 2018);
 - focal: each patch's mean distance to its nearest patches in a coreset of reference patches
   (PatchCore: Roth et al., Towards total recall in industrial anomaly detection, CVPR 2022), a
   patch being its features and its place.
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from models.features.backbone import STRIDES, Backbone
+from models.features.backbone import BLOCKS, STRIDES, Backbone
 from models.features.config import FeaturesConfig
 from models.features.prepare import Prepared
 
@@ -34,16 +33,19 @@ class Description:
     """The features of one scan.
 
     Attributes:
-        pooled: (levels, channels): mean over the region.
-        patches: (patches, channels) of the patches inside the region.
+        pooled: (levels, global channels): mean over the brain.
+        patches: (patches, channels) of the patches inside the brain, all blocks side by side.
         places: (patches, 3): height, row and column of each, in [-1, 1].
         inside: bool (levels, patch rows, patch columns): which patches those are.
+        usable: bool (levels,): which levels count. All, but in reference scans of which only some
+            slices may stand for normal.
     """
 
     pooled: Tensor
     patches: Tensor
     places: Tensor
     inside: NDArray[np.bool_]
+    usable: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,8 +53,8 @@ class Reference:
     """What was learned of the reference scans.
 
     Attributes:
-        level_mean: (levels, channels).
-        precision: (channels, channels).
+        level_mean: (levels, global channels).
+        precision: (global channels, global channels), of the mean offset of a scan.
         patch_mean: (channels,) and `patch_scale`: standardise a patch.
         memory: (patches, channels + 3): standardised features, weighted place.
     """
@@ -64,31 +66,51 @@ class Reference:
     memory: Tensor
 
 
-def describe(prepared: Prepared, backbone: Backbone, config: FeaturesConfig) -> Description:
-    """Return the features of a scan, deterministic for a given device and thread count."""
-    fine_block, coarse_block = config.blocks
-    stride = STRIDES[fine_block]
+def global_channels(config: FeaturesConfig) -> slice:
+    """Return where the global block's channels lie among those of all blocks."""
+    sizes = [BLOCKS[block].channels_out for block in config.blocks]
+    position = config.blocks.index(config.global_block)
+    return slice(sum(sizes[:position]), sum(sizes[: position + 1]))
+
+
+def describe(
+    prepared: Prepared,
+    backbone: Backbone,
+    config: FeaturesConfig,
+    usable: NDArray[np.bool_] | None = None,
+) -> Description:
+    """Return the features of a normalised scan; patches only of the `usable` levels."""
+    stride = STRIDES[config.blocks[0]]
     device = backbone.stem.weight.device
-    region = torch.from_numpy(prepared.region.astype(np.float32))[:, None]
-    covered = functional.avg_pool2d(region, stride)
+    levels = np.ones(config.levels, dtype=np.bool_) if usable is None else usable
+    brain = torch.from_numpy(prepared.brain.astype(np.float32))[:, None]
+    half = stride // 2  # a cell's centre is at pixel stride (j + 1) - 1: see `_align`
+    brain = functional.pad(brain, (0, half, 0, half))[:, :, half:, half:]
+    covered = functional.avg_pool2d(brain, stride)
+    inside = (covered[:, 0] >= 0.5) & torch.from_numpy(levels)[:, None, None]
+    channels = global_channels(config)
     pooled: list[Tensor] = []
     patches: list[Tensor] = []
-    inside = covered[:, 0] >= 0.5
     with torch.inference_mode():
-        for start in range(0, len(prepared.images), _BATCH):
-            images = torch.from_numpy(prepared.images[start : start + _BATCH])[:, None]
-            fine, coarse = backbone(images.to(device), config.blocks)
-            coarse = _align(coarse, STRIDES[coarse_block], fine, stride)
-            both = torch.cat([fine, coarse], dim=1).cpu()
-            weight = covered[start : start + _BATCH]
-            pooled.append((both * weight).sum((2, 3)) / weight.sum((2, 3)).clamp_min(1e-6))
-            patches.append(both.permute(0, 2, 3, 1)[inside[start : start + _BATCH]])
-    level, row, column = torch.nonzero(inside, as_tuple=True)
-    places = torch.stack(
-        [axis / (size - 1) * 2 - 1 for axis, size in zip((level, row, column), inside.shape, strict=True)],
-        dim=1,
+        for start in range(0, config.levels, _BATCH):
+            batch = slice(start, start + _BATCH)
+            images = torch.from_numpy(prepared.images[batch])[:, None].to(device)
+            fine, *coarser = backbone(images, config.blocks)
+            aligned = [
+                _align(output, STRIDES[block], fine, stride)
+                for output, block in zip(coarser, config.blocks[1:], strict=True)
+            ]
+            features = torch.cat([fine, *aligned], dim=1).cpu()
+            weight = covered[batch]
+            total = (features[:, channels] * weight).sum((2, 3))
+            pooled.append(total / weight.sum((2, 3)).clamp_min(1e-6))
+            patches.append(features.permute(0, 2, 3, 1)[inside[batch]])
+    index = torch.nonzero(inside)
+    size = torch.tensor(inside.shape)
+    places = index / (size - 1) * 2.0 - 1.0
+    return Description(
+        torch.cat(pooled), torch.cat(patches), places, inside.numpy(), torch.from_numpy(levels)
     )
-    return Description(torch.cat(pooled), torch.cat(patches), places, inside.numpy())
 
 
 def _align(coarse: Tensor, coarse_stride: int, fine: Tensor, fine_stride: int) -> Tensor:
@@ -108,11 +130,15 @@ def _align(coarse: Tensor, coarse_stride: int, fine: Tensor, fine_stride: int) -
     return coarse
 
 
-def global_distances(description: Description, reference: Reference) -> Tensor:
-    """Return the squared Mahalanobis distance of each slice over its dimension, (levels,)."""
-    offset = (description.pooled - reference.level_mean).double()
-    squared = torch.einsum("lc,cd,ld->l", offset, reference.precision.double(), offset)
-    return (squared / offset.shape[1]).float()
+def mean_offset(description: Description, level_mean: Tensor) -> Tensor:
+    """Return the scan's mean offset from the reference over its usable levels, (channels,)."""
+    return (description.pooled - level_mean)[description.usable].double().mean(0)
+
+
+def global_score(description: Description, reference: Reference) -> float:
+    """Return the squared Mahalanobis distance of the scan's mean offset over its dimension."""
+    offset = mean_offset(description, reference.level_mean)
+    return float(offset @ reference.precision.double() @ offset / len(offset))
 
 
 def focal_distances(
@@ -137,11 +163,6 @@ def standardise(
     channels = description.patches.shape[1]
     features = (description.patches - mean) / (scale * channels**0.5)
     return torch.cat([features, description.places * config.position_weight], dim=1)
-
-
-def global_score(distances: Tensor) -> float:
-    """Return the scan's global score: the mean over its slices."""
-    return float(distances.double().mean())
 
 
 def focal_score(distances: Tensor, config: FeaturesConfig) -> float:

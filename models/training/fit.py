@@ -1,4 +1,4 @@
-"""Fitting and calibrating the `features` detector on reference scans, leaving subjects out."""
+"""Fitting the `features` detector to described reference scans."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def subjects(scans: Sequence[Described]) -> list[str]:
     return sorted({scan.subject for scan in scans})
 
 
+def of(scans: Sequence[Described], subject: str) -> list[Description]:
+    """Return a subject's scans."""
+    return [scan.description for scan in scans if scan.subject == subject]
+
+
 def coresets(
     scans: Sequence[Described], config: FeaturesConfig, memory: int, seed: int
 ) -> dict[str, Tensor]:
@@ -37,64 +42,79 @@ def coresets(
     own scale: so leaving a subject out of the memory leaves out all that it contributed.
     """
     names = subjects(scans)
-    count = memory // len(names)
     generator = torch.Generator().manual_seed(seed)
-    return {
-        name: _farthest_points(_own_scale(scans, name, config), count, generator)
-        for name in names
-    }
+    chosen: dict[str, Tensor] = {}
+    for name in names:
+        patches = torch.cat([description.patches for description in of(scans, name)])
+        mean, scale = patches.mean(0), patches.std(0).clamp_min(1e-6)
+        rows = _rows(of(scans, name), mean, scale, config)
+        chosen[name] = _farthest_points(rows, memory // len(names), generator)
+    return chosen
 
 
-def _of(scans: Sequence[Described], name: str) -> list[Description]:
-    return [scan.description for scan in scans if scan.subject == name]
-
-
-def _own_scale(scans: Sequence[Described], name: str, config: FeaturesConfig) -> Tensor:
-    own = _of(scans, name)
-    patches = torch.cat([description.patches for description in own])
-    mean, scale = patches.mean(0), patches.std(0).clamp_min(1e-6)
-    return torch.cat(
-        [model.standardise(description, mean, scale, config) for description in own]
-    )
+def _rows(
+    own: Sequence[Description], mean: Tensor, scale: Tensor, config: FeaturesConfig
+) -> Tensor:
+    return torch.cat([model.standardise(one, mean, scale, config) for one in own])
 
 
 def _farthest_points(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    first = int(torch.randint(len(rows), (1,), generator=generator))
-    chosen = [first]
-    distance = ((rows - rows[first]) ** 2).sum(1)
+    newest = int(torch.randint(len(rows), (1,), generator=generator))
+    chosen = [newest]
+    distance = torch.full((len(rows),), torch.inf)
     while len(chosen) < min(count, len(rows)):
-        farthest = int(distance.argmax())
-        chosen.append(farthest)
-        distance = torch.minimum(distance, ((rows - rows[farthest]) ** 2).sum(1))
+        distance = torch.minimum(distance, ((rows - rows[newest]) ** 2).sum(1))
+        newest = int(distance.argmax())
+        chosen.append(newest)
     return torch.tensor(sorted(chosen))
 
 
 def fit(
     scans: Sequence[Described], chosen: Mapping[str, Tensor], config: FeaturesConfig
 ) -> Reference:
-    """Return the reference of `scans`, every subject weighing the same."""
+    """Return the reference of `scans`, every subject weighing the same in the means."""
     names = subjects(scans)
-    subject_means = [
-        torch.stack([description.pooled for description in _of(scans, name)]).mean(0)
-        for name in names
-    ]
-    level_mean = torch.stack(subject_means).mean(0)
-    offsets = torch.cat([scan.description.pooled - level_mean for scan in scans])
-    covariance = LedoitWolf(assume_centered=True).fit(offsets.double().numpy())
-    patches = [torch.cat([d.patches for d in _of(scans, name)]) for name in names]
+    level_mean = _level_mean(scans)
+    patches = [torch.cat([one.patches for one in of(scans, name)]) for name in names]
     mean = torch.stack([rows.mean(0) for rows in patches]).mean(0)
     square = torch.stack([(rows**2).mean(0) for rows in patches]).mean(0)
     scale = (square - mean**2).clamp_min(1e-12).sqrt()
-    memory = [
-        torch.cat([model.standardise(d, mean, scale, config) for d in _of(scans, name)])[
-            chosen[name]
-        ]
-        for name in names
-    ]
+    memory = [_rows(of(scans, name), mean, scale, config)[chosen[name]] for name in names]
     return Reference(
-        level_mean,
-        torch.from_numpy(np.asarray(covariance.precision_, dtype=np.float32)),
-        mean,
-        scale,
-        torch.cat(memory).half(),
+        level_mean, _precision(scans, level_mean), mean, scale, torch.cat(memory).half()
     )
+
+
+def _level_mean(scans: Sequence[Described]) -> Tensor:
+    """Return the mean over subjects of each level's pooled features, where usable."""
+    total = torch.zeros_like(scans[0].description.pooled)
+    count = torch.zeros(len(total))
+    for name in subjects(scans):
+        own = of(scans, name)
+        weight = torch.stack([one.usable.float() for one in own]).sum(0)
+        pooled = torch.stack([one.pooled * one.usable.float()[:, None] for one in own]).sum(0)
+        total += pooled / weight.clamp_min(1)[:, None]
+        count += (weight > 0).float()
+    if bool((count == 0).any()):
+        raise ValueError("a level is usable in no reference scan")
+    return total / count[:, None]
+
+
+def _precision(scans: Sequence[Described], level_mean: Tensor) -> Tensor:
+    """Return the inverse covariance of a scan's mean offset.
+
+    With a score of scans in a hundred dimensions, the covariance between scans is shrunk half way
+    to the shape of the covariance between slices (by Ledoit and Wolf, A well-conditioned estimator
+    for large-dimensional covariance matrices, 2004), scaled to the same trace.
+    """
+    offsets = torch.stack([model.mean_offset(scan.description, level_mean) for scan in scans])
+    between = (offsets.T @ offsets / len(offsets)).numpy()
+    slices = torch.cat(
+        [(scan.description.pooled - level_mean)[scan.description.usable] for scan in scans]
+    )
+    within = np.asarray(
+        LedoitWolf(assume_centered=True).fit(slices.double().numpy()).covariance_,
+        dtype=np.float64,
+    )
+    shape = within * (np.trace(between) / np.trace(within))
+    return torch.from_numpy(np.linalg.inv((between + shape) / 2).astype(np.float32))

@@ -21,11 +21,21 @@ OASIS = "brain_t1_healthy_oasis"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scan:
-    """One scan of a reference set: whose it is, and the volume."""
+    """One scan of a reference set.
+
+    Attributes:
+        name: the scan's name in its set.
+        subject: whose it is; all scans of a subject stay on one side of every split.
+        volume: the scan.
+        normal: bool, (slices,): which slices may stand for normal.
+        lesion: bool, like the volume: where a lesion was drawn.
+    """
 
     name: str
     subject: str
     volume: Volume
+    normal: NDArray[np.bool_]
+    lesion: NDArray[np.bool_]
 
 
 def oasis(data: Path, split: str) -> Iterator[Scan]:
@@ -41,10 +51,7 @@ def oasis(data: Path, split: str) -> Iterator[Scan]:
     for row in sorted(rows, key=lambda row: row["scan"]):
         with zipfile.ZipFile(folder / "vol" / f"{row['scan']}.zip") as archive:
             names = sorted(name for name in archive.namelist() if name.endswith(".webp"))
-            slices = [
-                np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("L"))
-                for name in names
-            ]
+            slices = [_grey(archive, name) for name in names]
             zooms = json.loads(archive.read("meta.json"))["zooms"]
         affine = np.array(  # slice to the head, row to the back, column to the patient's right
             [
@@ -55,7 +62,13 @@ def oasis(data: Path, split: str) -> Iterator[Scan]:
             ]
         )
         array = np.stack(slices).astype(np.float32)
-        yield Scan(row["scan"], row["subject"], Volume(array, affine, "MR", "BRAIN", "T1"))
+        yield Scan(
+            row["scan"],
+            row["subject"],
+            Volume(array, affine, "MR", "BRAIN", "T1"),
+            np.ones(len(array), dtype=np.bool_),
+            np.zeros(array.shape, dtype=np.bool_),
+        )
 
 
 LGG = "brain_flair_lgg"
@@ -64,21 +77,12 @@ NOMINAL_PIXEL_MM = 0.94
 NOMINAL_HEAD_MM = 180.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FlairScan:
-    """One FLAIR scan with the slices that may stand for normal, and the lesion where drawn."""
-
-    scan: Scan
-    normal: NDArray[np.bool_]
-    lesion: NDArray[np.bool_]
-
-
-def lgg(data: Path, split: str) -> Iterator[FlairScan]:
+def lgg(data: Path, split: str) -> Iterator[Scan]:
     """Yield the FLAIR scans of one split of the LGG segmentation set, by patient.
 
     8 bit, axial, first slice lowest, front up, spacing not stated: 0.94 mm pixels and a stack of
-    180 mm are assumed. `normal` are slices three or more from any lesion slice; every patient has
-    a glioma, so they are pseudo-normal.
+    180 mm are assumed. `normal` are slices three or more from any lesion slice with enough head in
+    them; every patient has a glioma, so they are pseudo-normal.
     """
     folder = data / LGG
     with (folder / "slices.csv").open(newline="") as file:
@@ -109,7 +113,7 @@ def lgg(data: Path, split: str) -> Iterator[FlairScan]:
             [own.get(n, {"normal_ok": "0"})["normal_ok"] == "1" for n in range(1, count + 1)]
         )
         volume = Volume(array, affine, "MR", "BRAIN", "FLAIR")
-        yield FlairScan(Scan(patient, patient, volume), normal, lesion)
+        yield Scan(patient, patient, volume, normal, lesion)
 
 
 def _grey(archive: zipfile.ZipFile, name: str) -> NDArray[np.uint8]:
