@@ -37,7 +37,7 @@ def list_models(context: typer.Context, as_json: AsJson = False) -> None:
             "digest": lambda bundle: short(bundle.digest),
             "detector": lambda bundle: str(bundle.manifest["detector"]),
             "calibrated on": lambda bundle: str(bundle.manifest["calibration"]["description"]),
-            "licence": lambda bundle: str(bundle.manifest["licence"]),
+            "licence": lambda bundle: str(bundle.manifest["weights_licence"]),
         },
         as_json=as_json,
         empty="No bundles; nothing would be assessed.",

@@ -86,7 +86,7 @@ def train(
             "data": recipe.statements["data"]
             | {"subjects": len(calibrated.subjects), "scans": len(scans)},
             "recipe": {
-                "command": f"gatekeeper model train --detector {detector} --profile {profile} "
+                "command": f"gatekeeper model train {detector} --profile {profile} "
                 f"--seed {seed}",
                 "seed": seed,
                 "packages": bundle.packages(),
