@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,8 +188,9 @@ def _filtered(
     change: Callable[[NDArray[np.complex64]], NDArray[np.complex64]],
 ) -> NDArray[np.float32]:
     """Return the magnitude image after `change` of its k-space along `axes`."""
-    space = fft.fftn(image, axes=axes)
-    return np.abs(fft.ifftn(change(space), axes=axes)).astype(np.float32)
+    space = cast("NDArray[np.complex64]", fft.fftn(image, axes=axes))
+    changed = cast("NDArray[np.complex64]", fft.ifftn(change(space), axes=axes))
+    return np.abs(changed).astype(np.float32)
 
 
 def _along(values: NDArray[np.float64], axis: int) -> NDArray[np.float32]:
@@ -221,9 +223,10 @@ def _motion(
         centre_acquired = start <= lines // 2 < stop
         pose = image if centre_acquired else _moved(image, spacing, angles, shift)
         rows = order[start:stop]
-        partial = fft.fft(pose, axis=_PHASE)
+        partial = cast("NDArray[np.complex64]", fft.fft(pose, axis=_PHASE))
         space[:, rows, :] = partial[:, rows, :]
-    return np.abs(fft.ifft(space, axis=_PHASE)).astype(np.float32)
+    moved = cast("NDArray[np.complex64]", fft.ifft(space, axis=_PHASE))
+    return np.abs(moved).astype(np.float32)
 
 
 def _moved(
@@ -238,7 +241,8 @@ def _moved(
     matrix = np.linalg.inv(scale) @ rotation.T @ scale  # output index -> input index
     centre = (np.array(image.shape) - 1) / 2
     offset = centre - matrix @ (centre + millimetres / np.array(spacing))
-    return ndimage.affine_transform(image, matrix, offset, order=1, output=np.float32)
+    turned = ndimage.affine_transform(image, matrix, offset, order=1, output=np.float32)
+    return cast("NDArray[np.float32]", turned)
 
 
 def _blur(

@@ -10,6 +10,7 @@ against the original, `models.training.convert_weights`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import torch
@@ -114,7 +115,7 @@ class BrainNet(nn.Module):
         self.requires_grad_(requires_grad=False)
 
     def forward(self, head: Tensor) -> Tensor:
-        """Return probabilities, (batch, 2, 128, 128, 128), of a `head`, (batch, 1, 128, 128, 128)."""
+        """Return probabilities, (batch, 2, 128, 128, 128), of (batch, 1, 128, 128, 128)."""
         x0 = self.init(head)
         x1 = self.down0(x0)
         x2 = self.down1(x1)
@@ -164,11 +165,11 @@ def brain_mask(network: BrainNet, head: NDArray[np.float32]) -> NDArray[np.bool_
         device = network.tp_conv2.weight.device
         tensor = torch.from_numpy(scaled.astype(np.float32))[None, None].to(device)
         probability = network(tensor)[0, 1].cpu().numpy()
-    labels, count = ndimage.label(probability > 0.5)
+    labels, count = cast("tuple[NDArray[np.int32], int]", ndimage.label(probability > 0.5))
     if count == 0:
         raise NotAssessable("no brain was found in the image")
     largest = int(np.bincount(labels.ravel())[1:].argmax()) + 1
-    return ndimage.binary_fill_holes(labels == largest)
+    return cast("NDArray[np.bool_]", ndimage.binary_fill_holes(labels == largest))
 
 
 def check_volume(mask: NDArray[np.bool_], shape: tuple[int, ...], voxel_mm3: float) -> None:

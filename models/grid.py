@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import permutations
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,4 +96,5 @@ def smoothed(
     if width <= 0:
         return array
     sigma = float(np.sqrt(width)) / 2.3548 / spacing
-    return ndimage.gaussian_filter1d(array, sigma, axis=axis, mode="nearest", truncate=3.0)
+    blurred = ndimage.gaussian_filter1d(array, sigma, axis=axis, mode="nearest", truncate=3.0)
+    return cast("NDArray[np.float32]", blurred)

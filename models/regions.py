@@ -30,7 +30,7 @@ def regions(
     if not above.any():
         return ()
     box = _bounding_box(above)
-    labels = cast("NDArray[np.int32]", ndimage.label(above[box])[0])
+    labels, _ = cast("tuple[NDArray[np.int32], int]", ndimage.label(above[box]))
     inside = map[box]
     sizes = np.bincount(labels.ravel())
     masses = np.bincount(labels.ravel(), weights=inside.ravel())

@@ -62,7 +62,7 @@ class SameConv(nn.Conv2d):
 
 
 class Block(nn.Module):
-    """Inverted bottleneck: expand 1x1, depthwise kxk, project 1x1, and a skip where shapes agree."""
+    """Inverted bottleneck: expand 1x1, depthwise kxk, project 1x1; a skip if shapes agree."""
 
     def __init__(self, config: BlockConfig) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 from models.errors import ModelError
 
@@ -30,7 +30,8 @@ class FeaturesConfig:
             last; every scan's histogram is mapped onto it, piecewise linear. Empty: divide only.
         blocks: blocks of the backbone that describe a patch, ascending; the first sets the grid.
         global_block: the one of `blocks` whose mean over the brain describes a slice.
-        position_weight: weight of a patch's place against its features in the focal distance.
+        intensity_weight: weight of a patch's mean intensity against its features.
+        position_weight: weight of a patch's place against its features.
         neighbours: nearest patches in memory whose distances are averaged.
         focal_fraction: the part of a scan's patches, farthest first, whose mean is its focal score.
         deciding: the levels whose largest standardised score decides; the others explain.
@@ -46,6 +47,7 @@ class FeaturesConfig:
     landmarks: tuple[float, ...] = ()
     blocks: tuple[int, ...] = (2, 4, 8)
     global_block: int = 8
+    intensity_weight: float = 1.0
     position_weight: float = 2.0
     neighbours: int = 3
     focal_fraction: float = 0.05
@@ -68,9 +70,9 @@ class FeaturesConfig:
         """
         if set(values) != {field.name for field in fields(cls)}:
             raise ModelError("the bundle's settings are not those of this detector's version")
-        return cls(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in values.items()
-            }
-        )
+        # JSON has lists where the settings have tuples.
+        plain: dict[str, Any] = {
+            name: tuple(cast("list[Any]", value)) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**plain)

@@ -123,9 +123,9 @@ def reference_from(tensors: Mapping[str, Tensor], config: FeaturesConfig) -> Ref
     return Reference(
         take(tensors, "level_mean", (config.levels, pooled)),
         take(tensors, "precision", (pooled, pooled)),
-        take(tensors, "patch_mean", (channels,)),
-        take(tensors, "patch_scale", (channels,)),
-        take(tensors, "memory", (None, channels + 3)),
+        take(tensors, "patch_mean", (channels + 1,)),
+        take(tensors, "patch_scale", (channels + 1,)),
+        take(tensors, "memory", (None, channels + 4)),
     )
 
 
@@ -151,7 +151,7 @@ class FeaturesDetector:
     ) -> None:
         self._info = info
         self._config = config
-        self._calibration = calibration
+        self.calibration = calibration
         self._reference = reference
         self._surprise = surprise
         self._network = network
@@ -172,17 +172,19 @@ class FeaturesDetector:
             "global": model.global_score(description, self._reference),
             "focal": model.focal_score(distances, self._config),
         }
-        map = surprise_map(prepared, description, self._surprise(distances.numpy()), self._config)
+        surprise = surprise_map(
+            prepared, description, self._surprise(distances.numpy()), self._config
+        )
         clock.lap("map")
-        threshold = self._calibration.map_threshold
-        places = regions(volume, map, threshold, self._config.smallest_region_ml * 1000)
+        threshold = self.calibration.map_threshold
+        places = regions(volume, surprise, threshold, self._config.smallest_region_ml * 1000)
         clock.lap("regions")
-        combined = self._calibration.combined(scores)
+        combined = self.calibration.combined(scores)
         return Finding(
             score=combined,
-            p_value=conformal_p_value(combined, self._calibration.combined_scores),
+            p_value=conformal_p_value(combined, self.calibration.combined_scores),
             levels=tuple(self._level(name, scores[name]) for name in QUESTIONS),
-            map=map,
+            map=surprise,
             map_unit=MAP_UNIT,
             map_threshold=threshold,
             map_maximum=float(self._surprise.decades[-1]),
@@ -192,13 +194,13 @@ class FeaturesDetector:
             profile=self._info.name,
             bundle_version=self._info.version,
             model_digest=self._info.digest,
-            calibration_digest=self._calibration.digest,
-            calibration_description=self._calibration.description,
+            calibration_digest=self.calibration.digest,
+            calibration_description=self.calibration.description,
             milliseconds=clock.milliseconds,
         )
 
     def _level(self, name: str, score: float) -> Level:
-        calibration = self._calibration.scores[name]
+        calibration = self.calibration.scores[name]
         return Level(
             name=name,
             question=QUESTIONS[name],

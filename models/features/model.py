@@ -7,7 +7,7 @@ A frozen network describes each axial image (`models.features.backbone`). Two qu
   unified framework for detecting out-of-distribution samples, NeurIPS 2018);
 - focal: each patch's mean distance to its nearest patches in a coreset of reference patches
   (PatchCore: Roth et al., Towards total recall in industrial anomaly detection, CVPR 2022), a
-  patch being its features and its place.
+  patch being its features, its mean intensity and its place; smoothed over its neighbours.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,6 +27,7 @@ from models.features.prepare import Prepared
 
 _BATCH = 16
 _KNN_ROWS = 2048
+_SMOOTHING_CELLS = (0.5, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +36,8 @@ class Description:
 
     Attributes:
         pooled: (levels, global channels): mean over the brain.
-        patches: (patches, channels) of the patches inside the brain, all blocks side by side.
+        patches: (patches, channels + 1) of the patches inside the brain: all blocks side by side,
+            then the mean intensity.
         places: (patches, 3): height, row and column of each, in [-1, 1].
         inside: bool (levels, patch rows, patch columns): which patches those are.
         usable: bool (levels,): which levels count. All, but in reference scans of which only some
@@ -55,8 +58,8 @@ class Reference:
     Attributes:
         level_mean: (levels, global channels).
         precision: (global channels, global channels), of the mean offset of a scan.
-        patch_mean: (channels,) and `patch_scale`: standardise a patch.
-        memory: (patches, channels + 3): standardised features, weighted place.
+        patch_mean: (channels + 1,) and `patch_scale`: standardise a patch.
+        memory: (patches, channels + 4): weighted features, intensity and place.
     """
 
     level_mean: Tensor
@@ -84,9 +87,9 @@ def describe(
     device = backbone.stem.weight.device
     levels = np.ones(config.levels, dtype=np.bool_) if usable is None else usable
     brain = torch.from_numpy(prepared.brain.astype(np.float32))[:, None]
-    half = stride // 2  # a cell's centre is at pixel stride (j + 1) - 1: see `_align`
-    brain = functional.pad(brain, (0, half, 0, half))[:, :, half:, half:]
-    covered = functional.avg_pool2d(brain, stride)
+    covered = _cell_means(brain, stride)
+    pixels = torch.from_numpy(prepared.images)[:, None]
+    intensity = _cell_means(pixels * brain, stride) / covered.clamp_min(1e-3)
     inside = (covered[:, 0] >= 0.5) & torch.from_numpy(levels)[:, None, None]
     channels = global_channels(config)
     pooled: list[Tensor] = []
@@ -94,8 +97,7 @@ def describe(
     with torch.inference_mode():
         for start in range(0, config.levels, _BATCH):
             batch = slice(start, start + _BATCH)
-            images = torch.from_numpy(prepared.images[batch])[:, None].to(device)
-            fine, *coarser = backbone(images, config.blocks)
+            fine, *coarser = backbone(pixels[batch].to(device), config.blocks)
             aligned = [
                 _align(output, STRIDES[block], fine, stride)
                 for output, block in zip(coarser, config.blocks[1:], strict=True)
@@ -104,13 +106,21 @@ def describe(
             weight = covered[batch]
             total = (features[:, channels] * weight).sum((2, 3))
             pooled.append(total / weight.sum((2, 3)).clamp_min(1e-6))
-            patches.append(features.permute(0, 2, 3, 1)[inside[batch]])
+            rows = torch.cat([features, intensity[batch]], dim=1).permute(0, 2, 3, 1)
+            patches.append(rows[inside[batch]])
     index = torch.nonzero(inside)
     size = torch.tensor(inside.shape)
     places = index / (size - 1) * 2.0 - 1.0
     return Description(
         torch.cat(pooled), torch.cat(patches), places, inside.numpy(), torch.from_numpy(levels)
     )
+
+
+def _cell_means(images: Tensor, stride: int) -> Tensor:
+    """Return the mean of `images` around the centre of each cell; see `_align` for where it is."""
+    half = stride // 2
+    shifted = functional.pad(images, (0, half, 0, half))[:, :, half:, half:]
+    return functional.avg_pool2d(shifted, stride)
 
 
 def _align(coarse: Tensor, coarse_stride: int, fine: Tensor, fine_stride: int) -> Tensor:
@@ -144,25 +154,39 @@ def global_score(description: Description, reference: Reference) -> float:
 def focal_distances(
     description: Description, reference: Reference, config: FeaturesConfig
 ) -> Tensor:
-    """Return each patch's mean distance to its nearest reference patches, (patches,)."""
-    query = standardise(description, reference.patch_mean, reference.patch_scale, config)
+    """Return each patch's distance to the reference patches, (patches,)."""
+    query = rows(description, reference.patch_mean, reference.patch_scale, config)
     memory = reference.memory.float()
     squared_memory = (memory**2).sum(1)
     distances: list[Tensor] = []
-    for rows in query.split(_KNN_ROWS):
-        squared = (rows**2).sum(1, keepdim=True) + squared_memory - 2 * rows @ memory.T
+    for part in query.split(_KNN_ROWS):
+        squared = (part**2).sum(1, keepdim=True) + squared_memory - 2 * part @ memory.T
         nearest = squared.topk(config.neighbours, dim=1, largest=False).values
         distances.append(nearest.clamp_min(0).sqrt().mean(1))
-    return torch.cat(distances)
+    return _smoothed(torch.cat(distances), description.inside)
 
 
-def standardise(
-    description: Description, mean: Tensor, scale: Tensor, config: FeaturesConfig
-) -> Tensor:
-    """Return patches as memory holds them, (patches, channels + 3)."""
-    channels = description.patches.shape[1]
-    features = (description.patches - mean) / (scale * channels**0.5)
-    return torch.cat([features, description.places * config.position_weight], dim=1)
+def rows(description: Description, mean: Tensor, scale: Tensor, config: FeaturesConfig) -> Tensor:
+    """Return patches as memory holds them, (patches, channels + 4)."""
+    standard = (description.patches - mean) / scale
+    features, intensity = standard[:, :-1], standard[:, -1:]
+    return torch.cat(
+        [
+            features / features.shape[1] ** 0.5,
+            intensity * config.intensity_weight,
+            description.places * config.position_weight,
+        ],
+        dim=1,
+    )
+
+
+def _smoothed(distances: Tensor, inside: NDArray[np.bool_]) -> Tensor:
+    """Return the distances averaged with their neighbours inside the brain, Gaussian weights."""
+    cells = np.zeros(inside.shape, dtype=np.float32)
+    cells[inside] = distances.numpy()
+    weight = ndimage.gaussian_filter(inside.astype(np.float32), _SMOOTHING_CELLS)
+    smooth = ndimage.gaussian_filter(cells, _SMOOTHING_CELLS)
+    return torch.from_numpy(smooth[inside] / weight[inside])
 
 
 def focal_score(distances: Tensor, config: FeaturesConfig) -> float:

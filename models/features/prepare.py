@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ class Prepared:
 
     def quantiles(self) -> NDArray[np.float64]:
         """Return the brain's intensity at `PERCENTILES`."""
-        return np.quantile(self.images[self.brain], PERCENTILES)
+        return np.quantile(self.images[self.brain], PERCENTILES).astype(np.float64)
 
     def to_source(self, working: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return a working-grid map, (levels, rows, columns), on the source's own grid."""
@@ -85,7 +86,7 @@ def sampled(
         slabs = smoothed(slabs, axis, spacing, config.resolution_mm)
         slabs = interpolate(slabs, axis, at)
     brain = _mask_at(mask, source.array.shape, (x, y, z)).transpose(2, 1, 0)
-    brain = ndimage.binary_opening(brain, _IN_PLANE_OPENING)
+    brain = cast("NDArray[np.bool_]", ndimage.binary_opening(brain, _IN_PLANE_OPENING))
     if not brain.any(axis=(1, 2)).all():
         raise NotAssessable("the brain found does not span the slices")
     return Prepared(np.ascontiguousarray(slabs.transpose(2, 1, 0)), brain, (z, y, x), source)

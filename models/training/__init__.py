@@ -1,1 +1,1 @@
-"""Training: reading reference sets, fitting, calibrating, writing bundles. Never run by the daemon."""
+"""Training: read reference sets, fit, calibrate, write bundles. Never run by the daemon."""

@@ -17,9 +17,7 @@ from models.registry import MANIFEST
 _PACKAGES = ("numpy", "safetensors", "scikit-learn", "scipy", "torch")
 
 
-def write(
-    folder: Path, file: str, tensors: dict[str, Tensor], manifest: dict[str, Any]
-) -> None:
+def write(folder: Path, file: str, tensors: dict[str, Tensor], manifest: dict[str, Any]) -> None:
     """Write `tensors` to `file` and the manifest with their digest."""
     folder.mkdir(parents=True, exist_ok=True)
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()})

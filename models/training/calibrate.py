@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ def _largest_ml(description: Description, above: NDArray[np.bool_], config: Feat
     """Return whether any component of the patches above is large enough to be a region."""
     cells = np.zeros(description.inside.shape, dtype=np.bool_)
     cells[description.inside] = above
-    labels, count = ndimage.label(cells)
+    labels, count = cast("tuple[NDArray[np.int32], int]", ndimage.label(cells))
     if not count:
         return False
     side = STRIDES[config.blocks[0]] * config.pixel_mm

@@ -55,7 +55,7 @@ def coresets(
 def _rows(
     own: Sequence[Description], mean: Tensor, scale: Tensor, config: FeaturesConfig
 ) -> Tensor:
-    return torch.cat([model.standardise(one, mean, scale, config) for one in own])
+    return torch.cat([model.rows(one, mean, scale, config) for one in own])
 
 
 def _farthest_points(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:

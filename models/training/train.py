@@ -61,9 +61,7 @@ def train(
     found = _read(recipe, data, extractor, progress)
     quantiles = np.stack([prepared.quantiles() for _, prepared, _ in found])
     landmarks = (quantiles / quantiles[:, -1:]).mean(axis=0)
-    config = replace(
-        recipe.config, landmarks=tuple(round(float(value), 6) for value in landmarks)
-    )
+    config = replace(recipe.config, landmarks=tuple(round(float(value), 6) for value in landmarks))
     scans = _describe(found, network, config, progress)
     chosen = coresets(scans, config, recipe.memory, seed)
     calibrated = calibrate(
@@ -86,8 +84,7 @@ def train(
             "data": recipe.statements["data"]
             | {"subjects": len(calibrated.subjects), "scans": len(scans)},
             "recipe": {
-                "command": f"gatekeeper model train {detector} --profile {profile} "
-                f"--seed {seed}",
+                "command": f"gatekeeper model train {detector} --profile {profile} --seed {seed}",
                 "seed": seed,
                 "packages": bundle.packages(),
             },

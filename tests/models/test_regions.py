@@ -26,11 +26,11 @@ def oblique(shape: tuple[int, int, int]) -> Volume:
 def test_a_region_has_the_volume_and_place_of_its_voxels() -> None:
     """A box of known corners is found with its millilitres, centre, slice and peak."""
     volume = oblique((12, 40, 50))
-    map = np.zeros(volume.array.shape, np.float32)
-    map[2:6, 10:20, 30:40] = 3.5
-    map[4, 12, 33] = 4.0
+    values = np.zeros(volume.array.shape, np.float32)
+    values[2:6, 10:20, 30:40] = 3.5
+    values[4, 12, 33] = 4.0
 
-    (region,) = regions(volume, map, 3.0, smallest_mm3=10)
+    (region,) = regions(volume, values, 3.0, smallest_mm3=10)
 
     assert np.isclose(region.volume_mm3, 400 * SPACING.prod())
     assert np.allclose(region.centre, volume.to_patient((3.5, 14.5, 34.5)))
@@ -46,12 +46,12 @@ def test_a_region_has_the_volume_and_place_of_its_voxels() -> None:
 def test_regions_are_ranked_by_mass_and_at_most_ten() -> None:
     """Of thirteen, the ten of largest mass are kept, largest first; small ones are dropped."""
     volume = oblique((30, 40, 50))
-    map = np.zeros(volume.array.shape, np.float32)
+    values = np.zeros(volume.array.shape, np.float32)
     for index in range(13):
-        map[2 * index, 5 : 7 + index, 5:15] = 3.5
-    map[28, 30, 40] = 4.0
+        values[2 * index, 5 : 7 + index, 5:15] = 3.5
+    values[28, 30, 40] = 4.0
 
-    found = regions(volume, map, 3.0, smallest_mm3=5.0)
+    found = regions(volume, values, 3.0, smallest_mm3=5.0)
 
     assert [region.label for region in found] == list(range(1, 11))
     masses = [region.mean * region.volume_mm3 for region in found]

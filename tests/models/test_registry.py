@@ -1,4 +1,4 @@
-"""Bundles are listed without torch, matched by profile, and refused when they are not as published."""
+"""Bundles are listed without torch, matched by profile, refused when not as published."""
 
 from __future__ import annotations
 
