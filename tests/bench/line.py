@@ -23,6 +23,7 @@ from support.files import dicom_files
 from support.orthanc import running_orthanc
 from support.waiting import until
 
+from gatekeeper import log
 from gatekeeper.demo.run import stages
 from gatekeeper.demo.site import SCANNER, running_site
 from gatekeeper.history import StudyHistory, read_history
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    log.configure("ERROR")
     runs = [measure(arguments.study) for _ in range(arguments.repeats)]
     names = list(runs[0])
     medians = {name: statistics.median(run[name] for run in runs) for name in names}
