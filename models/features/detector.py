@@ -160,7 +160,7 @@ class FeaturesDetector:
     def detect(self, volume: Volume) -> Finding:
         """Return how far `volume` departs from the reference; see `models.detector.Detector`."""
         clock = _Clock()
-        found = sampled(volume, self._config, self._extractor)
+        found = self.sampled(volume)
         prepared = normalised(found, self._config)
         clock.lap("prepare")
         with torch.inference_mode():
@@ -198,6 +198,10 @@ class FeaturesDetector:
             calibration_description=self.calibration.description,
             milliseconds=clock.milliseconds,
         )
+
+    def sampled(self, volume: Volume) -> Prepared:
+        """Return `volume` on the working grid, intensities as they are."""
+        return sampled(volume, self._config, self._extractor)
 
     def _level(self, name: str, score: float) -> Level:
         calibration = self.calibration.scores[name]

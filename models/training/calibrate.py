@@ -20,7 +20,7 @@ from models.features.model import Description
 from models.training.fit import Described, fit, of, subjects
 
 REGIONS_IN_AT_MOST = 0.1
-"""Part of the normal subjects that may show a region above the map's threshold."""
+"""About this part of the normal subjects may show a region above the map's threshold."""
 _THRESHOLDS = np.arange(1.0, 4.0, 0.1)
 
 
@@ -32,7 +32,7 @@ class Calibrated:
         subjects: sorted; the order of every score list.
         scores: level -> one score a subject: the largest of its scans.
         surprise: distance to decades.
-        map_threshold: decades; at most `REGIONS_IN_AT_MOST` of the subjects have a region above.
+        map_threshold: decades; about `REGIONS_IN_AT_MOST` of the subjects have a region above.
     """
 
     subjects: list[str]
@@ -86,7 +86,7 @@ def _map_threshold(
             any(_largest_ml(one, decades > threshold, config) for one, decades in own)
             for own in normal
         ]
-        if np.mean(shown) <= REGIONS_IN_AT_MOST:
+        if sum(shown) <= max(1, round(REGIONS_IN_AT_MOST * len(shown))):
             return round(float(threshold), 2)
     return round(float(_THRESHOLDS[-1]), 2)
 

@@ -74,14 +74,14 @@ def oasis(data: Path, split: str) -> Iterator[Scan]:
 LGG = "brain_flair_lgg"
 FRAME = 256
 NOMINAL_PIXEL_MM = 0.94
-NOMINAL_HEAD_MM = 180.0
+NOMINAL_HEAD_MM = 140.0
 
 
 def lgg(data: Path, split: str) -> Iterator[Scan]:
     """Yield the FLAIR scans of one split of the LGG segmentation set, by patient.
 
     8 bit, axial, first slice lowest, front up, spacing not stated: 0.94 mm pixels and a stack of
-    180 mm are assumed. `normal` are slices three or more from any lesion slice with enough head in
+    140 mm are assumed. `normal` are slices three or more from any lesion slice with enough head in
     them; every patient has a glioma, so they are pseudo-normal.
     """
     folder = data / LGG
