@@ -81,7 +81,7 @@ def test_a_finding_is_complete_and_on_the_source_grid(template: Volume, clean: F
     assert clean.map.shape == template.array.shape
     assert clean.map.dtype == np.float32
     assert np.isfinite(clean.map).all()
-    assert 0 <= clean.map.min()
+    assert clean.map.min() >= 0
     assert clean.map.max() <= clean.map_maximum
     assert not clean.map[:, :5].any()
     assert clean.map_threshold < clean.map_maximum

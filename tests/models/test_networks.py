@@ -12,9 +12,9 @@ import torch
 from models import brain_extraction
 from models.errors import ModelError
 from models.features import backbone
+from models.features.config import FeaturesConfig
 from models.features.model import describe, global_channels
 from models.features.prepare import Prepared
-from models.features.config import FeaturesConfig
 from models.grid import canonical
 from models.registry import SHARED_WEIGHTS
 from models.tensors import read_tensors
