@@ -89,11 +89,11 @@ def _destination(stack: contextlib.ExitStack, pacs: str | None, folder: Path) ->
         host, port = parse_address(address)
         if not at or not port:
             fail(f"{pacs}: not AET@HOST:PORT")
-        spool = Spool(folder / "gatekeeper" / "spool")
         node = Node(AeTitle.parse(title), host, port, receives_results=True)
 
         def sent(job: JobHistory) -> list[Path]:
             # What was delivered is what the spool holds, byte for byte.
+            spool = Spool(folder / "gatekeeper" / "spool")
             return [spool.path(Digest.parse(result.digest)) for result in job.results]
 
         return node, sent
