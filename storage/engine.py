@@ -12,6 +12,7 @@ import json
 import math
 import os
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -259,10 +260,27 @@ def _postgresql_limits(url: sqlalchemy.URL, lock_seconds: float) -> dict[str, An
 
 
 def _make_file(path: Path) -> Callable[..., None]:
+    """Return what makes the file of a database, closed to others, before the first connection.
+
+    An existing database file must never be opened here: closing it again would drop, by the rules
+    of POSIX, every lock that this process's connections hold on it, and the next process to leave
+    would take itself for the last one and delete the write-ahead log (SQLite, "How to corrupt",
+    2.2). So a new file is made under another name and linked to its own.
+    """
+
     def make(*_: object) -> None:
         try:
+            if path.exists():
+                return
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o640))
+            handle, made = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            try:
+                os.fchmod(handle, 0o640)
+                os.close(handle)
+                with contextlib.suppress(FileExistsError):
+                    os.link(made, path)
+            finally:
+                os.unlink(made)
         except OSError as error:
             raise DatabaseUnavailableError(f"{type(error).__name__}: {path}") from error
 

@@ -297,3 +297,39 @@ class _locked_postgresql(_Locked):  # noqa: N801
     def __exit__(self, *_: object) -> None:
         self._other.close()
         self._engine.dispose()
+
+
+WRITE_AND_LEAVE = """
+import sqlite3, sys
+
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("CREATE TABLE left_by_another (word TEXT)")
+connection.commit()
+connection.close()
+print("left", flush=True)
+"""
+
+
+def test_a_second_connection_keeps_the_locks_of_the_first(
+    sqlite_url: str, other_process: Start
+) -> None:
+    """Another process that comes and goes must not take the log away from under this one.
+
+    POSIX drops every lock that a process holds on a file when it closes any descriptor of it. A
+    process that lost its locks so goes on with a deleted log: it sees no write of anybody else.
+    """
+    database = Database.connect(sqlite_url)
+    database.migrate()
+    with database.read(), database.read():
+        pass
+
+    path = sqlite_url.removeprefix("sqlite:///")
+    process = other_process(WRITE_AND_LEAVE, path)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "left\n"
+    process.wait(10)
+
+    assert Path(f"{path}-wal").exists()
+    with database.read() as tx:
+        assert tx.execute(text("SELECT count(*) FROM left_by_another")).scalar_one() == 0
+    database.dispose()
