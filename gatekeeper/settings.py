@@ -167,12 +167,21 @@ class WorkSettings:
 class ModelSettings:
     """The detectors in use."""
 
-    directory: str = setting("", "folder of site bundles; empty means only the shipped ones")
+    directory: str = setting(
+        "",
+        "folder of site bundles and of the choice among them; empty means only the shipped ones",
+    )
     false_hold_rate: float = setting(
         0.05,
         "share of normal studies that may be held; the cut on the conformal p-value",
         minimum=0.0001,
         maximum=0.5,
+    )
+    calibration_subjects: int = setting(
+        19,
+        "fewest subjects of one scanner and protocol that `gatekeeper model calibrate` takes; "
+        "with n of them no p-value is under 1 / (n + 1)",
+        minimum=1,
     )
 
     @property

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +31,54 @@ def standardised(score: float, calibration: Sequence[float]) -> float:
     return float((score - middle) / max((upper - middle) / 0.6745, 1e-12))
 
 
+_NARROWEST_DECADE = 1e-3
+_MOST_BEYOND = 16.0
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the reference subjects scored, each judged by a model fitted without it.
+
+    Attributes:
+        scores: level -> one score a subject, in the same order of subjects.
+        description: which subjects, how many, from where.
+        map_threshold: surprise above which a voxel belongs to a region.
+        deciding: the levels that decide; the others explain.
+        device: the scanner that the subjects were acquired with; empty for any.
+        protocol: the protocol; empty for any.
+    """
+
+    scores: Mapping[str, tuple[float, ...]]
+    description: str
+    map_threshold: float
+    deciding: tuple[str, ...]
+    device: str = ""
+    protocol: str = ""
+
+    def combined(self, scores: Mapping[str, float]) -> float:
+        """Return the deciding score: the largest standardised score of the deciding levels.
+
+        It is one score, calibrated as one, so one p-value holds for it without a correction for
+        the number of levels.
+        """
+        return max(standardised(scores[name], self.scores[name]) for name in self.deciding)
+
+    @property
+    def combined_scores(self) -> tuple[float, ...]:
+        """The deciding score of every calibration subject."""
+        count = len(next(iter(self.scores.values())))
+        return tuple(
+            self.combined({name: values[index] for name, values in self.scores.items()})
+            for index in range(count)
+        )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the calibration scores."""
+        text = json.dumps({name: list(values) for name, values in sorted(self.scores.items())})
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
 class Surprise:
     """Distances as decades: -log10 of the fraction of normal voxels at least that far.
 
@@ -35,8 +86,9 @@ class Surprise:
 
     Args:
         distances: ascending knots, (k,).
-        decades: surprise at each knot, (k,), non-decreasing. Beyond the last knot the value stays:
-            no claim is made that the reference cannot carry.
+        decades: surprise at each knot, (k,), non-decreasing. Beyond the last knot the value goes
+            on with the slope of the last decade: it ranks what is stranger than all reference
+            voxels, and claims no frequency that the reference cannot carry.
     """
 
     def __init__(self, distances: NDArray[np.float32], decades: NDArray[np.float32]) -> None:
@@ -63,4 +115,8 @@ class Surprise:
 
     def __call__(self, distance: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the surprise of each distance, in decades."""
-        return np.interp(distance, self.distances, self.decades).astype(np.float32)
+        known = np.interp(distance, self.distances, self.decades)
+        start = int(np.searchsorted(self.decades, self.decades[-1] - 1.0))
+        width = max(float(self.distances[-1] - self.distances[start]), _NARROWEST_DECADE)
+        beyond = np.maximum(distance - self.distances[-1], 0.0) / width
+        return (known + np.minimum(beyond, _MOST_BEYOND)).astype(np.float32)

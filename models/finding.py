@@ -80,6 +80,9 @@ class Finding:
         calibration_digest: SHA-256 of the calibration scores used.
         calibration_description: which subjects, how many, from where, in one sentence.
         milliseconds: time of each step.
+        defects: what is wrong with the series as received, in sentences: repeated, empty or
+            missing slices, a head cut off, values that cannot be right. No model is asked.
+        remarks: the same, of kinds that clean scans of this profile show too often to hold for.
     """
 
     score: float
@@ -98,3 +101,5 @@ class Finding:
     calibration_digest: str
     calibration_description: str
     milliseconds: dict[str, float]
+    defects: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()

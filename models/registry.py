@@ -1,19 +1,24 @@
-"""Registry: which bundles there are, what each is for, and whether their files are as published.
+"""Registry: which bundles there are, which one answers for a series, and whether all is intact.
 
 A bundle is a folder with a `manifest.json` and its weights. The manifest names the SHA-256 of every
 weight file, its own and the shared ones, so the SHA-256 of the manifest identifies the model as a
-whole. Nothing here imports torch or opens a weight file except to hash it.
+whole. Several bundles may fit a series; the one that the site activated for its profile answers
+(`models.activation`), else the one that calls itself the default, else none. Nothing here imports
+torch or opens a weight file except to hash it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from models import activation
+from models.activation import NOBODY, ProfileKey
 from models.errors import ModelError
 
 SHIPPED_BUNDLES = Path(__file__).parent / "bundles"
@@ -21,6 +26,7 @@ SHARED_WEIGHTS = Path(__file__).parent / "weights"
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST_BYTES = 1 << 20
 _READ_BYTES = 1 << 20
+_NON_COMMERCIAL = re.compile(r"non-?\s?commercial|\bNC\b|research only", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +60,33 @@ class Profile:
         contrast_fits = not self.sequence or contrast in (self.sequence, *self.sequence_aliases)
         return modality.strip().upper() == self.modality and part_fits and contrast_fits
 
+    @property
+    def key(self) -> ProfileKey:
+        """The profile's name in `models.activation`."""
+        return ProfileKey(self.modality, self.body_part, self.sequence)
+
+    def narrowed(self, key: ProfileKey) -> Profile | None:
+        """Return the part of this profile that `key` names; None where it names none."""
+        if not self.matches(key.modality, key.body_part, key.sequence):
+            return None
+        same_part = key.body_part == self.body_part
+        same_sequence = key.sequence == self.sequence
+        return replace(
+            self,
+            body_part=key.body_part,
+            body_part_aliases=self.body_part_aliases if same_part else (),
+            body_part_from_content=self.body_part_from_content and same_part,
+            sequence=key.sequence,
+            sequence_aliases=self.sequence_aliases if same_sequence else (),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class BundleInfo:
     """One bundle, read but not loaded.
 
     Attributes:
-        name: folder and profile name, for example ``mr-brain-t1``.
+        name: of the bundle and its folder, for example ``mr-brain-t1-gate``.
         version: the bundle's own version.
         detector: which detector reads it, for example ``features``.
         profile: what it may judge.
@@ -85,6 +111,34 @@ class BundleInfo:
             for name, sha in self.manifest["shared_weights"].items()
         }
         return own | shared
+
+    @property
+    def default(self) -> bool:
+        """Whether it answers for its profile where the site chose nothing."""
+        return self.manifest.get("default") is True
+
+    @property
+    def weights_licence(self) -> str:
+        """Under what the weights may be used, as the manifest says."""
+        return str(self.manifest.get("weights_licence", "not stated"))
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether the weights' licence excludes commercial use."""
+        return bool(_NON_COMMERCIAL.search(self.weights_licence))
+
+    @property
+    def calibration_size(self) -> int:
+        """Number of subjects of the bundle's own calibration; 0 where the manifest has none."""
+        try:
+            return int(self.manifest["calibration"]["n"])
+        except (KeyError, TypeError, ValueError):
+            return 0
+
+    @property
+    def smallest_p_value(self) -> float:
+        """The smallest p-value that so many subjects allow."""
+        return 1 / (self.calibration_size + 1)
 
 
 def read_bundle(folder: Path) -> BundleInfo:
@@ -119,28 +173,50 @@ def read_bundle(folder: Path) -> BundleInfo:
         )
     except OSError as error:
         raise ModelError(f"bundle {folder.name}: the manifest cannot be read") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"bundle {folder.name}: the manifest is not one ({error!r})") from error
 
 
 def _check_names(manifest: dict[str, Any]) -> None:
     """Refuse a manifest whose weights would be read from outside their folders."""
+    if not isinstance(manifest["weights"], dict) or not isinstance(
+        manifest["shared_weights"], dict
+    ):
+        raise TypeError("weights must be named with their digests")
     for name in (*manifest["weights"], *manifest["shared_weights"]):
         if not isinstance(name, str) or Path(name).name != name or name in ("", ".", ".."):
             raise ValueError("a weight file must be named without a folder")
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """A bundle that answers for a profile.
+
+    Attributes:
+        profile: which series it judges: the whole or a part of the bundle's own profile.
+        info: the bundle.
+        activated: whether the site chose it; otherwise it is the default.
+    """
+
+    profile: Profile
+    info: BundleInfo
+    activated: bool
 
 
 class Registry:
     """The bundles of some folders; where a name occurs twice, the later folder's is used.
 
     Args:
-        directories: folders of bundle folders, searched after the shipped ones.
+        directories: folders of bundle folders, searched after the shipped ones. The choice kept in
+            them (`models.activation`) says which bundle answers. Where a choice cannot be read, no
+            bundle answers.
         shipped: whether the bundles inside the package are included.
     """
 
     def __init__(self, directories: Sequence[Path] = (), *, shipped: bool = True) -> None:
         self._bundles: dict[str, BundleInfo] = {}
         self._unreadable: list[str] = []
+        self._choice: dict[ProfileKey, str] | None = {}
         for directory in ([SHIPPED_BUNDLES] if shipped else []) + list(directories):
             if not directory.is_dir():
                 self._unreadable.append(f"bundle folder {directory} does not exist")
@@ -148,6 +224,8 @@ class Registry:
             for folder in sorted(directory.iterdir()):
                 if folder.is_dir() and not folder.name.startswith((".", "_")):
                     self._read(folder)
+            self._read_choice(directory)
+        self._answering = self._matched()
 
     def _read(self, folder: Path) -> None:
         try:
@@ -157,26 +235,74 @@ class Registry:
         else:
             self._bundles[info.name] = info
 
+    def _read_choice(self, directory: Path) -> None:
+        try:
+            found = activation.read(directory).active
+        except ModelError as error:
+            self._unreadable.append(f"no bundle answers: {error}")
+            self._choice = None
+        else:
+            if self._choice is not None:
+                self._choice |= found
+
+    def _matched(self) -> tuple[Answering, ...]:
+        """Return who answers: the activated bundles, then the defaults of all other profiles."""
+        if self._choice is None:
+            return ()
+        found: list[Answering] = []
+        for key in self._choice:
+            info = self._bundles.get(self._choice[key])
+            profile = None if info is None else info.profile.narrowed(key)
+            if info is not None and profile is not None:
+                found.append(Answering(profile, info, activated=True))
+        taken = set(self._choice)
+        # In the order of the folders: a default of the site does not displace a shipped one.
+        for info in self._bundles.values():
+            if info.default and info.profile.key not in taken:
+                taken.add(info.profile.key)
+                found.append(Answering(info.profile, info, activated=False))
+        # A profile of one sequence goes before one of any sequence.
+        found.sort(key=lambda one: (not one.profile.sequence, str(one.profile.key)))
+        return tuple(found)
+
     def bundles(self) -> list[BundleInfo]:
         """Return every readable bundle, by name."""
         return [self._bundles[name] for name in sorted(self._bundles)]
 
+    def get(self, name: str) -> BundleInfo:
+        """Return the bundle of this name.
+
+        Raises:
+            ModelError: if it is not installed.
+        """
+        if name not in self._bundles:
+            known = ", ".join(sorted(self._bundles)) or "none"
+            raise ModelError(f"bundle {name} is not installed; there are: {known}")
+        return self._bundles[name]
+
+    @property
+    def answering(self) -> tuple[Answering, ...]:
+        """The bundles that `match` can return, each with what it answers for."""
+        return self._answering
+
     @property
     def digest(self) -> str:
-        """SHA-256 of the active set: the same bundles give the same digest, in any order."""
-        lines = "".join(f"{info.name} {info.digest}\n" for info in self.bundles())
-        return hashlib.sha256(lines.encode()).hexdigest()
+        """SHA-256 of the bundles that can be matched, and for what: a job is of one such set."""
+        lines = sorted(
+            f"{one.profile.key} {one.info.name} {one.info.digest}\n" for one in self._answering
+        )
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def match(self, modality: str, body_part: str, sequence: str) -> BundleInfo | None:
-        """Return the bundle that may judge such a series, or None: then it is not assessed."""
-        for info in self.bundles():
-            if info.profile.matches(modality, body_part, sequence):
-                return info
+        """Return the bundle that answers for such a series, or None: then it is not assessed."""
+        for one in self._answering:
+            if one.profile.matches(modality, body_part, sequence):
+                return one.info
         return None
 
     def problems(self) -> list[str]:
         """Return what is wrong with the bundles, in sentences; empty when all is as published."""
-        found = list(self._unreadable)
+        found = [*self._unreadable, *self._misfits()]
         for info in self.bundles():
             for path, expected in info.weight_files().items():
                 try:
@@ -186,6 +312,24 @@ class Registry:
                     continue
                 if actual != expected:
                     found.append(f"bundle {info.name}: {path.name} is not the published file")
+        return found
+
+    def _misfits(self) -> list[str]:
+        """Return what is wrong with the choice, and with the defaults."""
+        found: list[str] = []
+        for key, name in (self._choice or {}).items():
+            if name != NOBODY and name not in self._bundles:
+                found.append(f"no bundle answers for {key}: {name} is activated, not installed")
+            elif name != NOBODY and self._bundles[name].profile.narrowed(key) is None:
+                found.append(f"no bundle answers for {key}: {name} is activated, not made for it")
+        defaults: dict[ProfileKey, str] = {}
+        for info in self._bundles.values():
+            if info.default:
+                first = defaults.setdefault(info.profile.key, info.name)
+                if first != info.name:
+                    found.append(
+                        f"bundle {info.name}: {first} is the default for {info.profile.key} too"
+                    )
         return found
 
 

@@ -20,6 +20,10 @@ class Volume:
         body_part: normalised body part (``BRAIN``, ``PELVIS``, ``CHEST``), empty when not stated.
         sequence: normalised MR contrast (``T1``, ``T2``, ``FLAIR``, ...), empty when not known.
         slice_ids: opaque identity of each slice, in array order.
+        device: the scanner, as calibrations name it; empty when not known.
+        protocol: the acquisition protocol, as calibrations name it; empty when not known.
+        spacing_known: whether the spacing was stated; otherwise the affine's is a guess, and no
+            size is checked.
     """
 
     array: NDArray[np.float32]
@@ -28,6 +32,9 @@ class Volume:
     body_part: str = ""
     sequence: str = ""
     slice_ids: tuple[str, ...] = ()
+    device: str = ""
+    protocol: str = ""
+    spacing_known: bool = True
 
     @property
     def spacing(self) -> tuple[float, float, float]:

@@ -280,7 +280,7 @@ def _make_file(path: Path) -> Callable[..., None]:
                 with contextlib.suppress(FileExistsError):
                     os.link(made, path)
             finally:
-                os.unlink(made)
+                Path(made).unlink()
         except OSError as error:
             raise DatabaseUnavailableError(f"{type(error).__name__}: {path}") from error
 

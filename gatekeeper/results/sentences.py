@@ -75,6 +75,7 @@ def _of_finding(title: str, finding: Finding, heatmap_number: int) -> list[str]:
             f"judged by {finding.detector} {finding.profile} {finding.bundle_version} against "
             f"{size} reference subjects ({finding.calibration_description.rstrip('. ')})."
         ),
+        *(f"{title}: {plain(line)}" for line in (*finding.defects, *finding.remarks)),
         *(f"{title}: {_of_level(level)}" for level in finding.levels),
         f"{title}: "
         + plain(

@@ -41,6 +41,13 @@ _LOOKS_AT = {
     "geometry": "the shape and extent of what was scanned",
     "global": "the image features of the whole scan",
     "focal": "the image features of one place in the scan",
+    "place": "the brightness of one place against the reference anatomy",
+    "overall": "the brightness of the whole against the reference anatomy",
+    "histogram": "the histogram of its intensities",
+    "brightness": "its brightest or darkest part",
+    "measures": "the measures of image quality, such as noise, sharpness and ghosts",
+    "largest": "one measure of image quality",
+    "artefacts": "ghosts, spikes or shading",
 }
 
 
@@ -48,7 +55,8 @@ def judge_finding(finding: Finding, false_hold_rate: float) -> Judgement:
     """Return the verdict on one assessed series.
 
     The p-value is that of one combined score against the reference subjects; the levels only say
-    where the difference is largest.
+    where the difference is largest. A fault of the series itself, such as repeated slices, holds
+    whatever the score.
 
     Args:
         finding: the detector's calibrated answer, with at least one level.
@@ -70,6 +78,8 @@ def judge_finding(finding: Finding, false_hold_rate: float) -> Judgement:
             f"{_are(size)} {size}.",
         )
     evidence = f"(p = {finding.p_value:.3g}, hold at {false_hold_rate:.3g} or less)"
+    if finding.defects:
+        return Judgement(Verdict.SUSPECT, f"Held: the series has a fault. {finding.defects[0]}")
     beyond = references_beyond(finding.p_value, size)
     if finding.p_value <= false_hold_rate:
         return Judgement(
@@ -122,7 +132,8 @@ def _looks_at(levels: Sequence[Level]) -> str:
     """Return what the most extreme level looks at; with equals, what each of them does."""
     least = most_extreme(levels).p_value
     return " and ".join(
-        _LOOKS_AT.get(level.name, f"what the level '{level.name}' looks at")
+        # In a bundle of several members the member's name comes first: features.global.
+        _LOOKS_AT.get(level.name.rpartition(".")[2], f"what the level '{level.name}' looks at")
         for level in levels
         if level.p_value == least
     )

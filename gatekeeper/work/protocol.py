@@ -1,6 +1,8 @@
 """How a series was acquired, in the few normalised words that profiles are matched by.
 
-Nothing of the header's free text is passed on: what comes out is drawn from the tables below.
+Nothing of the header's free text is passed on: what comes out is drawn from the tables below. The
+names of scanner and protocol, by which a site's calibrations are matched, are the exception: they
+are reduced to capitals, digits and underscores, and go into no log and no result.
 """
 
 from __future__ import annotations
@@ -143,6 +145,15 @@ _MODALITY_BY_SOP_CLASS = {
     "1.2.840.10008.5.1.4.1.1.128": "PT",
     "1.2.840.10008.5.1.4.1.1.130": "PT",
 }
+_MAKERS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("SIEMENS", re.compile(r"siemens")),
+    ("GE", re.compile(r"^ge(?![a-z])|general electric")),
+    ("PHILIPS", re.compile(r"philips")),
+    ("CANON", re.compile(r"canon|toshiba")),
+    ("FUJIFILM", re.compile(r"fuji|hitachi")),
+    ("UIH", re.compile(r"uih|united imaging")),
+)
+"""Manufacturers by one word, however their names changed."""
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _OWN_NAME = "Gatekeeper"
 
@@ -153,6 +164,46 @@ def protocol(header: Dataset) -> Protocol:
     modality = modality or text(header, "Modality").upper()
     sequence = _sequence(header) if modality == "MR" else ""
     return Protocol(modality, _body_part(header), sequence)
+
+
+def device_name(header: Dataset) -> str:
+    """Return the scanner as calibrations name it: ``SIEMENS SKYRA 3T``; empty when not stated.
+
+    Manufacturer in one word, model, and for MR the field strength to 0.1 T (PS3.3 C.7.5.1,
+    C.8.3.1.1.1). Serial number and station are left out: scanners of one kind are one.
+    """
+    made_by = _words(header, "Manufacturer")
+    maker = next((label for label, words in _MAKERS if words.search(made_by)), "")
+    model = plain_name(text(header, "ManufacturerModelName"))
+    words = [maker or plain_name(made_by), model]
+    if not any(words):
+        return ""
+    return " ".join(word for word in (*words, _field_strength(header)) if word)
+
+
+def protocol_name(header: Dataset) -> str:
+    """Return the protocol as calibrations name it: ``T1_MPRAGE_SAG``; empty when not stated.
+
+    ProtocolName (0018,1030), else SeriesDescription (0008,103E).
+    """
+    stated = text(header, "ProtocolName") or text(header, "SeriesDescription")
+    return plain_name(stated)
+
+
+def plain_name(words: str) -> str:
+    """Return `words` in capitals, at most 64, anything but letters and digits as one underscore."""
+    return re.sub(r"[^A-Z0-9.+]+", "_", words.upper()).strip("_")[:64]
+
+
+def _field_strength(header: Dataset) -> str:
+    try:
+        field = number(header, "MagneticFieldStrength")
+    except UnreadableSeries:
+        return ""
+    if field is None or field <= 0:
+        return ""
+    tesla = field / 10_000 if field > 100 else field  # some scanners write gauss
+    return f"{round(tesla, 1):g}T"
 
 
 def skip_reason(header: Dataset) -> str | None:

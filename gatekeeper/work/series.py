@@ -21,7 +21,13 @@ from gatekeeper.work.geometry import Stack, stacks
 from gatekeeper.work.messages import ReceivedFile
 from gatekeeper.work.pixels import check_format, decode_stack, is_inverted
 from gatekeeper.work.planes import Image, images_of
-from gatekeeper.work.protocol import Protocol, protocol, skip_reason
+from gatekeeper.work.protocol import (
+    Protocol,
+    device_name,
+    protocol,
+    protocol_name,
+    skip_reason,
+)
 from gatekeeper.work.source import Source, quiet, read_source
 from gatekeeper.work.values import text
 from models.volume import Volume
@@ -106,6 +112,8 @@ class Candidate:
         acquired = self.protocol
         with quiet():
             array = decode_stack(self.images, acquired.modality, maximum_voxels)
+            header = self.images[0].source.header
+            device, by_protocol = device_name(header), protocol_name(header)
         return Volume(
             array=array,
             affine=self.stack.affine,
@@ -113,6 +121,8 @@ class Candidate:
             body_part=acquired.body_part,
             sequence=acquired.sequence,
             slice_ids=tuple(_slice_id(image) for image in self.images),
+            device=device,
+            protocol=by_protocol,
         )
 
 

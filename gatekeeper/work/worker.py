@@ -42,6 +42,7 @@ from gatekeeper.settings import Settings, WorkSettings
 from gatekeeper.work.heartbeat import Heartbeat
 from gatekeeper.work.messages import ANSWER, Answer, ReceivedFile, Request, ResultFile
 from gatekeeper.work.process import Child, ChildLimits, ChildStopped
+from models.registry import Registry
 from storage import backoff, instances, jobs, nodes
 from storage.engine import Database, DatabaseUnavailableError
 from storage.records import Instance, Job, Outcome, Result
@@ -122,6 +123,7 @@ class Worker:
         """Work on one job after the other until `stop`."""
         self._prepare_scratch()
         log.info("worker_started", worker=self._name, role="work")
+        self._name_restricted_models()
         failures = 0
         try:
             while not self._stop.is_set():
@@ -140,6 +142,18 @@ class Worker:
         finally:
             self.close()
             log.info("worker_stopped", worker=self._name, role="work")
+
+    def _name_restricted_models(self) -> None:
+        """Log each model in use whose weights exclude commercial use."""
+        for one in Registry(self._settings.models.directories).answering:
+            if one.info.non_commercial:
+                log.warning(
+                    "model_not_for_commercial_use",
+                    model=one.info.name,
+                    version=one.info.version,
+                    digest=one.info.digest,
+                    profile=str(one.profile.key),
+                )
 
     def run_once(self) -> bool:
         """Claim one job and bring it to an end; False when none is due.

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
-_RESAMPLES = 2000
+Values = Sequence[float] | NDArray[np.float64]
+"""One number a patient (or a case), (n,)."""
+
+FEWEST = 5
+"""Patients under which a mean has no interval."""
+RESAMPLES = 2000
+"""Bootstrap resamples behind an interval, where the caller names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +36,103 @@ class Figure:
 
 def proportion(hits: Sequence[bool]) -> Figure:
     """Return the part of `hits` that is true, with Clopper and Pearson's exact interval."""
-    count = sum(hits)
-    interval = stats.binomtest(count, len(hits)).proportion_ci(method="exact")
-    return Figure(count / len(hits), float(interval.low), float(interval.high))
+    return fraction(int(sum(hits)), len(hits))
 
 
-def auroc(normal: Sequence[float], abnormal: Sequence[float], seed: int = 0) -> Figure:
-    """Return the area under the ROC curve with a bootstrap interval; one score a patient."""
+def fraction(count: int, total: int) -> Figure:
+    """Return `count` / `total` with Clopper and Pearson's exact interval (Biometrika 1934).
+
+    Raises:
+        ValueError: if `total` is not positive or `count` is not within it.
+    """
+    interval = stats.binomtest(count, total).proportion_ci(method="exact")
+    return Figure(count / total, float(interval.low), float(interval.high))
+
+
+def area(normal: NDArray[np.float64], abnormal: NDArray[np.float64]) -> float:
+    """Return the AUROC: the chance that an abnormal score is above a normal one, ties half.
+
+    Infinite scores are in order. Both (n,), neither empty.
+    """
+    ordered = np.sort(normal)
+    below = np.searchsorted(ordered, abnormal, side="left")
+    not_above = np.searchsorted(ordered, abnormal, side="right")
+    return float((below + not_above).sum() / (2 * len(normal) * len(abnormal)))
+
+
+def auroc(
+    normal: Values,
+    abnormal: Values,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Figure:
+    """Return the AUROC with a percentile bootstrap interval; one score a patient.
+
+    Normal and abnormal patients are resampled apart (stratified).
+    """
+    return stratified(area, normal, abnormal, seed, resamples)
+
+
+def stratified(
+    statistic: Callable[[NDArray[np.float64], NDArray[np.float64]], float],
+    normal: Values,
+    abnormal: Values,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Figure:
+    """Return `statistic(normal, abnormal)` with its stratified percentile bootstrap interval.
+
+    Raises:
+        ValueError: if either side is empty or holds NaN.
+    """
+    a, b = scores(normal), scores(abnormal)
     generator = np.random.default_rng(seed)
-    a, b = np.asarray(normal), np.asarray(abnormal)
     draws = [
-        _area(generator.choice(a, len(a)), generator.choice(b, len(b))) for _ in range(_RESAMPLES)
+        statistic(generator.choice(a, len(a)), generator.choice(b, len(b)))
+        for _ in range(resamples)
     ]
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return Figure(_area(a, b), float(low), float(high))
+    return percentile(statistic(a, b), draws)
 
 
-def _area(normal: np.ndarray, abnormal: np.ndarray) -> float:
-    above = (abnormal[:, None] > normal[None, :]).mean()
-    ties = (abnormal[:, None] == normal[None, :]).mean()
-    return float(above + ties / 2)
+def mean(values: Values, seed: int = 0, resamples: int = RESAMPLES) -> Figure:
+    """Return the mean of one value a patient, with a percentile bootstrap interval.
+
+    Under `FEWEST` patients the interval is NaN: resampling so few would promise too much.
+
+    Raises:
+        ValueError: if there is none, or one is NaN.
+    """
+    array = scores(values)
+    if len(array) < FEWEST:
+        return Figure(float(array.mean()), float("nan"), float("nan"))
+    generator = np.random.default_rng(seed)
+    draws = generator.choice(array, (resamples, len(array))).mean(axis=1)
+    return percentile(float(array.mean()), draws)
+
+
+def percentile(value: float, draws: Values) -> Figure:
+    """Return `value` with the central 95 % of `draws` that are defined.
+
+    The interval is NaN where no draw is defined or all are equal: patients that are perfectly
+    apart, or one alone, look certain to a bootstrap and are not.
+    """
+    defined = np.asarray(draws, dtype=np.float64)
+    defined = defined[~np.isnan(defined)]
+    if not len(defined):
+        return Figure(value, float("nan"), float("nan"))
+    if float(defined.min()) == float(defined.max()):
+        return Figure(value, float("nan"), float("nan"))
+    low, high = np.quantile(defined, (0.025, 0.975))
+    return Figure(value, float(low), float(high))
+
+
+def scores(values: Values) -> NDArray[np.float64]:
+    """Return scores as float64, (n,).
+
+    Raises:
+        ValueError: if there is none, or one is NaN.
+    """
+    array = np.asarray(values, dtype=np.float64).ravel()
+    if not len(array) or bool(np.isnan(array).any()):
+        raise ValueError("scores must be present and defined")
+    return array

@@ -1,209 +1,361 @@
-"""Quality gate: does a bundle notice simulated acquisition faults, patient by patient?
+"""Quality gate: does a detector notice a fault of acquisition, patient by patient?
 
-    python -m models.evaluation.quality_gate mr-brain-t1 ../shared/data
+Each fault is put on healthy scans that no detector has seen in training, and every detector judges
+both. A fault counts as noticed at a rate of false holds a when its p-value is at most a, so the
+rate is the detector's own claim; the record says beside it how often clean scans were held.
 
-Faults are put on the first scan of each development subject. The clean side are the bundle's own
-leave-one-subject-out scores and the clean development subjects. Beside it stands the intensity
-floor: the largest z-score of four statistics of the brain's intensities, calibrated the same way.
+One scan a patient. The scan with the fault is one of the normal scans with something done to it, so
+patients are resampled whole, clean and faulty together; calibration subjects are resampled apart.
+A scan with a fault that a detector refuses to judge is held: its score is infinite, its p-value 0.
+A clean scan that it refuses says nothing of faults, and is left out for that detector.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from math import isfinite
 from typing import Any, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy import stats
 
-from models import artefacts
-from models.artefacts import Kind, Strength
-from models.calibration import conformal_p_value
-from models.detector import load
+from models.artefacts import Strength
+from models.detector import Detector
 from models.errors import NotAssessable
-from models.evaluation.intervals import auroc, proportion
-from models.features.detector import FeaturesDetector
-from models.finding import Finding
-from models.registry import Registry
-from models.training.bundle import attach_metrics
-from models.training.recipes import RECIPES
-from models.training.sources import Scan
+from models.evaluation.faults import FAULTS, Fault
+from models.evaluation.intervals import RESAMPLES, Figure, percentile, proportion
+from models.scan import Scan
 from models.volume import Volume
 
-ALERT = 0.05
-"""A scan is flagged when its p-value is at most this."""
-
-
-class IntensityFloor:
-    """The least that a detector must beat: statistics of the brain's intensities.
-
-    Mean and deviation over the 99th percentile, skewness, excess kurtosis; the score is the largest
-    absolute z against the reference scans.
-    """
-
-    def __init__(self, detector: FeaturesDetector, reference: Sequence[tuple[str, Volume]]) -> None:
-        self._detector = detector
-        rows = {subject: self.statistics(volume) for subject, volume in reference}
-        self.calibration = [
-            _largest_z(rows[left], np.stack([row for name, row in rows.items() if name != left]))
-            for left in rows
-        ]
-        self._rows = np.stack(list(rows.values()))
-
-    def statistics(self, volume: Volume) -> NDArray[np.float64]:
-        """Return the four statistics of a scan's brain."""
-        sampled = self._detector.sampled(volume)
-        values = sampled.images[sampled.brain].astype(np.float64)
-        values /= np.quantile(values, 0.99)
-        return np.array(
-            [values.mean(), values.std(), stats.skew(values), stats.kurtosis(values)],
-            dtype=np.float64,
-        )
-
-    def score(self, volume: Volume) -> float:
-        """Return the scan's largest z."""
-        return _largest_z(self.statistics(volume), self._rows)
-
-
-def _largest_z(row: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
-    z = (row - reference.mean(axis=0)) / reference.std(axis=0, ddof=1)
-    return float(np.abs(z).max())
+FALSE_HOLDS = (0.05, 0.1)
+"""Rates of false holds at which sensitivity is given."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """One fault at one strength: score, p-value and floor score of each patient."""
+class Clean:
+    """What a detector says of the scans as they are.
 
-    kind: Kind
-    strength: Strength
+    Attributes:
+        detector: its name.
+        subjects: the patients that it judged, in the order of every score below.
+        scores: one a patient.
+        p_values: one a patient.
+        held: part of the clean scans held at each of `FALSE_HOLDS`.
+        calibration: number of calibration scores on the normal side, beside the patients.
+        refused: the patients whose clean scan it refuses; left out everywhere.
+    """
+
+    detector: str
+    subjects: tuple[str, ...]
     scores: tuple[float, ...]
     p_values: tuple[float, ...]
-    floor: tuple[float, ...]
+    held: tuple[Figure, ...]
+    calibration: int
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """How well a detector notices one fault at one strength.
+
+    Attributes:
+        detector: its name.
+        fault: the fault's name.
+        strength: ``mild``, ``moderate`` or ``strong``.
+        setting: what was done, in words.
+        auroc: of faulty against clean, with the paired bootstrap interval.
+        sensitivity: part held at each of `FALSE_HOLDS`, with Clopper and Pearson's interval.
+        refused: how many the detector refused, among those held.
+        scores: one a patient, in the order of `Clean.subjects`; None where refused.
+        p_values: likewise; 0 where refused.
+    """
+
+    detector: str
+    fault: str
+    strength: str
+    setting: str
+    auroc: Figure
+    sensitivity: tuple[Figure, ...]
     refused: int
+    scores: tuple[float | None, ...]
+    p_values: tuple[float, ...]
 
 
-def first_scans(scans: Sequence[Scan]) -> list[Scan]:
-    """Return the first scan of each subject."""
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """The mean over all faults of one strength; intervals by resampling patients."""
+
+    detector: str
+    strength: str
+    faults: int
+    auroc: Figure
+    sensitivity: tuple[Figure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QualityGate:
+    """The whole record.
+
+    Attributes:
+        statement: what was measured, in one sentence.
+        false_holds: the rates behind every `sensitivity` and `held`, in order.
+        clean: one a detector.
+        means: one a detector and strength.
+        rows: one a detector, fault and strength.
+    """
+
+    statement: str
+    false_holds: tuple[float, ...]
+    clean: tuple[Clean, ...]
+    means: tuple[Mean, ...]
+    rows: tuple[Noticed, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as dicts, lists, text and finite numbers; figures to three decimals.
+
+        An interval that cannot be given is two None.
+        """
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+    def table(self) -> str:
+        """Return the figures as Markdown: clean scans, means, then each fault and strength."""
+        held = [f"held at {rate:.0%}" for rate in self.false_holds]
+        clean = [
+            [one.detector, str(len(one.subjects)), str(one.calibration), str(len(one.refused))]
+            + [str(figure) for figure in one.held]
+            for one in self.clean
+        ]
+        means = [
+            [one.detector, one.strength, str(one.faults), str(one.auroc)]
+            + [str(figure) for figure in one.sensitivity]
+            for one in self.means
+        ]
+        rows = [
+            [one.fault, one.strength, one.detector, str(one.auroc)]
+            + [str(figure) for figure in one.sensitivity]
+            + [str(one.refused)]
+            for one in self.rows
+        ]
+        return "\n\n".join(
+            [
+                self.statement,
+                _markdown(["clean scans", "patients", "calibration", "refused", *held], clean),
+                _markdown(["mean over faults", "strength", "faults", "AUROC", *held], means),
+                _markdown(["fault", "strength", "detector", "AUROC", *held, "refused"], rows),
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What is kept of a finding; a refusal is (inf, 0)."""
+
+    score: float
+    p_value: float
+
+    @property
+    def refused(self) -> bool:
+        return not isfinite(self.score)
+
+
+_REFUSED = _Answer(float("inf"), 0.0)
+
+Progress = Callable[[int, int, str], None]
+"""(steps done, steps in all, what was done last)."""
+
+
+def measure(
+    detectors: Mapping[str, Detector],
+    scans: Sequence[Scan],
+    faults: Sequence[Fault] = tuple(FAULTS.values()),
+    strengths: Sequence[Strength] = tuple(Strength),
+    progress: Progress | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> QualityGate:
+    """Return how well each detector notices each fault at each strength.
+
+    One volume with a fault exists at a time, is judged by all detectors, and is dropped.
+
+    Args:
+        detectors: by name. Calibration scores, where a detector offers them, join the normal side.
+        scans: healthy, unseen in training; the first scan of each subject is used.
+        faults: what to do to them.
+        strengths: how strongly.
+        progress: called after each fault of each scan.
+        seed: of the faults and the bootstrap.
+        resamples: of the bootstrap.
+
+    Raises:
+        ValueError: if there is no detector, scan, fault or strength, or a detector refuses every
+            clean scan.
+    """
+    if not (detectors and scans and faults and strengths):
+        raise ValueError("a measurement needs detectors, scans, faults and strengths")
+    first = _first_scans(scans)
+    total = len(first) * len(faults) * len(strengths)
+    clean: dict[str, dict[str, _Answer]] = {name: {} for name in detectors}
+    faulty: dict[tuple[str, str, Strength], dict[str, _Answer]] = {}
+    done = 0
+    for scan in first:
+        for name, detector in detectors.items():
+            clean[name][scan.subject] = _answer(detector, scan.volume)
+        own_seed = zlib.crc32(scan.name.encode()) ^ seed  # whatever the order of the scans
+        for fault in faults:
+            for strength in strengths:
+                volume = fault.apply(scan.volume, strength, own_seed)
+                for name, detector in detectors.items():
+                    if not clean[name][scan.subject].refused:
+                        answers = faulty.setdefault((name, fault.name, strength), {})
+                        answers[scan.subject] = _answer(detector, volume)
+                done += 1
+                if progress is not None:
+                    progress(done, total, f"{scan.name}: {fault.name}, {strength}")
+    tables = [
+        _Table(name, clean[name], calibration_scores(detector), seed, resamples)
+        for name, detector in detectors.items()
+    ]
+    rows = [
+        table.noticed(fault, strength, faulty[table.name, fault.name, strength])
+        for fault in faults
+        for strength in strengths
+        for table in tables
+    ]
+    means = [
+        table.mean(strength, [faulty[table.name, fault.name, strength] for fault in faults])
+        for strength in strengths
+        for table in tables
+    ]
+    return QualityGate(
+        f"{len(faults)} faults put on one scan of each of {len(first)} healthy patients not used "
+        "in training; AUROC against the same scans as they are and the calibration scores; 95 % "
+        "intervals over patients",
+        FALSE_HOLDS,
+        tuple(table.clean for table in tables),
+        tuple(means),
+        tuple(rows),
+    )
+
+
+def calibration_scores(detector: object) -> tuple[float, ...]:
+    """Return the scores of a detector's calibration subjects, () where it offers none.
+
+    They are its ``calibration``, or that one's ``combined_scores``.
+    """
+    calibration: Any = getattr(detector, "calibration", ())  # any detector, ours or not
+    found: Any = getattr(calibration, "combined_scores", calibration)
+    if not isinstance(found, Sequence) or isinstance(found, str):
+        return ()
+    return tuple(float(value) for value in cast("Sequence[float]", found))
+
+
+def _first_scans(scans: Sequence[Scan]) -> list[Scan]:
     first: dict[str, Scan] = {}
     for scan in scans:
         first.setdefault(scan.subject, scan)
     return list(first.values())
 
 
-def outcomes(
-    detector: FeaturesDetector, floor: IntensityFloor, scans: Sequence[Scan]
-) -> list[Outcome]:
-    """Return what the detector says of every fault; a refused scan counts as flagged, score inf."""
-    found: list[Outcome] = []
-    for kind in Kind:
-        for strength in Strength:
-            scores: list[float] = []
-            p_values: list[float] = []
-            floors: list[float] = []
-            refused = 0
-            for index, scan in enumerate(scans):
-                faulty = artefacts.apply(scan.volume, kind, strength, seed=index)
-                try:
-                    finding = detector.detect(faulty)
-                    scores.append(finding.score)
-                    p_values.append(finding.p_value)
-                    floors.append(floor.score(faulty))
-                except NotAssessable:
-                    refused += 1
-                    scores.append(float("inf"))
-                    p_values.append(0.0)
-                    floors.append(float("inf"))
-            found.append(
-                Outcome(kind, strength, tuple(scores), tuple(p_values), tuple(floors), refused)
-            )
-            sys.stderr.write(f"{kind} {strength} done\n")
-    return found
+def _answer(detector: Detector, volume: Volume) -> _Answer:
+    try:
+        finding = detector.detect(volume)
+    except NotAssessable:
+        return _REFUSED
+    return _Answer(finding.score, finding.p_value)
 
 
-def _assessable(
-    detector: FeaturesDetector, scans: Sequence[Scan]
-) -> tuple[list[Scan], dict[str, Finding]]:
-    """Return the scans that the detector accepts as they are, with its findings."""
-    accepted: list[Scan] = []
-    findings: dict[str, Finding] = {}
-    for scan in scans:
-        try:
-            findings[scan.name] = detector.detect(scan.volume)
-        except NotAssessable:
-            continue
-        accepted.append(scan)
-    return accepted, findings
+class _Table:
+    """One detector's answers, turned into figures."""
 
-
-def measure(name: str, data: Path) -> dict[str, Any]:
-    """Return the metrics of a bundle on its development split."""
-    info = next(info for info in Registry().bundles() if info.name == name)
-    detector = cast("FeaturesDetector", load(info, "cpu"))
-    recipe = RECIPES[name]
-    train, _ = _assessable(detector, first_scans(list(recipe.read(data, "train"))))
-    floor = IntensityFloor(detector, [(scan.subject, scan.volume) for scan in train])
-    development, clean = _assessable(detector, list(recipe.read(data, "dev")))
-    first = first_scans(development)
-    normal = [*detector.calibration.combined_scores, *(clean[scan.name].score for scan in first)]
-    normal_floor = [*floor.calibration, *(floor.score(scan.volume) for scan in first)]
-    rows: list[dict[str, Any]] = []
-    for outcome in outcomes(detector, floor, first):
-        flagged = [p <= ALERT for p in outcome.p_values]
-        floor_flagged = [
-            conformal_p_value(score, floor.calibration) <= ALERT for score in outcome.floor
-        ]
-        rows.append(
-            {
-                "fault": outcome.kind.value,
-                "strength": outcome.strength.value,
-                "auroc": auroc(normal, outcome.scores).as_list(),
-                "sensitivity": proportion(flagged).as_list(),
-                "floor_auroc": auroc(normal_floor, outcome.floor).as_list(),
-                "floor_sensitivity": proportion(floor_flagged).as_list(),
-                "refused": outcome.refused,
-            }
+    def __init__(
+        self,
+        name: str,
+        answers: Mapping[str, _Answer],
+        calibration: Sequence[float],
+        seed: int,
+        resamples: int,
+    ) -> None:
+        judged = {who: answer for who, answer in answers.items() if not answer.refused}
+        if not judged:
+            raise ValueError(f"{name} refuses every clean scan")
+        scores = [answer.score for answer in judged.values()]
+        p_values = [answer.p_value for answer in judged.values()]
+        self.name = name
+        self.clean = Clean(
+            name,
+            tuple(judged),
+            tuple(scores),
+            tuple(p_values),
+            tuple(proportion([p <= rate for p in p_values]) for rate in FALSE_HOLDS),
+            len(calibration),
+            tuple(who for who, answer in answers.items() if answer.refused),
         )
-    return {
-        "what": f"simulated faults on {len(first)} development subjects; flagged at p <= {ALERT}; "
-        f"AUROC against {len(normal)} clean subjects; 95 % intervals",
-        "clean_p_values": {name: round(finding.p_value, 3) for name, finding in clean.items()},
-        "faults": rows,
-    }
+        self._normal = np.array([*scores, *calibration])
+        generator = np.random.default_rng(seed)
+        # How often each patient, and each calibration subject, is in each resample.
+        self._patients = _multiplicities(generator, len(scores), resamples)
+        self._references = _multiplicities(generator, len(calibration), resamples)
+
+    def noticed(self, fault: Fault, strength: Strength, answers: Mapping[str, _Answer]) -> Noticed:
+        own = [answers[who] for who in self.clean.subjects]
+        return Noticed(
+            self.name,
+            fault.name,
+            strength.value,
+            fault.settings[strength],
+            self._auroc(self._above(own)),
+            tuple(proportion([one.p_value <= rate for one in own]) for rate in FALSE_HOLDS),
+            sum(one.refused for one in own),
+            tuple(None if one.refused else one.score for one in own),
+            tuple(one.p_value for one in own),
+        )
+
+    def mean(self, strength: Strength, faults: Sequence[Mapping[str, _Answer]]) -> Mean:
+        own = [[answers[who] for who in self.clean.subjects] for answers in faults]
+        above = np.mean([self._above(one) for one in own], axis=0)
+        sensitivity: list[Figure] = []
+        for rate in FALSE_HOLDS:
+            held = np.mean([[one.p_value <= rate for one in row] for row in own], axis=0)
+            draws = self._patients @ held / len(held)
+            sensitivity.append(percentile(float(held.mean()), draws))
+        return Mean(self.name, strength.value, len(faults), self._auroc(above), tuple(sensitivity))
+
+    def _above(self, answers: Sequence[_Answer]) -> NDArray[np.float64]:
+        """Return whether each faulty score is above each normal one, (patients, normals)."""
+        scores = np.array([one.score for one in answers])[:, None]
+        return (scores > self._normal) + 0.5 * (scores == self._normal)
+
+    def _auroc(self, above: NDArray[np.float64]) -> Figure:
+        """Return the mean of `above`, which is the AUROC, with its bootstrap interval."""
+        normals = np.concatenate([self._patients, self._references], axis=1)
+        draws = np.einsum("bp,pn,bn->b", self._patients, above, normals, optimize=True)
+        return percentile(float(above.mean()), draws / above.size)
 
 
-def table(metrics: dict[str, Any]) -> str:
-    """Return the metrics as a Markdown table."""
-
-    def figure(values: list[float]) -> str:
-        return f"{values[0]:.2f} ({values[1]:.2f}-{values[2]:.2f})"
-
-    lines = [
-        "| fault | strength | AUROC | flagged at 5 % | floor AUROC | floor flagged |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row['fault']} | {row['strength']} | {figure(row['auroc'])} "
-        f"| {figure(row['sensitivity'])} | {figure(row['floor_auroc'])} "
-        f"| {figure(row['floor_sensitivity'])} |"
-        for row in metrics["faults"]
-    ]
-    return "\n".join(lines)
+def _multiplicities(
+    generator: np.random.Generator, count: int, resamples: int
+) -> NDArray[np.float64]:
+    if not count:
+        return np.zeros((resamples, 0))
+    return generator.multinomial(count, np.full(count, 1 / count), resamples).astype(np.float64)
 
 
-def main(name: str, data: Path) -> None:
-    """Measure a shipped bundle, print the table and put the metrics into its manifest."""
-    torch.set_num_threads(2)
-    metrics = measure(name, data)
-    info = next(info for info in Registry().bundles() if info.name == name)
-    attach_metrics(info.path, {"quality_gate": metrics})
-    sys.stdout.write(table(metrics) + "\n")
-    sys.stdout.write(json.dumps(metrics["clean_p_values"]) + "\n")
+def _plain(value: object) -> object:
+    match value:
+        case Figure():
+            return [None if math.isnan(part) else part for part in value.as_list()]
+        case tuple():
+            return [_plain(item) for item in cast("tuple[object, ...]", value)]
+        case Clean() | Noticed() | Mean():
+            return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        case _:
+            return value
 
 
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from models.features.backbone import BLOCKS, STRIDES, Backbone
 from models.features.config import FeaturesConfig
-from models.features.prepare import Prepared
+from models.prepare import Prepared
 
 _BATCH = 16
 _KNN_ROWS = 2048

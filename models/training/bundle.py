@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from models.registry import MANIFEST
 _PACKAGES = ("numpy", "safetensors", "scikit-learn", "scipy", "torch")
 
 
-def write(folder: Path, file: str, tensors: dict[str, Tensor], manifest: dict[str, Any]) -> None:
-    """Write `tensors` to `file` and the manifest with their digest."""
+def write(folder: Path, files: Mapping[str, dict[str, Tensor]], manifest: dict[str, Any]) -> None:
+    """Write each file's tensors, and the manifest with their digests."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-    (folder / file).write_bytes(content)
-    write_manifest(folder, manifest | {"weights": {file: hashlib.sha256(content).hexdigest()}})
+    digests: dict[str, str] = {}
+    for file, tensors in files.items():
+        content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        (folder / file).write_bytes(content)
+        digests[file] = hashlib.sha256(content).hexdigest()
+    write_manifest(folder, manifest | {"weights": digests})
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:

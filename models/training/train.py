@@ -2,161 +2,256 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from models import brain_extraction
+from models import brain_extraction, shared_weights
+from models.assessor import level_name
+from models.brain_extraction import BrainNet
+from models.detector import Method, method
 from models.errors import ModelError, NotAssessable
-from models.features import backbone, model
-from models.features.backbone import Backbone
-from models.features.config import FeaturesConfig
-from models.features.detector import NETWORKS, WEIGHTS
-from models.features.model import Reference
-from models.features.prepare import Prepared, normalised, sampled
-from models.registry import SHARED_WEIGHTS
-from models.tensors import read_tensors
+from models.grid import Canonical
+from models.prepare import GridConfig, Prepared, located, normalised, resampled
+from models.scan import Scan
+from models.scoring import Example
+from models.sources import open_source
 from models.training import bundle
-from models.training.calibrate import Calibrated, calibrate, stacked
-from models.training.fit import Described, coresets, fit
-from models.training.recipes import RECIPES, Recipe
+from models.training.calibrate import (
+    HeldOut,
+    cross_fit,
+    map_threshold,
+    normal_map,
+    placed,
+    stacked,
+    subject_scores,
+    surprises,
+)
+from models.training.loop import Progress, Run, is_first_process, join_processes
+from models.training.recipes import DEFAULT, MEMBERS, MemberRecipe, Profile
 
-Progress = Callable[[str, int, int], None]
-"""Called with (step, done, total)."""
 FEWEST_SUBJECTS = 3
 
 
-def train(
-    detector: str, profile: str, data: Path, out: Path, seed: int, progress: Progress
-) -> Path:
-    """Fit, calibrate and write a bundle.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is trained on what.
 
-    The intensity landmarks are learned once from all subjects; means, covariance, patch scale and
-    memory are fitted anew for each subject left out.
-
-    Args:
-        detector: ``features``.
-        profile: ``mr-brain-t1`` or ``mr-brain-flair``.
-        data: folder of the reference sets.
+    Attributes:
+        detector: a detector, or a set of members of `recipes.MEMBERS`.
+        profile: whose bundle it is, with everything it must say of itself.
+        data: folder of the reference set, or one that contains it.
         out: folder in which the bundle's folder is written.
-        seed: of the coresets' first patches.
-        progress: called with (step, done, total).
+        folds: of cross-fitting; 1 holds subjects out for good; 0 takes the detector's own number.
+        name: of the bundle; empty for the profile's name, and the detector's unless that is the
+            default.
+        split: of the reference set.
+        form: of the reference set; None to recognise it.
+        scans: yields the reference scans, where `data` is not of a form in `models.sources`.
+    """
 
-    Returns:
-        The bundle's folder.
+    detector: str
+    profile: Profile
+    data: Path
+    out: Path
+    folds: int = 0
+    name: str = ""
+    split: str = "train"
+    form: str | None = None
+    scans: Callable[[], Iterable[Scan]] | None = None
+
+    @property
+    def bundle_name(self) -> str:
+        """The name of the bundle and of its folder."""
+        usual = self.profile.name if self.is_default else f"{self.profile.name}-{self.detector}"
+        return self.name or usual
+
+    @property
+    def is_default(self) -> bool:
+        """Whether the bundle answers for its profile where a site has chosen no other."""
+        return self.detector == DEFAULT
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fitted:
+    recipe: MemberRecipe
+    module: Method
+    config: GridConfig
+    held_out: list[HeldOut]
+    file: dict[str, Any]
+
+
+def train(plan: Plan, run: Run) -> Path:
+    """Fit, calibrate and write a bundle; return its folder.
+
+    The intensity landmarks are learned once from all subjects; everything else is fitted anew for
+    each fold.
 
     Raises:
-        ModelError: if the detector or profile is not known, or too few scans could be used.
+        ModelError: if the detector is not known, too few scans could be used, or training failed.
     """
-    if detector != "features" or profile not in RECIPES:
-        raise ModelError(f"no recipe for detector {detector!r} and profile {profile!r}")
-    recipe = RECIPES[profile]
-    networks = {name: _shared(name) for name in NETWORKS}
-    extractor = brain_extraction.from_weights(networks["brain-extraction"][0])
-    network = backbone.from_weights(networks["efficientnet-lite0"][0])
-    found = _read(recipe, data, extractor, progress)
-    quantiles = np.stack([prepared.quantiles() for _, prepared, _ in found])
-    landmarks = (quantiles / quantiles[:, -1:]).mean(axis=0)
-    config = replace(recipe.config, landmarks=tuple(round(float(value), 6) for value in landmarks))
-    scans = _describe(found, network, config, progress)
-    chosen = coresets(scans, config, recipe.memory, seed)
-    calibrated = calibrate(
-        scans, chosen, config, lambda done, total: progress("calibrate", done, total)
-    )
-    reference = fit(scans, chosen, config)
-    folder = out / profile
-    bundle.write(
-        folder,
-        WEIGHTS,
-        _tensors(reference) | stacked(calibrated.surprise),
-        recipe.statements
-        | {
-            "name": profile,
-            "version": recipe.version,
-            "detector": detector,
-            "architecture": "EfficientNet-lite0 to block 8, frozen; Mahalanobis distance of the "
-            "mean offset; nearest patches in memory",
-            "preprocessing": config.as_dict(),
-            "data": recipe.statements["data"]
-            | {"subjects": len(calibrated.subjects), "scans": len(scans)},
-            "recipe": {
-                "command": f"gatekeeper model train {detector} --profile {profile} --seed {seed}",
-                "seed": seed,
-                "packages": bundle.packages(),
-            },
-            "calibration": _calibration(calibrated, recipe),
-            "metrics": {},
-            "shared_weights": {name: networks[name][1] for name in NETWORKS},
-        },
-    )
+    join_processes(run.device)
+    if plan.detector not in MEMBERS:
+        raise ModelError(
+            f"no recipe for detector {plan.detector!r}; there are: {', '.join(MEMBERS)}"
+        )
+    recipes = MEMBERS[plan.detector]
+    modules = [method(recipe.detector) for recipe in recipes]
+    grids = [
+        module.Config(**(recipe.settings | plan.profile.settings_for(recipe.detector)))
+        for module, recipe in zip(modules, recipes, strict=True)
+    ]
+    raw: list[tuple[str, str, np.ndarray[Any, np.dtype[np.bool_]], list[Prepared]]] = []
+    extractor = brain_extraction.from_weights(shared_weights.read(shared_weights.BRAIN_EXTRACTION))
+    for seen, scan in enumerate(_scans(plan)):
+        run.progress("read scans", seen, 0)
+        if (found := _on_grids(scan, grids, extractor)) is not None:
+            raw.append((scan.subject, scan.site, scan.normal, found))
+    names = sorted({subject for subject, _, _, _ in raw})
+    if len(names) < FEWEST_SUBJECTS:
+        raise ModelError(f"{len(names)} subjects could be read; at least {FEWEST_SUBJECTS} needed")
+    fitted = [
+        _fit(plan, recipe, module, grid, [(s, site, n, all_[i]) for s, site, n, all_ in raw], run)
+        for i, (recipe, module, grid) in enumerate(zip(recipes, modules, grids, strict=True))
+    ]
+    folder = plan.out / plan.bundle_name
+    if is_first_process():
+        _write(plan, folder, fitted, names, len(raw), run)
     return folder
 
 
-def _read(
-    recipe: Recipe, data: Path, extractor: brain_extraction.BrainNet, progress: Progress
-) -> list[tuple[str, Prepared, np.ndarray[tuple[int], np.dtype[np.bool_]]]]:
-    """Return (subject, sampled scan, usable levels) of each scan with a normal level."""
-    found: list[tuple[str, Prepared, np.ndarray[tuple[int], np.dtype[np.bool_]]]] = []
-    for count, scan in enumerate(recipe.read(data, "train")):
-        progress("read", count, 0)
-        try:
-            prepared = sampled(
-                scan.volume, recipe.config, extractor, spacing_known=recipe.spacing_known
-            )
-        except NotAssessable:
-            continue
-        usable = scan.normal[np.round(prepared.positions[0]).astype(np.intp)]
+def _scans(plan: Plan) -> Iterable[Scan]:
+    if plan.scans is not None:
+        return plan.scans()
+    inside = plan.data / plan.profile.folder
+    folder = inside if plan.profile.folder and inside.is_dir() else plan.data
+    return open_source(folder, plan.form).read(folder, plan.split)
+
+
+def _on_grids(
+    scan: Scan, grids: Sequence[GridConfig], extractor: BrainNet
+) -> list[Prepared] | None:
+    """Return the scan on each grid, its source let go; None where it cannot be judged."""
+    try:
+        found = located(scan.volume, grids[0].anatomy, extractor)
+        prepared = [resampled(found, grid) for grid in grids]
+    except NotAssessable:
+        return None
+    return [replace(one, source=_without_voxels(one.source)) for one in prepared]
+
+
+def _without_voxels(source: Canonical) -> Canonical:
+    """Return a source of the same shape and place that takes no memory."""
+    return replace(source, array=np.broadcast_to(np.float32(0), source.array.shape))
+
+
+def _fit(
+    plan: Plan,
+    recipe: MemberRecipe,
+    module: Method,
+    grid: GridConfig,
+    raw: Sequence[tuple[str, str, np.ndarray[Any, np.dtype[np.bool_]], Prepared]],
+    run: Run,
+) -> _Fitted:
+    quantiles = np.stack([prepared.quantiles() for _, _, _, prepared in raw])
+    landmarks = (quantiles / quantiles[:, -1:]).mean(axis=0)
+    config = replace(grid, landmarks=tuple(round(float(value), 6) for value in landmarks))
+    examples: list[Example] = []
+    for subject, site, normal, prepared in raw:
+        usable = normal[np.round(prepared.positions[0]).astype(np.intp)]
         if usable.any():
-            found.append((scan.subject, prepared, usable))
-    if len({subject for subject, _, _ in found}) < FEWEST_SUBJECTS:
-        raise ModelError(f"fewer than {FEWEST_SUBJECTS} subjects could be read")
-    return found
+            examples.append(Example(subject, site, normalised(prepared, config), usable))
+    inner = run
+    if run.checkpoints is not None:
+        inner = replace(run, checkpoints=run.checkpoints / recipe.name)
+    folds = plan.folds or recipe.folds
+    held_out, tensors = cross_fit(module, examples, config, folds, inner)
+    normal = normal_map(held_out) if recipe.map_by_place else None
+    held_out = placed(held_out, normal)
+    return _Fitted(recipe, module, config, held_out, tensors | stacked(surprises(held_out), normal))
 
 
-def _describe(
-    found: list[tuple[str, Prepared, np.ndarray[tuple[int], np.dtype[np.bool_]]]],
-    network: Backbone,
-    config: FeaturesConfig,
-    progress: Progress,
-) -> list[Described]:
-    scans: list[Described] = []
-    for subject, prepared, usable in found:
-        progress("describe", len(scans), len(found))
-        description = model.describe(normalised(prepared, config), network, config, usable)
-        scans.append(Described(subject, description))
-    return scans
+def _write(
+    plan: Plan, folder: Path, fitted: Sequence[_Fitted], names: list[str], scans: int, run: Run
+) -> None:
+    profile = plan.profile
+    scores: dict[str, list[float]] = {}
+    calibrated: list[str] = []
+    for one in fitted:
+        calibrated, own = subject_scores(one.held_out)
+        for level, values in own.items():
+            scores[level_name(one.recipe.name, level, len(fitted))] = values
+    deciding = [
+        level_name(one.recipe.name, level, len(fitted))
+        for one in fitted
+        for level in (one.recipe.deciding or tuple(one.module.QUESTIONS))
+    ]
+    threshold = map_threshold(
+        [
+            (one.config, one.recipe.map_weight, surprises(one.held_out), one.held_out)
+            for one in fitted
+        ]
+    )
+    folds = plan.folds or fitted[0].recipe.folds
+    shared = {name for one in fitted for name in one.module.LICENSED_WEIGHTS}
+    bundle.write(
+        folder,
+        {f"{one.recipe.name}.safetensors": one.file for one in fitted},
+        profile.statements
+        | {
+            "name": plan.bundle_name,
+            "version": profile.version,
+            "detector": plan.detector,
+            "default": plan.is_default,
+            "architecture": "; ".join(one.module.ARCHITECTURE for one in fitted),
+            "members": [
+                {
+                    "name": one.recipe.name,
+                    "detector": one.recipe.detector,
+                    "map_weight": one.recipe.map_weight,
+                    "settings": one.config.as_dict(),
+                }
+                for one in fitted
+            ],
+            "deciding": deciding,
+            "data": profile.statements["data"]
+            | {"subjects": len(names), "scans": scans, "split": plan.split},
+            "recipe": {
+                "command": f"gatekeeper model train {plan.detector} --profile {profile.name} "
+                f"--seed {run.seed} --folds {folds}",
+                "seed": run.seed,
+                "folds": folds,
+                "steps_scale": run.steps_scale,
+                "subjects": names,
+                "packages": bundle.packages(),
+            },
+            "calibration": {
+                "method": _METHODS[min(folds, 2)],
+                "subjects": calibrated,
+                "n": len(calibrated),
+                "scores": scores,
+                "description": f"{len(calibrated)} subjects, each scored by a model fitted without "
+                f"it: {profile.statements['data']['name']}",
+                "map_threshold": threshold,
+            },
+            "site_calibrations": [],
+            "tolerated_defects": sorted(profile.statements.get("tolerated_defects", [])),
+            "metrics": {},
+            "shared_weights": {
+                name: shared_weights.digest(name)
+                for name in sorted(shared | {shared_weights.BRAIN_EXTRACTION})
+            },
+        },
+    )
 
 
-def _shared(name: str) -> tuple[dict[str, Tensor], str]:
-    """Return a shared network's weights and their digest."""
-    folder = SHARED_WEIGHTS / name
-    sha = str(json.loads((folder / "card.json").read_text(encoding="utf-8"))["sha256"])
-    return read_tensors(folder / "weights.safetensors", sha), sha
+_METHODS = {
+    1: "split conformal: subjects held out for good; one score a subject, the largest of its scans",
+    2: "cross-fitted by subject; one score a subject, the largest of its scans; final model fitted "
+    "on all (jackknife-style)",
+}
 
-
-def _tensors(reference: Reference) -> dict[str, Tensor]:
-    return {
-        "level_mean": reference.level_mean,
-        "precision": reference.precision,
-        "patch_mean": reference.patch_mean,
-        "patch_scale": reference.patch_scale,
-        "memory": reference.memory,
-    }
-
-
-def _calibration(calibrated: Calibrated, recipe: Recipe) -> dict[str, object]:
-    count = len(calibrated.subjects)
-    return {
-        "method": "leave one subject out; one score a subject, the largest of its scans; final "
-        "model fitted on all (jackknife-style)",
-        "subjects": calibrated.subjects,
-        "n": count,
-        "scores": calibrated.scores,
-        "description": f"{count} subjects, each scored by a model fitted without it: "
-        f"{recipe.statements['data']['name']}",
-        "map_threshold": calibrated.map_threshold,
-    }
+__all__ = ["Plan", "Progress", "Run", "train"]

@@ -45,5 +45,17 @@ def test_surprise_is_the_tail_of_the_normal_distances_in_decades() -> None:
     decades = surprise(np.array([0.0, 0.9, 0.99, 0.999, 5.0], np.float32))
 
     assert np.allclose(decades[:4], [0, 1, 2, 3], atol=0.1)
-    assert decades[4] == surprise.decades[-1]
     assert np.all(np.diff(surprise.distances) >= 0)
+
+
+def test_what_is_stranger_than_all_normal_voxels_still_ranks() -> None:
+    """Beyond the reference the value rises with the distance, with a limit, and never falls."""
+    generator = np.random.default_rng(0)
+    surprise = Surprise.fit([generator.random(20000).astype(np.float32)])
+
+    far = surprise(np.array([1.0, 1.5, 2.0, 1e9], np.float32))
+
+    assert (np.diff(far) > 0).any()
+    assert (np.diff(far) >= 0).all()
+    assert np.isfinite(far).all()
+    assert far[-1] <= surprise.decades[-1] + 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from models import artefacts, detector
 from models.artefacts import Kind, Strength
+from models.assessor import Assessor
 from models.detector import Detector
 from models.errors import NotAssessable
-from models.features.detector import FeaturesDetector
 from models.finding import Finding
 from models.grid import canonical
 from models.registry import Registry
@@ -26,12 +26,12 @@ TEMPLATE = "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 
 
 @pytest.fixture(scope="module")
-def t1() -> FeaturesDetector:
+def t1() -> Assessor:
     """Return the shipped T1 detector."""
     torch.set_num_threads(2)
     info = Registry().match("MR", "BRAIN", "T1")
     assert info is not None
-    return cast("FeaturesDetector", detector.load(info))
+    return detector.load(info)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def template() -> Volume:
 
 
 @pytest.fixture(scope="module")
-def clean(t1: FeaturesDetector, template: Volume) -> Finding:
+def clean(t1: Assessor, template: Volume) -> Finding:
     """Return what the detector says of the template as it is."""
     return t1.detect(template)
 
@@ -65,7 +65,7 @@ def _empty(shape: tuple[int, int, int]) -> Volume:
 
 
 def test_the_template_is_closer_to_the_reference_than_its_faulty_copies(
-    t1: FeaturesDetector, template: Volume, clean: Finding
+    t1: Assessor, template: Volume, clean: Finding
 ) -> None:
     """Strong motion, noise and spikes score higher and are flagged; the template is not."""
     assert clean.p_value > 0.05
@@ -82,16 +82,18 @@ def test_a_finding_is_complete_and_on_the_source_grid(template: Volume, clean: F
     assert clean.map.dtype == np.float32
     assert np.isfinite(clean.map).all()
     assert clean.map.min() >= 0
-    assert clean.map.max() <= clean.map_maximum
     assert not clean.map[:, :5].any()
     assert clean.map_threshold < clean.map_maximum
-    assert [level.name for level in clean.levels] == ["global", "focal"]
+    assert {"features.global", "quality.measures", "atlas.place"} <= {
+        level.name for level in clean.levels
+    }
+    assert clean.defects == ()
     assert clean.display_window[1] > 0
     assert len(clean.model_digest) == len(clean.calibration_digest) == 64
 
 
 def test_no_p_value_is_smaller_than_its_calibration_allows(
-    t1: FeaturesDetector, template: Volume, clean: Finding
+    t1: Assessor, template: Volume, clean: Finding
 ) -> None:
     """However strong the fault, p is at least 1 / (n + 1), for the whole and for each level."""
     worst = t1.detect(artefacts.apply(template, Kind.SPIKE, Strength.STRONG, seed=1))
@@ -103,7 +105,7 @@ def test_no_p_value_is_smaller_than_its_calibration_allows(
 
 
 def test_the_same_scan_gives_the_same_finding(
-    t1: FeaturesDetector, template: Volume, clean: Finding
+    t1: Assessor, template: Volume, clean: Finding
 ) -> None:
     """Detection is deterministic, to the last bit of the map."""
     again = t1.detect(template)
@@ -114,7 +116,7 @@ def test_the_same_scan_gives_the_same_finding(
 
 
 def test_a_scan_stored_sagittally_is_judged_the_same(
-    t1: FeaturesDetector, template: Volume, clean: Finding
+    t1: Assessor, template: Volume, clean: Finding
 ) -> None:
     """Which way the slices were stored changes neither the score nor where the map is."""
     sagittal = replace(
@@ -132,9 +134,7 @@ def test_a_scan_stored_sagittally_is_judged_the_same(
     assert np.allclose(other.map[::-1].transpose(1, 2, 0), clean.map, atol=1e-3)
 
 
-def test_intensity_scale_does_not_matter(
-    t1: FeaturesDetector, template: Volume, clean: Finding
-) -> None:
+def test_intensity_scale_does_not_matter(t1: Assessor, template: Volume, clean: Finding) -> None:
     """MR intensities have no unit: ten times the signal is the same scan."""
     assert t1.detect(replace(template, array=template.array * 10)).score == pytest.approx(
         clean.score, rel=1e-3
@@ -142,7 +142,7 @@ def test_intensity_scale_does_not_matter(
 
 
 def test_half_as_many_slices_are_judged_alike(
-    t1: FeaturesDetector, template: Volume, clean: Finding
+    t1: Assessor, template: Volume, clean: Finding
 ) -> None:
     """Scores do not grow with the number of slices acquired."""
     step = np.diag([2.0, 1.0, 1.0, 1.0])
@@ -151,7 +151,7 @@ def test_half_as_many_slices_are_judged_alike(
     assert t1.detect(half).score == pytest.approx(clean.score, rel=0.25)
 
 
-def test_what_is_no_brain_is_not_assessable(t1: FeaturesDetector) -> None:
+def test_what_is_no_brain_is_not_assessable(t1: Assessor) -> None:
     """Blank and noise images, and stacks of a few slices, are refused with the reason."""
     noise = np.random.default_rng(0).random((40, 64, 64), dtype=np.float32)
 
@@ -164,7 +164,7 @@ def test_what_is_no_brain_is_not_assessable(t1: FeaturesDetector) -> None:
 
 
 def test_a_scan_with_voxels_that_are_not_numbers_is_not_assessable(
-    t1: FeaturesDetector, template: Volume
+    t1: Assessor, template: Volume
 ) -> None:
     """One NaN refuses the scan rather than spreading through the score."""
     array = template.array.copy()
@@ -174,17 +174,15 @@ def test_a_scan_with_voxels_that_are_not_numbers_is_not_assessable(
         t1.detect(replace(template, array=array))
 
 
-def test_a_brain_of_impossible_size_is_not_assessable(
-    t1: FeaturesDetector, template: Volume
-) -> None:
+def test_a_brain_of_impossible_size_is_not_assessable(t1: Assessor, template: Volume) -> None:
     """A spacing that makes the brain four times too large is named as the reason."""
     with pytest.raises(NotAssessable, match="mL"):
         t1.detect(replace(template, affine=template.affine @ np.diag([1.6, 1.6, 1.6, 1.0])))
 
 
-def test_the_brain_found_is_the_brain(t1: FeaturesDetector, template: Volume) -> None:
+def test_the_brain_found_is_the_brain(t1: Assessor, template: Volume) -> None:
     """On the skull-stripped template, the extraction agrees with the stripping."""
-    sampled = t1.sampled(template)
+    sampled = t1.prepared(t1.located(template))
 
     stripped = sampled.images > 0.1 * template.array.max()
     overlap = 2 * (stripped & sampled.brain).sum() / (stripped.sum() + sampled.brain.sum())
@@ -192,8 +190,8 @@ def test_the_brain_found_is_the_brain(t1: FeaturesDetector, template: Volume) ->
     assert canonical(template).array.shape == sampled.source.array.shape
 
 
-def test_a_detector_keeps_the_protocol(t1: FeaturesDetector) -> None:
-    """The features detector is a Detector, for the type checker and at run time."""
+def test_a_detector_keeps_the_protocol(t1: Assessor) -> None:
+    """A loaded bundle is a Detector, for the type checker and at run time."""
     typed: Detector = t1
 
     assert callable(typed.detect)

@@ -14,8 +14,8 @@ from models.errors import ModelError
 from models.features import backbone
 from models.features.config import FeaturesConfig
 from models.features.model import describe, global_channels
-from models.features.prepare import Prepared
 from models.grid import canonical
+from models.prepare import Prepared
 from models.registry import SHARED_WEIGHTS
 from models.tensors import read_tensors
 from models.volume import Volume
@@ -81,6 +81,7 @@ def test_brain_extraction_refuses_weights_that_do_not_fit() -> None:
         backbone.from_weights({})
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.load:DeprecationWarning")
 def test_brain_extraction_gives_the_published_networks_output() -> None:
     """Where the published package is installed, probabilities are equal to 1e-2 (float16)."""
     import importlib.metadata

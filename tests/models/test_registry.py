@@ -2,63 +2,99 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.small_bundle import PROFILE, small_bundle
 from torch import Tensor
 
-from models import detector
+from models import activation, detector
+from models.activation import NOBODY, Activation, ProfileKey
 from models.errors import ModelError, TamperedError
 from models.registry import MANIFEST, SHARED_WEIGHTS, SHIPPED_BUNDLES, Registry, read_bundle
 from models.tensors import read_tensors, take
 
-WEIGHTS = "features.safetensors"
+WEIGHTS = "intensity.safetensors"
+NAME = "mr-pelvis-t2-intensity"
+PELVIS = ("MR", "PELVIS", "T2")
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a small fitted bundle."""
+    return small_bundle(tmp_path_factory.mktemp("fitted")).path
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    """Return a copy of the shipped T1 bundle, free to be damaged."""
-    return Path(shutil.copytree(SHIPPED_BUNDLES / "mr-brain-t1", tmp_path / "mr-brain-t1"))
+def bundle(fitted: Path, tmp_path: Path) -> Path:
+    """Return a copy of a small bundle, its profile's default, free to be damaged."""
+    folder = Path(shutil.copytree(fitted, tmp_path / NAME))
+    state(folder, default=True)
+    return folder
+
+
+def state(bundle: Path, **statements: Any) -> None:
+    """Change what a bundle's manifest states."""
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    (bundle / MANIFEST).write_text(json.dumps(manifest | statements))
+
+
+def another(bundle: Path, name: str, **statements: Any) -> Path:
+    """Put a copy of a bundle beside it, under another name."""
+    folder = Path(shutil.copytree(bundle, bundle.parent / name))
+    state(folder, name=name, **statements)
+    return folder
+
+
+def choose(folder: Path, **chosen: str) -> None:
+    """Keep a choice: profiles with ``_`` for ``/``, each with a bundle's name."""
+    active = {ProfileKey.parse(key.replace("_", "/")): name for key, name in chosen.items()}
+    activation.write(folder, Activation(active))
 
 
 def republish(bundle: Path, tensors: dict[str, Tensor]) -> None:
     """Write other weights into a bundle and their digest into its manifest."""
-    import hashlib
-
     save_file(tensors, bundle / WEIGHTS)
-    manifest = json.loads((bundle / MANIFEST).read_text())
-    manifest["weights"][WEIGHTS] = hashlib.sha256((bundle / WEIGHTS).read_bytes()).hexdigest()
-    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    state(bundle, weights={WEIGHTS: hashlib.sha256((bundle / WEIGHTS).read_bytes()).hexdigest()})
 
 
 def only(bundle: Path) -> Registry:
-    """Return a registry of this bundle alone."""
+    """Return a registry of this bundle's folder alone."""
     return Registry([bundle.parent], shipped=False)
 
 
-def test_listing_bundles_imports_no_torch() -> None:
+def answer(registry: Registry, modality: str, body_part: str, sequence: str) -> str | None:
+    """Return the name of the bundle that answers for a series."""
+    info = registry.match(modality, body_part, sequence)
+    return info.name if info else None
+
+
+def test_listing_bundles_imports_no_torch(bundle: Path) -> None:
     """The command line may list, match and check models without loading torch."""
     program = (
-        "import sys; from models.registry import Registry; import models.volume, models.finding;"
-        "registry = Registry(); assert registry.match('MR', 'BRAIN', 'T1'); registry.problems();"
+        "import sys; from pathlib import Path; from models.registry import Registry;"
+        "import models.volume, models.finding; registry = Registry([Path(sys.argv[1])]);"
+        "assert registry.match('MR', 'PELVIS', 'T2'); registry.problems();"
         "assert not {'torch', 'scipy', 'safetensors'} & set(sys.modules)"
     )
 
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program, str(bundle.parent)], check=True, timeout=60)
 
 
 def test_the_shipped_bundles_are_as_published() -> None:
-    """Every shipped file has the digest that its manifest names."""
+    """Every shipped file has the digest that its manifest names, and one default a profile."""
     registry = Registry()
 
     assert registry.problems() == []
-    assert {info.name for info in registry.bundles()} >= {"mr-brain-t1", "mr-brain-flair"}
+    assert registry.bundles()
 
 
 def test_the_shipped_weights_are_small() -> None:
@@ -80,12 +116,12 @@ def test_every_shared_weight_has_its_licence_beside_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("modality", "body_part", "sequence", "name"),
+    ("modality", "body_part", "sequence", "expected"),
     [
-        ("MR", "BRAIN", "T1", "mr-brain-t1"),
-        ("MR", "head", "t1", "mr-brain-t1"),
-        ("MR", "", "T1", "mr-brain-t1"),
-        ("MR", "BRAIN", "FLAIR", "mr-brain-flair"),
+        ("MR", "BRAIN", "T1", "T1"),
+        ("MR", "head", "t1", "T1"),
+        ("MR", "", "T1", "T1"),
+        ("MR", "BRAIN", "FLAIR", "FLAIR"),
         ("MR", "PELVIS", "T1", None),
         ("MR", "BRAIN", "T2", None),
         ("MR", "BRAIN", "", None),
@@ -93,24 +129,109 @@ def test_every_shared_weight_has_its_licence_beside_it() -> None:
     ],
 )
 def test_a_series_is_judged_only_by_a_bundle_for_its_kind(
-    modality: str, body_part: str, sequence: str, name: str | None
+    modality: str, body_part: str, sequence: str, expected: str | None
 ) -> None:
     """Unknown or other kinds have no bundle: they are not assessed, never normal."""
     info = Registry().match(modality, body_part, sequence)
 
-    assert (info.name if info else None) == name
+    assert (info.profile.sequence if info else None) == expected
 
 
-def test_the_digest_of_the_set_is_that_of_its_manifests(bundle: Path) -> None:
-    """A changed manifest changes the digest; an unchanged copy does not."""
+def test_a_bundle_that_nobody_chose_answers_for_nothing(bundle: Path) -> None:
+    """Fitting a series is not enough: a bundle is the default, or activated, or silent."""
+    state(bundle, default=False)
+
+    assert answer(only(bundle), *PELVIS) is None
+
+
+def test_the_activated_bundle_answers_in_place_of_the_default(bundle: Path) -> None:
+    """Of two that fit, the chosen one; the default again when the choice is taken back."""
+    another(bundle, "chosen", default=False)
+    assert answer(only(bundle), *PELVIS) == NAME
+
+    choose(bundle.parent, MR_PELVIS_T2="chosen")
+    assert answer(only(bundle), *PELVIS) == "chosen"
+    assert answer(only(bundle), "MR", "prostate", "t2w") == "chosen"
+
+    choose(bundle.parent)
+    assert answer(only(bundle), *PELVIS) == NAME
+
+
+def test_a_bundle_for_any_sequence_leaves_other_profiles_alone(bundle: Path) -> None:
+    """Activated for one sequence, it answers for that one; the default of another stays."""
+    anything = PROFILE["profile"] | {"sequence": "", "sequence_aliases": []}
+    another(bundle, "anything", default=False, profile=anything)
+
+    choose(bundle.parent, MR_PELVIS_T1="anything")
+    assert answer(only(bundle), "MR", "PELVIS", "T1") == "anything"
+    assert answer(only(bundle), *PELVIS) == NAME
+
+    choose(bundle.parent, MR_PELVIS_="anything")
+    assert answer(only(bundle), "MR", "PELVIS", "DWI") == "anything"
+    assert answer(only(bundle), *PELVIS) == NAME
+
+
+@pytest.mark.parametrize("chosen", [NOBODY, "removed"])
+def test_nobody_answers_where_nobody_or_a_missing_bundle_is_chosen(
+    bundle: Path, chosen: str
+) -> None:
+    """The default does not slip in for a bundle that a site chose and lost; that is a problem."""
+    choose(bundle.parent, MR_PELVIS_T2=chosen)
+    registry = only(bundle)
+
+    assert answer(registry, *PELVIS) is None
+    assert [("removed" in problem) for problem in registry.problems()] == [True] * bool(chosen)
+
+
+def test_a_choice_that_cannot_be_read_silences_every_bundle(bundle: Path) -> None:
+    """What the site chose is not known then; a problem says so."""
+    (bundle.parent / activation.ACTIVE).write_text("{")
+    registry = only(bundle)
+
+    assert answer(registry, *PELVIS) is None
+    assert any("no bundle answers" in problem for problem in registry.problems())
+
+
+def test_two_defaults_of_one_profile_are_a_problem(bundle: Path) -> None:
+    """The first one answers, and the check names the other."""
+    another(bundle, "second-default")
+    registry = only(bundle)
+
+    assert answer(registry, *PELVIS) == NAME
+    assert any("second-default" in problem for problem in registry.problems())
+
+
+def test_the_digest_of_the_set_is_that_of_what_can_answer(bundle: Path) -> None:
+    """A changed or other answering bundle changes the digest; one that cannot answer does not."""
     original = only(bundle).digest
+    other = another(bundle, "other", default=False)
     assert only(bundle).digest == original
 
-    manifest = json.loads((bundle / MANIFEST).read_text())
-    manifest["version"] += ".1"
-    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    choose(bundle.parent, MR_PELVIS_T2="other")
+    chosen = only(bundle).digest
+    assert chosen != original
+    state(bundle, version="9")
+    assert only(bundle).digest == chosen
+    state(other, version="9")
+    assert only(bundle).digest != chosen
 
-    assert only(bundle).digest != original
+
+@pytest.mark.parametrize(
+    ("licence", "restricted"),
+    [
+        ("Apache-2.0", False),
+        ("CC BY 4.0", False),
+        ("CC BY-NC (from the data); research only", True),
+        ("non-commercial research (from the data)", True),
+    ],
+)
+def test_a_licence_that_excludes_commercial_use_is_known(
+    bundle: Path, licence: str, restricted: bool
+) -> None:
+    """By its words, in the manifest's `weights_licence`."""
+    state(bundle, weights_licence=licence)
+
+    assert read_bundle(bundle).non_commercial is restricted
 
 
 def test_tampered_weights_are_reported_and_refused(bundle: Path) -> None:
@@ -144,14 +265,16 @@ def test_a_manifest_changed_after_listing_is_refused(bundle: Path) -> None:
         detector.load(info)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"name": "x"}', "\x00"])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"name": "x"}', "\x00", "[" * 100_000, '{"weights": []}']
+)
 def test_an_unreadable_manifest_is_a_problem_and_not_a_bundle(bundle: Path, content: str) -> None:
     """Anything that is not a manifest is named in the problems and matches nothing."""
     (bundle / MANIFEST).write_text(content)
     registry = only(bundle)
 
     assert registry.bundles() == []
-    assert registry.match("MR", "BRAIN", "T1") is None
+    assert registry.match(*PELVIS) is None
     assert len(registry.problems()) == 1
 
 
@@ -169,7 +292,7 @@ def test_a_manifest_cannot_name_a_file_outside_its_folder(bundle: Path, name: st
 def test_weights_that_are_not_finite_are_refused(bundle: Path) -> None:
     """A NaN with a correct digest is still refused."""
     tensors = load_file(bundle / WEIGHTS)
-    tensors["precision"][0, 0] = torch.nan
+    tensors["mean"][0] = torch.nan
     republish(bundle, tensors)
 
     with pytest.raises(ModelError, match="not finite"):
@@ -179,33 +302,30 @@ def test_weights_that_are_not_finite_are_refused(bundle: Path) -> None:
 def test_weights_of_another_shape_are_refused(bundle: Path) -> None:
     """A tensor cut short, or left out, is refused by its name."""
     tensors = load_file(bundle / WEIGHTS)
-    republish(bundle, tensors | {"precision": tensors["precision"][1:].contiguous()})
-    with pytest.raises(ModelError, match="precision has shape"):
+    republish(bundle, tensors | {"mean": tensors["mean"][1:].contiguous()})
+    with pytest.raises(ModelError, match="mean has shape"):
         detector.load(only(bundle).bundles()[0])
 
-    del tensors["precision"]
+    del tensors["mean"]
     republish(bundle, tensors)
-    with pytest.raises(ModelError, match="precision is missing"):
+    with pytest.raises(ModelError, match="mean is missing"):
         detector.load(only(bundle).bundles()[0])
 
 
 def test_an_unknown_detector_or_setting_is_refused(bundle: Path) -> None:
     """A bundle of another version's detector says so."""
-    manifest = json.loads((bundle / MANIFEST).read_text())
-    (bundle / MANIFEST).write_text(json.dumps(manifest | {"detector": "oracle"}))
+    (member,) = read_bundle(bundle).manifest["members"]
+    state(bundle, members=[member | {"detector": "oracle"}])
     with pytest.raises(ModelError, match="not known"):
         detector.load(only(bundle).bundles()[0])
 
-    preprocessing = manifest["preprocessing"] | {"sharpen": True}
-    (bundle / MANIFEST).write_text(json.dumps(manifest | {"preprocessing": preprocessing}))
+    state(bundle, members=[member | {"settings": member["settings"] | {"sharpen": True}}])
     with pytest.raises(ModelError, match="settings"):
         detector.load(only(bundle).bundles()[0])
 
 
 def test_a_file_that_is_not_safetensors_is_refused(tmp_path: Path) -> None:
     """Other formats are not parsed, whatever their digest."""
-    import hashlib
-
     path = tmp_path / WEIGHTS
     path.write_bytes(b"\x80\x04\x95pickle")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -220,3 +221,22 @@ def test_the_first_of_equally_extreme_levels_is_named() -> None:
     levels = (level("geometry", 0.2, 19), level("global", 0.1, 19), level("focal", 0.1, 19))
 
     assert most_extreme(levels).name == "global"
+
+
+def test_a_fault_of_the_series_holds_whatever_the_score() -> None:
+    """Repeated slices are held even where the p-value is that of an ordinary scan."""
+    ordinary = finding(0.9)
+    faulty = replace(ordinary, defects=("Slices 4, 5 show the same pixels.", "More."))
+
+    judgement = judge_finding(faulty, 0.05)
+
+    assert judge_finding(ordinary, 0.05).verdict is Verdict.CLEAR
+    assert judgement.verdict is Verdict.SUSPECT
+    assert judgement.reason == ("Held: the series has a fault. Slices 4, 5 show the same pixels.")
+
+
+def test_a_level_of_a_member_is_named_by_what_it_looks_at() -> None:
+    """In a bundle of several detectors the reason still reads as words."""
+    judgement = judge_finding(finding(1 / 20, extreme="features.global"), 0.05)
+
+    assert "the image features of the whole scan" in judgement.reason

@@ -84,6 +84,7 @@ def registry(tmp_path: Path) -> Registry:
         "name": "mr-brain-t1",
         "version": "1",
         "detector": "features",
+        "default": True,
         "profile": PROFILE,
         "weights": {},
         "shared_weights": {},

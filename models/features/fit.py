@@ -1,13 +1,13 @@
-"""Fitting the `features` detector to described reference scans."""
+"""What the `features` detector learns of described reference scans."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from models.features import model
@@ -34,21 +34,27 @@ def of(scans: Sequence[Described], subject: str) -> list[Description]:
 
 
 def coresets(
-    scans: Sequence[Described], config: FeaturesConfig, memory: int, seed: int
+    scans: Sequence[Described], config: FeaturesConfig, seed: int, memo: dict[Any, Any]
 ) -> dict[str, Tensor]:
     """Return for each subject the indices of a coreset of its patches (its scans concatenated).
 
     Greedy k-centre (Roth et al., CVPR 2022, algorithm 1), run a subject at a time on the subject's
-    own scale: so leaving a subject out of the memory leaves out all that it contributed.
+    own scale: so leaving a subject out of the memory leaves out all that it contributed. Each
+    subject's coreset is kept in `memo`, nested: the first points are those of a smaller one.
     """
     names = subjects(scans)
-    generator = torch.Generator().manual_seed(seed)
+    count = config.memory // len(names)
     chosen: dict[str, Tensor] = {}
     for name in names:
-        patches = torch.cat([description.patches for description in of(scans, name)])
-        mean, scale = patches.mean(0), patches.std(0).clamp_min(1e-6)
-        rows = _rows(of(scans, name), mean, scale, config)
-        chosen[name] = _farthest_points(rows, memory // len(names), generator)
+        key = ("features-coreset", name, tuple(id(one) for one in of(scans, name)))
+        if key not in memo or len(memo[key]) < count:
+            patches = torch.cat([description.patches for description in of(scans, name)])
+            mean, scale = patches.mean(0), patches.std(0).clamp_min(1e-6)
+            rows = _rows(of(scans, name), mean, scale, config)
+            # A quarter more than wanted: leaving subjects out gives each of the others a few more.
+            generator = torch.Generator().manual_seed(seed)
+            memo[key] = _farthest_points(rows, count + count // 4 + 1, generator)
+        chosen[name] = memo[key][:count]
     return chosen
 
 
@@ -66,10 +72,10 @@ def _farthest_points(rows: Tensor, count: int, generator: torch.Generator) -> Te
         distance = torch.minimum(distance, ((rows - rows[newest]) ** 2).sum(1))
         newest = int(distance.argmax())
         chosen.append(newest)
-    return torch.tensor(sorted(chosen))
+    return torch.tensor(chosen)
 
 
-def fit(
+def fit_reference(
     scans: Sequence[Described], chosen: Mapping[str, Tensor], config: FeaturesConfig
 ) -> Reference:
     """Return the reference of `scans`, every subject weighing the same in the means."""
@@ -107,6 +113,9 @@ def _precision(scans: Sequence[Described], level_mean: Tensor) -> Tensor:
     to the shape of the covariance between slices (by Ledoit and Wolf, A well-conditioned estimator
     for large-dimensional covariance matrices, 2004), scaled to the same trace.
     """
+    # Only fitting needs it; a worker does not.
+    from sklearn.covariance import LedoitWolf
+
     offsets = torch.stack([model.mean_offset(scan.description, level_mean) for scan in scans])
     between = (offsets.T @ offsets / len(offsets)).numpy()
     slices = torch.cat(

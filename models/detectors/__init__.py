@@ -1,0 +1,1 @@
+"""Detectors: one readable file each, with its settings, its training and its scoring."""

@@ -1,0 +1,574 @@
+"""Tokens and their likelihood: a vector-quantised autoencoder and an autoregressive transformer.
+
+Pinaya et al., Unsupervised brain imaging 3D anomaly detection and segmentation with transformers,
+Medical Image Analysis 2022. A vector-quantised autoencoder (van den Oord et al., NeurIPS 2017)
+turns each axial image into a grid of codes; a causal transformer learns which code follows from
+those before it. One teacher-forced pass gives the likelihood of every token: unlikely ones are
+strange. Replaced by likely ones and decoded, they show what the reference would have there.
+
+Orderings. A token is judged only by those before it, so the paper averages over several orderings
+of the grid, one transformer each. Here one transformer serves all: with the token it reads, it is
+told where that token lies and where the next one does (Pannatier et al., Sigma-GPTs, 2024), so
+that the orderings share every weight. With a few hundred slices to learn from, this matters more
+than what separate networks could gain. The sequence starts with the height of the slice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor, distributed, nn
+from torch.nn import functional
+
+from models.errors import ModelError
+from models.prepare import GridConfig, Prepared
+from models.scoring import Example, Judgement, top_mean
+from models.tensors import take
+from models.training.augment import Augmentation, augmented
+from models.training.loop import Run, optimise, seeded
+
+ARCHITECTURE = (
+    "Convolutional VQ-VAE and causal transformer over its tokens in several orderings; negative "
+    "log-likelihood, and residual after unlikely tokens are replaced"
+)
+QUESTIONS = {
+    "likelihood": "Is the appearance of the brain as a whole unlikely among the reference scans?",
+    "slices": "Is the appearance of some slices unlikely?",
+    "focal": "Are there spots whose appearance is unlikely, given their surroundings and height?",
+}
+ORDERINGS = ("raster", "transposed", "reversed", "transposed_reversed")
+"""Row by row from the back, column by column from the left, and both backwards."""
+LICENSED_WEIGHTS: tuple[str, ...] = ()
+
+_BATCH = 16
+_AUGMENTATION = Augmentation(degrees=10.0, shift=0.03, zoom=0.1, noise=0.0)
+_SLICES_FRACTION = 0.25
+_FOCAL_FRACTION = 0.02
+_CELL_COVERED = 0.25
+"""A token is one of the brain if at least this part of its cell is."""
+_DEAD_CODE = 1.0
+"""A code that fewer tokens a batch choose, in the moving average, starts anew."""
+_DERIVED = ("ema_", "causal_mask", "norm_cross_attn")
+"""Entries of the networks' states that scoring does not need."""
+
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Config(GridConfig):
+    """Settings; the published value in brackets where it differs.
+
+    Attributes:
+        channels: of the VQ-VAE's convolutions, each halving the image; three of them make
+            160 x 128 pixels 20 x 16 tokens [up to 32 x 32].
+        residual_layers: residual units after each.
+        codes: in the codebook [32 to 256].
+        code_size: numbers a code.
+        commitment: weight of the commitment loss.
+        decay: of the codebook's moving averages; fast, as there are few steps.
+        tokeniser_steps: optimiser steps of the VQ-VAE.
+        tokeniser_batch_size: slices a step.
+        tokeniser_rate: learning rate.
+        width: of the transformer.
+        depth: layers.
+        heads: of its attention.
+        dropout: on its input.
+        copies: differently augmented copies of each slice whose tokens it learns from.
+        prior_steps: optimiser steps of the transformer.
+        prior_batch_size: sequences a step.
+        prior_rate: learning rate.
+        orderings: of the tokens, averaged; out of `ORDERINGS`.
+        threshold: tokens less likely than this are replaced [0.005].
+        map: ``likelihood``: smoothed negative log-likelihood, nothing replaced.
+            ``restored``: plus `residual_weight` times the residual after each unlikely token is
+            replaced by the most likely one given the others as they are, in one step.
+            ``resampled``: the published map: unlikely tokens sampled one after the other, each
+            given those healed before it; residual times the smoothed mask, averaged over
+            `samplings`. Takes one pass of the transformer for each
+            unlikely token of a slice and sampling: seconds to minutes a scan on a processor.
+        restored_slices: only in this many slices, those with most unlikely tokens, are tokens
+            replaced; the residual of the others counts as 0.
+        samplings: of ``resampled`` [20].
+        smoothing: standard deviation in pixels [6]: enough to hide the cells.
+        residual_weight: nats a unit of intensity.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 64)
+    residual_layers: int = 1
+    codes: int = 128
+    code_size: int = 32
+    commitment: float = 0.25
+    decay: float = 0.95
+    tokeniser_steps: int = 2000
+    tokeniser_batch_size: int = 8
+    tokeniser_rate: float = 1e-3
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    dropout: float = 0.1
+    copies: int = 8
+    prior_steps: int = 3000
+    prior_batch_size: int = 16
+    prior_rate: float = 1e-3
+    orderings: tuple[str, ...] = ("raster", "transposed", "reversed", "transposed_reversed")
+    threshold: float = 0.005
+    map: str = "restored"
+    restored_slices: int = 8
+    samplings: int = 8
+    smoothing: float = 4.0
+    residual_weight: float = 4.0
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Return the rows and columns of tokens."""
+        scale = 2 ** len(self.channels)
+        return self.rows // scale, self.columns // scale
+
+
+def order(name: str, rows: int, columns: int) -> Tensor:
+    """Return the place in raster order of each token of an ordering, (rows * columns,).
+
+    Raises:
+        ModelError: if the ordering is not known.
+    """
+    if name not in ORDERINGS:
+        raise ModelError(f"the ordering {name!r} is not known")
+    raster = torch.arange(rows * columns).view(rows, columns)
+    places = (raster.T if name.startswith("transposed") else raster).flatten()
+    return places.flip(0) if name.endswith("reversed") else places
+
+
+class Tokeniser(nn.Module):
+    """MONAI's VQ-VAE, with codes that nothing chooses set to encodings of the current batch.
+
+    The codebook follows its encodings by moving averages (van den Oord 2017, appendix A.1); it
+    starts from encodings, since all its codes are unused then (revival as in Dhariwal et al.,
+    Jukebox, 2020).
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        from monai.networks.nets.vqvae import VQVAE
+
+        depth = len(config.channels)
+        # MONAI is not typed closely enough: Any.
+        self.inner: Any = VQVAE(
+            spatial_dims=2,
+            in_channels=1,
+            out_channels=1,
+            channels=config.channels,
+            num_res_layers=config.residual_layers,
+            num_res_channels=config.channels,
+            downsample_parameters=((2, 4, 1, 1),) * depth,
+            upsample_parameters=((2, 4, 1, 1, 0),) * depth,
+            num_embeddings=config.codes,
+            embedding_dim=config.code_size,
+            commitment_cost=config.commitment,
+            decay=config.decay,
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the reconstruction, (n, 1, rows, columns), and the commitment loss."""
+        encodings = self.inner.encode(images)  # (n, code size, token rows, token columns)
+        if self.training:
+            self._revive(encodings.detach().float())
+        quantised, commitment = self.inner.quantize(encodings)
+        # Channels last: less time on a processor.
+        quantised = quantised.contiguous(memory_format=torch.channels_last)
+        return self.inner.decode(quantised), commitment
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Return the codes of images in raster order, (n, tokens)."""
+        found = cast("Tensor", self.inner.index_quantize(images))
+        return found.flatten(1)
+
+    def decode(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Return the images, (n, 1, rows, columns), of tokens in raster order."""
+        return cast("Tensor", self.inner.decode_samples(tokens.unflatten(1, grid)))
+
+    def _revive(self, encodings: Tensor) -> None:
+        codebook = self.inner.quantizer.quantizer
+        size, total = codebook.ema_cluster_size, codebook.ema_w
+        flat = encodings.movedim(1, -1).flatten(0, -2)  # (n * tokens, code size)
+        pick = torch.randint(len(flat), (len(size),)).to(flat.device)
+        dead = size < _DEAD_CODE
+        fresh = len(flat) / len(size)  # as if chosen as often as an average code
+        weight = codebook.embedding.weight
+        weight.data.copy_(torch.where(dead[:, None], flat[pick], weight))
+        total.copy_(torch.where(dead[:, None], flat[pick] * fresh, total))
+        size.copy_(torch.where(dead, fresh, size))
+        if distributed.is_initialized():
+            for tensor in (weight.data, total, size):
+                distributed.broadcast(tensor, 0)
+
+
+class Prior(nn.Module):
+    """MONAI's causal transformer, told the place of each token and of the one to foresee."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        from monai.networks.nets.transformer import DecoderOnlyTransformer
+
+        self.codes = config.codes
+        self.places = math.prod(config.grid)
+        # Start tokens, one a level, come after the codes, their place after the grid's.
+        self.inner: Any = DecoderOnlyTransformer(
+            num_tokens=config.codes + config.levels,
+            max_seq_len=self.places + 1,
+            attn_layers_dim=config.width,
+            attn_layers_depth=config.depth,
+            attn_layers_heads=config.heads,
+            embedding_dropout_rate=config.dropout,
+            use_flash_attention=True,
+        )
+        self.next_place = nn.Embedding(self.places, config.width)
+        # Small, as in GPT-2, so that all codes are about alike likely before training.
+        for layer in (
+            self.inner.token_embeddings,
+            self.inner.position_embeddings.embedding,
+            self.next_place,
+            self.inner.to_logits,
+        ):
+            nn.init.normal_(layer.weight, std=0.02)
+        for name, parameter in self.named_parameters():
+            if "norm_cross_attn" in name:  # never used without a context
+                parameter.requires_grad = False
+
+    def forward(self, tokens: Tensor, level: Tensor, places: Tensor) -> Tensor:
+        """Return the logits of the first tokens of an ordering given those before each.
+
+        Args:
+            tokens: (n, tokens) in raster order.
+            level: (n,) of the slice.
+            places: (n, length): the ordering, or how it starts.
+
+        Returns:
+            (n, length, codes), in the ordering's order.
+        """
+        inner = self.inner
+        before = tokens.gather(1, places)[:, :-1]
+        read = torch.cat([self.codes + level[:, None], before], 1)
+        start = torch.full_like(places[:, :1], self.places)
+        here = inner.position_embeddings.embedding(torch.cat([start, places[:, :-1]], 1))
+        state = inner.token_embeddings(read) + here + self.next_place(places)
+        state = inner.embedding_dropout(state)  # (n, length, width)
+        for block in inner.blocks:
+            state = block(state)
+        return cast("Tensor", inner.to_logits(state)[..., : self.codes])
+
+    def log_probabilities(self, tokens: Tensor, level: Tensor, ordering: Tensor) -> Tensor:
+        """Return log p of every code at every place, (n, tokens, codes), in raster order."""
+        logits = self(tokens, level, ordering.expand(len(tokens), -1))
+        return logits.float().log_softmax(-1)[:, ordering.argsort()]
+
+
+def fit(examples: Sequence[Example], config: Config, run: Run) -> dict[str, Tensor]:
+    """Train the tokeniser on the examples' usable slices, then the transformer on their tokens.
+
+    Returns:
+        Both networks, ``tokeniser.*`` and ``prior.*``, float16.
+
+    Raises:
+        ModelError: if the settings do not fit together, or there is no usable slice.
+    """
+    _check(config)
+    images, brain, level = _slices(examples, config)
+    if not len(images):
+        raise ModelError("no slice of the reference can stand for normal")
+
+    def batch(generator: torch.Generator, size: int) -> tuple[Tensor, ...]:
+        index = torch.randint(len(images), (size,), generator=generator)
+        return augmented(images[index], brain[index], generator, _AUGMENTATION)[:1]
+
+    with seeded(run.seed):
+        tokeniser = Tokeniser(config)
+    optimise(
+        "vq-tokeniser",
+        tokeniser,
+        tokeniser_loss,
+        batch,
+        steps=config.tokeniser_steps,
+        batch_size=config.tokeniser_batch_size,
+        learning_rate=config.tokeniser_rate,
+        run=run,
+    )
+    weights = _stored("tokeniser", tokeniser)
+    tokeniser = _loaded("tokeniser", tokeniser, weights, run.device)
+    generator = torch.Generator().manual_seed(run.seed)
+    bank = torch.cat(
+        [_tokens(tokeniser, images)]
+        + [
+            _tokens(tokeniser, augmented(images, brain, generator, _AUGMENTATION)[0])
+            for _ in range(config.copies - 1)
+        ]
+    )  # (copies * slices, tokens)
+    levels = level.repeat(config.copies)
+    orders = torch.stack([order(name, *config.grid) for name in config.orderings])
+
+    def sequences(generator: torch.Generator, size: int) -> tuple[Tensor, ...]:
+        index = torch.randint(len(bank), (size,), generator=generator)
+        chosen = torch.randint(len(orders), (size,), generator=generator)
+        return bank[index], levels[index], orders[chosen]
+
+    with seeded(run.seed):
+        prior = Prior(config)
+    optimise(
+        "vq-prior",
+        prior,
+        prior_loss,
+        sequences,
+        steps=config.prior_steps,
+        batch_size=config.prior_batch_size,
+        learning_rate=config.prior_rate,
+        warm_up=100,
+        run=run,
+    )
+    return weights | _stored("prior", prior)
+
+
+def tokeniser_loss(network: nn.Module, images: Tensor) -> Tensor:
+    """Return mean |x - x_hat| plus the commitment loss."""
+    reconstruction, commitment = network(images)
+    return functional.l1_loss(reconstruction, images) + commitment
+
+
+def prior_loss(network: nn.Module, tokens: Tensor, level: Tensor, places: Tensor) -> Tensor:
+    """Return the mean -log p of a token given those before it in its ordering, in nats."""
+    logits = network(tokens, level, places)
+    return functional.cross_entropy(logits.flatten(0, 1), tokens.gather(1, places).flatten())
+
+
+def scorer(tensors: Mapping[str, Tensor], config: Config, device: str) -> TokenScorer:
+    """Return the scorer of fitted tensors.
+
+    Raises:
+        ModelError: if a tensor is missing or of the wrong shape.
+    """
+    _check(config)
+    with seeded(0):
+        tokeniser, prior = Tokeniser(config), Prior(config)
+    return TokenScorer(
+        _loaded("tokeniser", tokeniser, tensors, device),
+        _loaded("prior", prior, tensors, device),
+        config,
+        torch.device(device),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenScorer:
+    """A fitted tokeniser and transformer.
+
+    Attributes:
+        tokeniser: in evaluation mode.
+        prior: in evaluation mode.
+        config: settings.
+        device: where both are.
+    """
+
+    tokeniser: Tokeniser
+    prior: Prior
+    config: Config
+    device: torch.device
+
+    def judge(self, prepared: Prepared) -> Judgement:
+        """Return how strange a normalised scan is.
+
+        A slice's score is the sum of -log p over the brain's tokens as published, divided by their
+        number, so that a large brain is no stranger than a small one.
+
+        Raises:
+            ModelError: if it is not on the working grid.
+        """
+        config = self.config
+        if prepared.images.shape != (config.levels, config.rows, config.columns):
+            raise ModelError("the images are not on the detector's working grid")
+        images = torch.from_numpy(prepared.images)[:, None]
+        brain = torch.from_numpy(prepared.brain.astype(np.float32))[:, None]
+        scale = 2 ** len(config.channels)
+        inside = functional.avg_pool2d(brain, scale)[:, 0] >= _CELL_COVERED
+        with torch.inference_mode():
+            tokens = _tokens(self.tokeniser, images)
+            surprise, likeliest = self.surprise(tokens)
+            surprise = surprise.view_as(inside) * inside  # (levels, token rows, token columns)
+            heat = self._map(prepared, tokens, surprise, likeliest, inside)
+        slices = (surprise.sum((1, 2)) / inside.sum((1, 2)).clamp_min(1)).numpy()
+        spots = surprise[inside].numpy()
+        return Judgement(
+            {
+                "likelihood": float(slices.mean()),
+                "slices": top_mean(slices, _SLICES_FRACTION),
+                "focal": top_mean(spots, _FOCAL_FRACTION) if spots.size else 0.0,
+            },
+            heat,
+        )
+
+    def surprise(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -log p of each token, averaged over orderings, and the likeliest code there.
+
+        Args:
+            tokens: (levels, tokens) of a whole scan, in raster order.
+
+        Returns:
+            In raster order, (levels, tokens) each. The likeliest is that of the orderings'
+            geometric mean.
+        """
+        config = self.config
+        parts: list[tuple[Tensor, Tensor]] = []
+        orders = [order(name, *config.grid).to(self.device) for name in config.orderings]
+        levels = torch.arange(len(tokens))
+        for own, level in zip(tokens.split(_BATCH), levels.split(_BATCH), strict=True):
+            moved, height = own.to(self.device), level.to(self.device)
+            each = [self.prior.log_probabilities(moved, height, places) for places in orders]
+            mean = torch.stack(each).mean(0)  # (n, tokens, codes)
+            chosen = -mean.gather(2, moved[..., None])[..., 0]
+            parts.append((chosen.cpu(), mean.argmax(-1).cpu()))
+        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+    def resampled(
+        self, tokens: Tensor, mask: Tensor, level: Tensor, name: str, generator: torch.Generator
+    ) -> Tensor:
+        """Return `tokens`, (n, tokens), those under `mask` sampled in order.
+
+        Each is drawn given all tokens before it in the ordering, healed where they were drawn.
+        """
+        places = order(name, *self.config.grid)
+        healed, height = tokens.clone(), level.to(self.device)
+        wanted = mask[:, places]  # in the ordering's order
+        for step in range(int(wanted.sum(1).max())):
+            rows = torch.nonzero(wanted.sum(1) > step)[:, 0]
+            # The ordinal in the sequence of each row's next token to draw.
+            at = (wanted[rows].cumsum(1) > step).int().argmax(1)
+            known = places[: int(at.max()) + 1].expand(len(rows), -1).to(self.device)
+            logits = self.prior(healed[rows].to(self.device), height[rows.to(self.device)], known)
+            logits = logits.cpu().float()[torch.arange(len(rows)), at]  # (rows, codes)
+            drawn = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+            healed[rows, places[at]] = drawn
+        return healed
+
+    def _map(
+        self,
+        prepared: Prepared,
+        tokens: Tensor,
+        surprise: Tensor,
+        likeliest: Tensor,
+        inside: Tensor,
+    ) -> NDArray[np.float32]:
+        """Return the map in nats (``resampled``: units of intensity); 0 outside the brain."""
+        config = self.config
+        covered = self._smooth(inside)
+        mask = surprise > -math.log(config.threshold)
+        count = mask.sum((1, 2))
+        chosen = count.argsort(descending=True, stable=True)[: config.restored_slices]
+        chosen = chosen[count[chosen] > 0]
+        residual = np.zeros_like(prepared.images)
+        if config.map != "likelihood" and len(chosen):
+            found = self._residual(
+                prepared.images[chosen.numpy()],
+                tokens[chosen],
+                mask[chosen].flatten(1),
+                likeliest[chosen],
+                chosen,
+            )
+            residual[chosen.numpy()] = found
+        heat = residual * self._smooth(mask)
+        if config.map != "resampled":
+            nats = self._smooth(surprise) / np.maximum(covered, 1e-3)
+            heat = nats + config.residual_weight * heat
+        return np.where(prepared.brain, heat, 0.0).astype(np.float32)
+
+    def _residual(
+        self,
+        images: NDArray[np.float32],
+        tokens: Tensor,
+        mask: Tensor,
+        likeliest: Tensor,
+        level: Tensor,
+    ) -> NDArray[np.float32]:
+        """Return |x - x_restored| of some slices, (n, rows, columns)."""
+        config = self.config
+        if config.map == "restored":
+            healed = [torch.where(mask, likeliest, tokens)]
+        else:
+            generator = torch.Generator().manual_seed(0)
+            names = config.orderings
+            healed = [
+                self.resampled(tokens, mask, level, names[index % len(names)], generator)
+                for index in range(config.samplings)
+            ]
+        decoded = [self.tokeniser.decode(each.to(self.device), config.grid) for each in healed]
+        residuals = np.stack([np.abs(images - each[:, 0].cpu().numpy()) for each in decoded])
+        return residuals.mean(axis=0)
+
+    def _smooth(self, cells: Tensor) -> NDArray[np.float32]:
+        """Return values of tokens on the pixel grid, smoothed in-plane."""
+        scale = 2 ** len(self.config.channels)
+        pixels = cells.float().repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+        sigma = self.config.smoothing
+        return cast(
+            "NDArray[np.float32]", ndimage.gaussian_filter(pixels.numpy(), (0.0, sigma, sigma))
+        )
+
+
+def _tokens(tokeniser: Tokeniser, images: Tensor) -> Tensor:
+    """Return the tokens of images, (n, tokens), in raster order, on the processor."""
+    device = next(tokeniser.parameters()).device
+    with torch.inference_mode():
+        found = [tokeniser.tokens(part.to(device)).cpu() for part in images.split(_BATCH)]
+    return torch.cat(found).clone()
+
+
+def _slices(examples: Sequence[Example], config: Config) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the usable slices: images and brain (n, 1, rows, columns), level (n,)."""
+    size = (config.levels, config.rows, config.columns)
+    if any(example.prepared.images.shape != size for example in examples):
+        raise ModelError("an example is not on the detector's working grid")
+    empty = (0, *size[1:])
+    images = [np.zeros(empty, np.float32), *(e.prepared.images[e.usable] for e in examples)]
+    brain = [np.zeros(empty, np.bool_), *(e.prepared.brain[e.usable] for e in examples)]
+    level = [np.zeros(0, np.int64), *(np.flatnonzero(e.usable) for e in examples)]
+    return (
+        torch.from_numpy(np.concatenate(images))[:, None],
+        torch.from_numpy(np.concatenate(brain))[:, None],
+        torch.from_numpy(np.concatenate(level)),
+    )
+
+
+def _stored(name: str, network: nn.Module) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": value.detach().cpu().half().contiguous()
+        for key, value in network.state_dict().items()
+        if not any(part in key for part in _DERIVED)
+    }
+
+
+def _loaded(name: str, network: _Network, tensors: Mapping[str, Tensor], device: str) -> _Network:
+    """Return `network`, just made, with the stored weights, ready to score."""
+    state = network.state_dict()
+    for key, value in state.items():
+        if not any(part in key for part in _DERIVED):
+            state[key] = take(tensors, f"{name}.{key}", tuple(value.shape)).to(value.dtype)
+    network.load_state_dict(state)
+    return network.requires_grad_(requires_grad=False).to(device).eval()
+
+
+def _check(config: Config) -> None:
+    """Refuse settings that do not fit together.
+
+    Raises:
+        ModelError: if a choice is not known or the image cannot be halved that often.
+    """
+    scale = 2 ** len(config.channels)
+    if config.rows % scale or config.columns % scale:
+        raise ModelError(f"rows and columns must be multiples of {scale}")
+    if config.map not in {"likelihood", "restored", "resampled"}:
+        raise ModelError("the map of the token detector is not known")
+    if not config.orderings or not set(config.orderings) <= set(ORDERINGS):
+        raise ModelError("the token detector's orderings are not known")
