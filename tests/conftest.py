@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from storage.engine import Database
 
+# Several tests run at once, each with small arrays: one thread each is quicker than two fighting.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 PEERS_REQUIRED = os.environ.get("GATEKEEPER_PEERS") == "required"
 """Set in continuous integration: there, a missing peer is a failure, not a skip."""
 

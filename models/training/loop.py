@@ -9,6 +9,7 @@ safetensors, never as pickle.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -122,7 +123,8 @@ def optimise(
         betas=betas,
         weight_decay=weight_decay,
     )
-    signature = json.dumps([name, total, batch_size, learning_rate, run.seed, rank])
+    settings = [name, total, batch_size, learning_rate, run.seed, rank, _fingerprint(batch)]
+    signature = json.dumps(settings)
     generator = torch.Generator().manual_seed(run.seed + 7919 * rank)
     keep = _Checkpoint(run, name, rank, signature)
     with seeded(run.seed + 7919 * rank):
@@ -149,6 +151,14 @@ def optimise(
             run.progress(name, step + 1, total)
             keep.store(network, optimiser, generator, step + 1, last=step + 1 == total)
     network.eval()
+
+
+def _fingerprint(batch: Callable[[torch.Generator, int], tuple[Tensor, ...]]) -> str:
+    """Return a digest of one small batch, by which a checkpoint knows its data."""
+    digest = hashlib.sha256()
+    for tensor in batch(torch.Generator().manual_seed(0), 2):
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _schedule(step: int, total: int, warm_up: int) -> float:

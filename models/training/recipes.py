@@ -64,16 +64,17 @@ DEFAULT = "gate"
 """The detector whose bundle answers for its profile where a site has chosen no other."""
 
 MEMBERS: dict[str, tuple[MemberRecipe, ...]] = {
-    # The default: global evidence of features and of image quality; a map that averages what is
-    # strange in texture and what is strange in brightness at each place.
+    # The default: global evidence of features and of image quality; a map of what is strange in
+    # brightness at each place, with the least weight of the features' map that is within one
+    # standard error of the best on development patients (docs/experiments.md).
     "gate": (
-        MemberRecipe("features", "features", 1.0, ("global",), folds=_EVERY_SUBJECT),
+        MemberRecipe("features", "features", 0.25, ("global",), folds=_EVERY_SUBJECT),
         MemberRecipe("quality", "quality", 0.0, ("artefacts",), folds=_EVERY_SUBJECT),
         MemberRecipe("atlas", "atlas", 1.0, ("place",), folds=_EVERY_SUBJECT),
     ),
     # For a reference of the site's own scanner: there, all measures of quality may decide.
     "gate-site": (
-        MemberRecipe("features", "features", 1.0, ("global",), folds=_EVERY_SUBJECT),
+        MemberRecipe("features", "features", 0.25, ("global",), folds=_EVERY_SUBJECT),
         MemberRecipe("quality", "quality", 0.0, ("artefacts", "measures"), folds=_EVERY_SUBJECT),
         MemberRecipe("atlas", "atlas", 1.0, ("place",), folds=_EVERY_SUBJECT),
     ),

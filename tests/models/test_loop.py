@@ -85,10 +85,20 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path: Path) -> No
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
-    """A checkpoint is not silently taken for that of other settings, nor a broken one read."""
+    """A checkpoint is not taken for that of other settings or data, nor a broken one read."""
     trained(Run(checkpoints=tmp_path))
     with pytest.raises(ModelError, match="another run"):
         trained(Run(seed=5, checkpoints=tmp_path))
+
+    def doubled(generator: torch.Generator, size: int) -> tuple[Tensor, ...]:
+        points, wanted = batch(generator, size)
+        return 2 * points, wanted
+
+    other = Run(checkpoints=tmp_path)
+    with pytest.raises(ModelError, match="another run"):  # the same settings, other data
+        optimise(
+            "toy", network(), loss, doubled, steps=60, batch_size=8, learning_rate=1e-2, run=other
+        )
 
     (file,) = tmp_path.glob("*.safetensors")
     file.write_bytes(b"not a checkpoint")
