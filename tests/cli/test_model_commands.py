@@ -21,6 +21,7 @@ from work import phantoms
 
 from gatekeeper import check, log
 from gatekeeper.cli import app
+from gatekeeper.cli.output import console
 from gatekeeper.work.worker import Worker
 from models.registry import MANIFEST, BundleInfo, Registry, read_bundle
 from models.training.recipes import MEMBERS
@@ -82,10 +83,16 @@ def site(
     structlog.reset_defaults()
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print on a wide page, whatever COLUMNS was when the console was made."""
+    monkeypatch.setattr(console, "_width", 250)
+
+
 def run(*arguments: str | Path, code: int = 0) -> str:
     """Run `gatekeeper model ...` and return what it printed, in one line."""
     words = ["model", *(str(word) for word in arguments)]
-    answer = runner.invoke(app, words, env={"COLUMNS": "250"})
+    answer = runner.invoke(app, words)
     assert answer.exit_code == code, answer.output
     return " ".join(answer.output.split())
 
