@@ -1,10 +1,10 @@
 """Detector `atlas`: what is normal at each place of the brain, voxel by voxel.
 
-Reference scans lie on the brain's own grid (centred, levelled, scaled, histograms matched); at each
-place the median and the median absolute deviation over subjects, both sides of the brain taken
-together, say what is normal. The median over subjects bears a lesion here and there, should one be
-left among the slices that count. A scan's map is its smoothed robust z against that, mixed with its z
-against its own brain, which does not err where the anatomy lies unusually.
+Reference scans lie on the brain's own grid (centred, levelled, scaled, histograms matched); at
+each place the median and the median absolute deviation over subjects, both sides of the brain
+taken together, say what is normal. The median over subjects bears a lesion here and there, should
+one be left among the slices that count. A scan's map is its smoothed robust z against that, mixed
+with its z against its own brain, which does not err where the anatomy lies unusually.
 
 The intensity part of it is the other floor; the atlas is the least that knowledge of anatomy adds.
 """
