@@ -223,6 +223,7 @@ def _level(name: str, question: str, score: float, calibration: Calibration) -> 
         p_value=conformal_p_value(score, known),
         calibration_size=len(known),
         calibration_median=float(np.median(known)),
+        decides=name in calibration.deciding,
     )
 
 

@@ -20,6 +20,7 @@ class Level:
             1 / (n + 1).
         calibration_size: n, the number of reference subjects behind the p-value.
         calibration_median: median calibration score, to read `score` against.
+        decides: whether it is part of the score that decides; otherwise it explains.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Level:
     p_value: float
     calibration_size: int
     calibration_median: float
+    decides: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)

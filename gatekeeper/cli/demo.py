@@ -173,6 +173,7 @@ def _basis(answers: Any) -> str:
                 f"  {answer.name}: {level['question']} p = {level['p_value']:.3f} (score "
                 f"{level['score']:.2f}, reference median {level['calibration_median']:.2f})"
                 for level in series.get("levels", [])
+                if level.get("decides", True)
             ]
     lines.append(
         "A p-value is the share of reference subjects at least as far from normal, the study "

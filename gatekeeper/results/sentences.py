@@ -86,8 +86,9 @@ def _of_finding(title: str, finding: Finding, heatmap_number: int) -> list[str]:
 
 
 def _of_level(level: Level) -> str:
+    role = "" if level.decides else ", which explains and does not decide"
     return plain(
-        f"{level.question} Level '{level.name}': p = {level.p_value:.3g}, score "
+        f"{level.question} Level '{level.name}'{role}: p = {level.p_value:.3g}, score "
         f"{level.score:.4g} against a median of {level.calibration_median:.4g} in "
         f"{level.calibration_size} reference subjects."
     )

@@ -96,12 +96,16 @@ def judge_study(judgements: Sequence[Judgement]) -> Judgement:
 
 
 def most_extreme(levels: Sequence[Level]) -> Level:
-    """Return the level that differs most: the smallest p-value, the first of equals.
+    """Return the level that differs most of those that decide: the smallest p-value, the first.
 
     Raises:
         ValueError: if there is no level.
     """
-    return min(levels, key=lambda level: level.p_value)
+    return min(_deciding(levels), key=lambda level: level.p_value)
+
+
+def _deciding(levels: Sequence[Level]) -> Sequence[Level]:
+    return [level for level in levels if level.decides] or levels
 
 
 def references_beyond(p_value: float, size: int) -> int:
@@ -134,7 +138,7 @@ def _looks_at(levels: Sequence[Level]) -> str:
     return " and ".join(
         # In a bundle of several members the member's name comes first: features.global.
         _LOOKS_AT.get(level.name.rpartition(".")[2], f"what the level '{level.name}' looks at")
-        for level in levels
+        for level in _deciding(levels)
         if level.p_value == least
     )
 

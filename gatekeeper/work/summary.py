@@ -78,6 +78,7 @@ def _level(level: Level) -> dict[str, Any]:
         "p_value": level.p_value,
         "calibration_size": level.calibration_size,
         "calibration_median": level.calibration_median,
+        "decides": level.decides,
     }
 
 

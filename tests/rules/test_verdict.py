@@ -240,3 +240,14 @@ def test_a_level_of_a_member_is_named_by_what_it_looks_at() -> None:
     judgement = judge_finding(finding(1 / 20, extreme="features.global"), 0.05)
 
     assert "the image features of the whole scan" in judgement.reason
+
+
+def test_only_a_level_that_decides_is_named_as_the_difference() -> None:
+    """A level that explains may be stranger; the reason still names what decided."""
+    held = finding(1 / 20, extreme="focal")
+    levels = tuple(replace(one, decides=one.name != "focal") for one in held.levels)
+
+    judgement = judge_finding(replace(held, levels=levels), 0.05)
+
+    assert "one place in the scan" not in judgement.reason
+    assert judgement.verdict is Verdict.SUSPECT
