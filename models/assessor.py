@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from models.brain_extraction import BrainNet
 from models.calibration import Calibration, Surprise, conformal_p_value
 from models.finding import Finding, Level
-from models.grid import interpolate
+from models.grid import stretched
 from models.prepare import GridConfig, Located, Prepared, located, normalised, resampled
 from models.quality import defects
 from models.regions import regions
@@ -70,15 +70,8 @@ def standardised_map(
     """Return `map` as deviations from what is normal at each place; 0 outside."""
     if normal_map is None:
         return map
-    mean, deviation = (_stretched(part, map.shape) for part in normal_map)
+    mean, deviation = (stretched(part, map.shape) for part in normal_map)
     return np.where(inside, (map - mean) / deviation, 0.0).astype(np.float32)
-
-
-def _stretched(coarse: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    for axis, size in enumerate(shape):
-        at = (np.arange(size) + 0.5) * coarse.shape[axis] / size - 0.5
-        coarse = interpolate(coarse, axis, np.clip(at, 0, coarse.shape[axis] - 1))
-    return coarse
 
 
 def level_name(member: str, level: str, members: int) -> str:

@@ -85,6 +85,15 @@ def interpolate(
     return result
 
 
+def stretched(array: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return `array` on `shape` cells of the same extent, linear between the centres of its own."""
+    for axis, size in enumerate(shape):
+        if array.shape[axis] != size:
+            at = (np.arange(size) + 0.5) * array.shape[axis] / size - 0.5
+            array = interpolate(array, axis, np.clip(at, 0, array.shape[axis] - 1))
+    return array
+
+
 def smoothed(
     array: NDArray[np.float32], axis: int, spacing: float, resolution: float
 ) -> NDArray[np.float32]:

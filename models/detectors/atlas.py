@@ -24,7 +24,7 @@ from torch import Tensor
 
 from models.detectors.intensity import robust_z, smoothed_inside
 from models.errors import ModelError
-from models.grid import interpolate
+from models.grid import stretched
 from models.prepare import GridConfig, Prepared
 from models.scoring import Example, Judgement, top_mean
 from models.tensors import take
@@ -129,8 +129,9 @@ class AtlasScorer:
     def __init__(
         self, median: NDArray[np.float32], deviation: NDArray[np.float32], config: Config
     ) -> None:
-        self._median = _spread(median, config.cell)
-        self._deviation = _spread(deviation, config.cell) + config.floor
+        grid = (config.levels, config.rows, config.columns)
+        self._median = stretched(median, grid)
+        self._deviation = stretched(deviation, grid) + config.floor
         self._config = config
 
     def judge(self, prepared: Prepared) -> Judgement:
@@ -150,12 +151,3 @@ class AtlasScorer:
             "overall": float(np.sqrt(np.mean(z[brain].astype(np.float64) ** 2))),
         }
         return Judgement(scores, strange.astype(np.float32))
-
-
-def _spread(coarse: NDArray[np.float32], cell: int) -> NDArray[np.float32]:
-    """Return an atlas on the working grid, linear between the centres of its cells."""
-    for axis in range(3):
-        size = coarse.shape[axis]
-        at = (np.arange(size * cell) + 0.5) / cell - 0.5
-        coarse = interpolate(coarse, axis, np.clip(at, 0, size - 1))
-    return coarse

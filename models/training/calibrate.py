@@ -23,7 +23,7 @@ from models.assessor import standardised_map
 from models.calibration import Surprise
 from models.detector import Method
 from models.errors import ModelError
-from models.grid import interpolate
+from models.grid import stretched
 from models.prepare import GridConfig
 from models.scoring import Example, restricted
 from models.training.loop import Run
@@ -180,22 +180,13 @@ def map_threshold(
         for _, weight, surprise, held_out in weighted:
             one = held_out[index]
             own = np.where(one.inside, surprise(one.map), 0.0).astype(np.float32)
-            decades += np.float32(weight / total) * _on(own, first.map.shape)
+            decades += np.float32(weight / total) * stretched(own, first.map.shape)
         sizes = np.array([_largest(decades > threshold) for threshold in _THRESHOLDS]) * voxel_ml
         largest[first.subject] = np.maximum(largest.get(first.subject, 0.0), sizes)
     shown = np.stack(list(largest.values())) >= grid.smallest_region_ml
     allowed = max(1, round(REGIONS_IN_AT_MOST * len(shown)))
     rare = np.flatnonzero(shown.sum(axis=0) <= allowed)
     return round(float(_THRESHOLDS[rare[0]] if rare.size else _THRESHOLDS[-1]), 2)
-
-
-def _on(array: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return a map on another grid of the same extent."""
-    for axis, size in enumerate(shape):
-        if array.shape[axis] != size:
-            at = (np.arange(size) + 0.5) * array.shape[axis] / size - 0.5
-            array = interpolate(array, axis, np.clip(at, 0, array.shape[axis] - 1))
-    return array
 
 
 def _largest(above: NDArray[np.bool_]) -> int:
