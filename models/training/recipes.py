@@ -63,21 +63,25 @@ _EVERY_SUBJECT = 1000
 DEFAULT = "gate"
 """The detector whose bundle answers for its profile where a site has chosen no other."""
 
+
+def _gate(*quality: str) -> tuple[MemberRecipe, ...]:
+    """Return the members of a gate in which these levels of quality decide.
+
+    Global evidence of features and of image quality; a map of what is strange in brightness at each
+    place, with the least weight of the features' map that is within one standard error of the best
+    on development patients (docs/experiments.md).
+    """
+    return (
+        MemberRecipe("features", "features", 0.25, ("global",), folds=_EVERY_SUBJECT),
+        MemberRecipe("quality", "quality", 0.0, quality, folds=_EVERY_SUBJECT),
+        MemberRecipe("atlas", "atlas", 1.0, ("place",), folds=_EVERY_SUBJECT),
+    )
+
+
 MEMBERS: dict[str, tuple[MemberRecipe, ...]] = {
-    # The default: global evidence of features and of image quality; a map of what is strange in
-    # brightness at each place, with the least weight of the features' map that is within one
-    # standard error of the best on development patients (docs/experiments.md).
-    "gate": (
-        MemberRecipe("features", "features", 0.25, ("global",), folds=_EVERY_SUBJECT),
-        MemberRecipe("quality", "quality", 0.0, ("artefacts",), folds=_EVERY_SUBJECT),
-        MemberRecipe("atlas", "atlas", 1.0, ("place",), folds=_EVERY_SUBJECT),
-    ),
+    "gate": _gate("artefacts"),
     # For a reference of the site's own scanner: there, all measures of quality may decide.
-    "gate-site": (
-        MemberRecipe("features", "features", 0.25, ("global",), folds=_EVERY_SUBJECT),
-        MemberRecipe("quality", "quality", 0.0, ("artefacts", "measures"), folds=_EVERY_SUBJECT),
-        MemberRecipe("atlas", "atlas", 1.0, ("place",), folds=_EVERY_SUBJECT),
-    ),
+    "gate-site": _gate("artefacts", "measures"),
     "features": (MemberRecipe("features", "features", folds=_EVERY_SUBJECT),),
     "intensity": (MemberRecipe("intensity", "intensity", folds=_EVERY_SUBJECT),),
     "atlas": (MemberRecipe("atlas", "atlas", folds=10),),

@@ -12,6 +12,7 @@ import numpy as np
 from models import brain_extraction, shared_weights
 from models.assessor import level_name
 from models.brain_extraction import BrainNet
+from models.calibration import Surprise
 from models.detector import Method, method
 from models.errors import ModelError, NotAssessable
 from models.grid import Canonical
@@ -81,6 +82,7 @@ class _Fitted:
     module: Method
     config: GridConfig
     held_out: list[HeldOut]
+    surprise: Surprise
     file: dict[str, Any]
 
 
@@ -171,7 +173,9 @@ def _fit(
     held_out, tensors = cross_fit(module, examples, config, folds, inner)
     normal = normal_map(held_out) if recipe.map_by_place else None
     held_out = placed(held_out, normal)
-    return _Fitted(recipe, module, config, held_out, tensors | stacked(surprises(held_out), normal))
+    surprise = surprises(held_out)
+    file = tensors | stacked(surprise, normal)
+    return _Fitted(recipe, module, config, held_out, surprise, file)
 
 
 def _write(
@@ -190,10 +194,7 @@ def _write(
         for level in (one.recipe.deciding or tuple(one.module.QUESTIONS))
     ]
     threshold = map_threshold(
-        [
-            (one.config, one.recipe.map_weight, surprises(one.held_out), one.held_out)
-            for one in fitted
-        ]
+        [(one.config, one.recipe.map_weight, one.surprise, one.held_out) for one in fitted]
     )
     folds = plan.folds or fitted[0].recipe.folds
     shared = {name for one in fitted for name in one.module.LICENSED_WEIGHTS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -166,6 +167,16 @@ def progress_bars(*, shown: bool = True) -> Generator[Callable[[str, int, int], 
             bars.update(tasks[step], completed=done, total=total or None)
 
         yield progress
+
+
+def counted(progress: Callable[[str, int, int], None], step: str) -> Callable[[str], None]:
+    """Return what counts one more of a step, of which the number is not known, at each call."""
+    number = itertools.count(1)
+
+    def one_more(_name: str) -> None:
+        progress(step, next(number), 0)
+
+    return one_more
 
 
 def licence_text(info: BundleInfo) -> str:

@@ -17,6 +17,7 @@ from gatekeeper.cli.model.common import (
     Form,
     Reference,
     Split,
+    counted,
     model_errors,
     progress_bars,
     registry_of,
@@ -242,13 +243,6 @@ def calibrate(
         folder.mkdir(parents=True, exist_ok=True)
         reference = Reference(data, form, split, info.profile)
         with progress_bars() as progress:
-            done = 0
-
-            def scan_done(_name: str) -> None:
-                nonlocal done
-                done += 1
-                progress("scans", done, 0)
-
             found = site_calibration.calibrate(
                 info,
                 reference.scans(context),
@@ -257,7 +251,7 @@ def calibrate(
                 given=given,
                 same_set=not other_set,
                 device=own_device(device),
-                progress=scan_done,
+                progress=counted(progress, "scans"),
             )
         reference.report()
         answers = registry_of(context).get(name).digest == found.info.digest

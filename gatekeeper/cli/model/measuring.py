@@ -19,6 +19,7 @@ from gatekeeper.cli.model.common import (
     Form,
     Reference,
     Split,
+    counted,
     model_errors,
     progress_bars,
     registry_of,
@@ -136,20 +137,13 @@ def _measured(
 
     gallery = Gallery()
     with progress_bars() as progress:
-        done = 0
-
-        def scan_done(_name: str) -> None:
-            nonlocal done
-            done += 1
-            progress("scans", done, 0)
-
         found = assess.evaluate(
             detectors,
             reference.scans(context),
             floors=floors,
             seed=seed,
             seen=gallery.see,
-            progress=scan_done,
+            progress=counted(progress, "scans"),
         )
         if not all(one.scans for one in found.values()):
             raise ModelError(f"{reference.folder}: no scan of the split {reference.split}")
@@ -297,15 +291,8 @@ def compare(
         reference = Reference(data, form, split, infos[0].profile, limit)
         detectors = _loaded(infos, own_device(device))
         with progress_bars() as progress:
-            done = 0
-
-            def scan_done(_name: str) -> None:
-                nonlocal done
-                done += 1
-                progress("scans", done, 0)
-
             found = assess.evaluate(
-                detectors, reference.scans(context), seed=seed, progress=scan_done
+                detectors, reference.scans(context), seed=seed, progress=counted(progress, "scans")
             )
         reference.report()
     result = against(found[first], found[second], seed)
