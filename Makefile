@@ -31,9 +31,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
 	touch $@
 
-$(VENV)/.development: pyproject.toml constraints.txt
+$(VENV)/.development: pyproject.toml constraints.txt tests/originals.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[development]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r tests/originals.txt
 	touch $@ $(VENV)/.demo
 
 clean:

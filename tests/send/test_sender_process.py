@@ -121,20 +121,23 @@ def test_sigterm_finishes_the_instance_under_way_and_gives_the_rest_back(
     database: Database, database_url: str, objects: list[SendObject], tmp_path: Path
 ) -> None:
     """Exit code 0, the answered instances on record, the delivery queued at once."""
+    log = tmp_path / "events.log"
     with ScriptedPeer(lambda number, _uid: HANG if number == 1 else 0) as peer:
         delivery = queue(database, tmp_path, objects, "SCRIPTED", peer.port)
         with running_sender(tmp_path, database_url) as process:
             until(lambda: len(peer.received) == 2, PATIENCE, "the second instance arrived")
             process.terminate()
+            # A signal is handled some time after it was sent; only from then on it is a promise.
+            until(lambda: '"event": "stopping"' in log.read_text(), PATIENCE, "it is stopping")
             peer.release()
             assert process.wait(PATIENCE) == 0
 
     assert stored(database, delivery) == [True, True] + [False] * 4
     assert state(database, delivery) is DeliveryState.QUEUED
-    log = (tmp_path / "events.log").read_text()
-    assert '"event": "stopped"' in log
-    assert "the sender was stopped" in log
-    assert "Test^Object" not in log
+    told = log.read_text()
+    assert '"event": "stopped"' in told
+    assert "the sender was stopped" in told
+    assert "Test^Object" not in told
 
 
 @pytest.mark.parametrize("module", ["gatekeeper.send.sender", "gatekeeper.send.files"])
