@@ -16,8 +16,6 @@ error both ways: lower than expected at this height is as strange as higher.
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -26,15 +24,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
+from models.detectors.autoencoder_network import Autoencoder, Config, loss_of
 from models.errors import ModelError
-from models.prepare import GridConfig, Prepared
+from models.prepare import Prepared
 from models.scoring import Example, Judgement
 from models.tensors import take
-from models.training.augment import Augmentation, augmented
+from models.training.augment import Augmentation
 from models.training.loop import Run, optimise, seeded
+from models.training.slices import Slices, held_out
 
 ARCHITECTURE = (
     "Strided convolutional autoencoder or variational autoencoder with a dense code; residual or "
@@ -58,130 +57,6 @@ _LEVEL_BANDWIDTH = 1.0
 _TINY = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
-class Config(GridConfig):
-    """Settings; the published value in brackets where it differs.
-
-    Attributes:
-        kind: ``ae`` or ``vae``.
-        channels: of the strided 5 x 5 convolutions, each halving the image [32, 64, 128, 128].
-        bottleneck: channels of the 1 x 1 convolution before the code [16].
-        latent: numbers in the code [128].
-        dropout: on the code of an autoencoder [0.2].
-        loss: ``l1``, the published sum of |x - x_hat|, or ``l2_ssim``, the sum of squares plus
-            1 - SSIM, each pixel of equal weight.
-        beta: weight of the Kullback-Leibler divergence of a variational autoencoder [1].
-        steps: optimiser steps [until 5 epochs without gain].
-        batch_size: slices a step [8].
-        learning_rate: [1e-4, Adam].
-        held_out: the part of the subjects on which the network is not trained, to learn what error
-            an unseen normal scan has.
-        map: ``residual``, one pass, or ``restoration``, two orders of magnitude slower.
-        restoration_steps: steps of gradient descent on the image [150].
-        restoration_rate: of those steps [1e-3, for intensities of another range].
-        tv_weights: candidate weights of total variation in the restoration; the one that changes
-            held-out normal slices least is kept [0 to 1.9].
-        erosion: pixels taken off the rim of the brain, where an edge out of place looks like a
-            lesion.
-        median: size of the map's median filter in levels, rows, columns [5 x 5 x 5 voxels of
-            about 1 mm]: about 5 x 8 x 8 mm, as levels lie some 5 mm apart.
-    """
-
-    kind: str = "ae"
-    channels: tuple[int, ...] = (16, 32, 64, 64)
-    bottleneck: int = 16
-    latent: int = 128
-    dropout: float = 0.2
-    loss: str = "l1"
-    beta: float = 1.0
-    steps: int = 3000
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    held_out: float = 0.2
-    map: str = "residual"
-    restoration_steps: int = 100
-    restoration_rate: float = 5e-3
-    tv_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 1.9)
-    erosion: int = 2
-    median: tuple[int, int, int] = (1, 5, 5)
-
-
-class Output(NamedTuple):
-    """What the network says of n images.
-
-    Attributes:
-        image: the reconstruction, (n, 1, rows, columns).
-        mean: the code, or the mean of its distribution, (n, latent).
-        divergence: of the code's distribution from a standard normal one in nats, (n,); 0 for an
-            autoencoder.
-    """
-
-    image: Tensor
-    mean: Tensor
-    divergence: Tensor
-
-
-class Autoencoder(nn.Module):
-    """Encoder, dense code, mirrored decoder.
-
-    Convolutions 5 x 5 of stride 2 with batch normalisation and leaky ReLU, 1 x 1 convolution,
-    dense code, and the same backwards (Baur 2021).
-    """
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.variational = config.kind == "vae"
-        sizes = (1, *config.channels)
-        scale = 2 ** len(config.channels)
-        self.shape = (config.bottleneck, config.rows // scale, config.columns // scale)
-        self.down = nn.Sequential(
-            *(_block(nn.Conv2d(a, b, 5, 2, 2), b) for a, b in itertools.pairwise(sizes)),
-            nn.Conv2d(sizes[-1], config.bottleneck, 1),
-        )
-        features = math.prod(self.shape)
-        self.code = nn.Linear(features, config.latent * (2 if self.variational else 1))
-        self.drop = nn.Dropout(0.0 if self.variational else config.dropout)
-        self.expand = nn.Linear(config.latent, features)
-        back = sizes[:0:-1]  # the encoder's channels, last first
-        self.up = nn.Sequential(
-            nn.Conv2d(config.bottleneck, back[0], 1),
-            *(
-                _block(nn.ConvTranspose2d(a, b, 5, 2, 2, output_padding=1), b)
-                for a, b in zip(back, (*back[1:], back[-1]), strict=True)
-            ),
-            nn.Conv2d(back[-1], 1, 1),
-        )
-
-    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean and the log variance of each image's code, (n, latent) each."""
-        code = self.code(self.down(images).flatten(1))  # (n, latent or 2 * latent)
-        if not self.variational:
-            return code, torch.zeros_like(code)
-        mean, log_variance = code.chunk(2, dim=1)
-        return mean, log_variance.clamp(-10.0, 10.0)
-
-    def decode(self, code: Tensor) -> Tensor:
-        """Return the images, (n, 1, rows, columns), of codes, (n, latent)."""
-        cells = self.expand(code).view(-1, *self.shape)
-        # Channels last: a third less time on a processor.
-        return self.up(cells.contiguous(memory_format=torch.channels_last))
-
-    def forward(self, images: Tensor) -> Output:
-        """Return the reconstruction of `images`, (n, 1, rows, columns)."""
-        mean, log_variance = self.encode(images)
-        code = self.drop(mean)
-        divergence = mean.new_zeros(len(mean))
-        if self.variational:
-            divergence = 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).sum(1)
-            if self.training:
-                code = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
-        return Output(self.decode(code), mean, divergence)
-
-
-def _block(convolution: nn.Module, channels: int) -> nn.Module:
-    return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.LeakyReLU(0.3))
-
-
 def fit(examples: Sequence[Example], config: Config, run: Run) -> dict[str, Tensor]:
     """Train the network on the examples' usable slices, and learn what it makes of normal scans.
 
@@ -193,23 +68,21 @@ def fit(examples: Sequence[Example], config: Config, run: Run) -> dict[str, Tens
         ModelError: if the settings do not fit together, or there is no usable slice.
     """
     _check(config)
-    held = _held_out(examples, config.held_out, run.seed)
-    seen = _slices([example for example in examples if example.subject not in held], config)
-    unseen = _slices([example for example in examples if example.subject in held], config)
-    if not len(seen.images):
-        raise ModelError("no slice of the reference can stand for normal")
+    held = held_out(examples, config.held_out, run.seed)
+    shape = (config.levels, config.rows, config.columns)
+    seen = Slices.of((one for one in examples if one.subject not in held), shape).needed()
+    unseen = Slices.of((one for one in examples if one.subject in held), shape)
+    drawn_from = seen.to(run.device)
 
     def batch(generator: torch.Generator, size: int) -> tuple[Tensor, ...]:
-        index = torch.randint(len(seen.images), (size,), generator=generator)
-        images, _ = augmented(seen.images[index], seen.brain[index], generator, _AUGMENTATION)
-        return (images,)
+        return drawn_from.drawn(generator, size, _AUGMENTATION)[:1]
 
     with seeded(run.seed):
         network = Autoencoder(config)
     optimise(
         f"autoencoder-{config.kind}",
         network,
-        _loss(config),
+        loss_of(config),
         batch,
         steps=config.steps,
         batch_size=config.batch_size,
@@ -329,14 +202,6 @@ def restored(
     return current.cpu()
 
 
-class _Slices(NamedTuple):
-    """Slices of the reference: images and brain (n, 1, rows, columns), level (n,)."""
-
-    images: Tensor
-    brain: Tensor
-    level: NDArray[np.intp]
-
-
 class _Described(NamedTuple):
     """Slices as the network sees them.
 
@@ -366,28 +231,8 @@ def _described(network: Autoencoder, images: Tensor, inside: Tensor) -> _Describ
     )
 
 
-def _loss(config: Config) -> Any:
-    """Return the loss of a batch: the published sums, divided by the pixels of an image."""
-    pixels = config.rows * config.columns
-    similarity: Any = None
-    if config.loss == "l2_ssim":
-        from monai.losses.ssim_loss import SSIMLoss
-
-        similarity = SSIMLoss(spatial_dims=2, data_range=2.5)
-
-    def loss(network: nn.Module, images: Tensor) -> Tensor:
-        found = cast("Output", network(images))
-        divergence = config.beta * found.divergence.mean() / pixels
-        if similarity is None:
-            return functional.l1_loss(found.image, images) + divergence
-        unlike = cast("Tensor", similarity(found.image, images))
-        return functional.mse_loss(found.image, images) + unlike + divergence
-
-    return loss
-
-
 def _reference(
-    network: Autoencoder, seen: _Slices, unseen: _Slices, config: Config
+    network: Autoencoder, seen: Slices, unseen: Slices, config: Config
 ) -> dict[str, Tensor]:
     """Return what the scorer holds a scan against.
 
@@ -398,8 +243,8 @@ def _reference(
     from sklearn.covariance import LedoitWolf
 
     known = _described(network, seen.images, _inside(seen, config))
-    weight = _level_weight(seen.level, config.levels)  # (levels, n)
-    mean, level = weight @ known.code, seen.level
+    weight = _level_weight(seen.level.numpy(), config.levels)  # (levels, n)
+    mean, level = weight @ known.code, seen.level.numpy()
     log_error = weight @ np.log(known.error + _TINY)
     offset = known.code - mean[level]
     tv_weight = 0.0
@@ -420,7 +265,7 @@ def _reference(
     }
 
 
-def _tv_weight(network: Autoencoder, slices: _Slices, config: Config) -> float:
+def _tv_weight(network: Autoencoder, slices: Slices, config: Config) -> float:
     """Return the candidate under which a few normal slices change least."""
     some = torch.linspace(0, len(slices.images) - 1, min(4, len(slices.images))).long()
     images, inside = slices.images[some], _inside(slices, config)[some]
@@ -439,31 +284,7 @@ def _level_weight(level: NDArray[np.intp], levels: int) -> NDArray[np.float64]:
     return weight / weight.sum(axis=1, keepdims=True)
 
 
-def _held_out(examples: Sequence[Example], part: float, seed: int) -> set[str]:
-    """Return the subjects the network is not trained on; none where there are too few."""
-    subjects = sorted({example.subject for example in examples})
-    count = min(max(1, round(part * len(subjects))), len(subjects) - 2) if part > 0 else 0
-    order = np.random.default_rng(seed).permutation(len(subjects))
-    return {subjects[index] for index in order[: max(0, count)]}
-
-
-def _slices(examples: Sequence[Example], config: Config) -> _Slices:
-    """Return the usable slices."""
-    size = (config.levels, config.rows, config.columns)
-    if any(example.prepared.images.shape != size for example in examples):
-        raise ModelError("an example is not on the detector's working grid")
-    empty = (0, *size[1:])
-    images = [np.zeros(empty, np.float32), *(e.prepared.images[e.usable] for e in examples)]
-    brain = [np.zeros(empty, np.bool_), *(e.prepared.brain[e.usable] for e in examples)]
-    level = [np.zeros(0, np.intp), *(np.flatnonzero(e.usable) for e in examples)]
-    return _Slices(
-        torch.from_numpy(np.concatenate(images))[:, None],
-        torch.from_numpy(np.concatenate(brain))[:, None],
-        np.concatenate(level),
-    )
-
-
-def _inside(slices: _Slices, config: Config) -> Tensor:
+def _inside(slices: Slices, config: Config) -> Tensor:
     return torch.from_numpy(_eroded(slices.brain[:, 0].numpy(), config.erosion))[:, None]
 
 

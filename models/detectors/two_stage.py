@@ -41,8 +41,9 @@ from models.errors import ModelError, NotAssessable
 from models.prepare import Prepared
 from models.scoring import Example, Judgement, Scorer, top_mean
 from models.tensors import take
-from models.training.augment import Augmentation, augmented
+from models.training.augment import Augmentation
 from models.training.loop import Run, optimise, seeded
+from models.training.slices import Slices, held_out
 
 __all__ = [
     "ARCHITECTURE",
@@ -72,7 +73,8 @@ LICENSED_WEIGHTS: tuple[str, ...] = ()
 _COVERED = 0.25
 """Part of a token's pixels that must be brain for the token to count."""
 _SLICES = 16
-_HELD_OUT_OF = 10
+_HELD_OUT = 0.1
+_FEWEST_TO_HOLD_OUT = 10
 
 
 def _tokenizer(config: Config) -> Tokenizer:
@@ -268,9 +270,10 @@ def fit(examples: Sequence[Example], config: Config, run: Run) -> dict[str, Tens
     Raises:
         ModelError: if there is no usable slice, or training diverges.
     """
-    kept = _held_out(examples, run.seed)
-    trained = [example for example in examples if example.subject not in kept]
-    images, brain, heights = _slices(trained)
+    kept = held_out(examples, _HELD_OUT, run.seed, least=_FEWEST_TO_HOLD_OUT)
+    shape = (config.levels, config.rows, config.columns)
+    slices = Slices.of((one for one in examples if one.subject not in kept), shape).needed()
+    slices = slices.to(run.device)
     with seeded(run.seed):
         training = TokenizerTraining(
             _tokenizer(config),
@@ -284,16 +287,11 @@ def fit(examples: Sequence[Example], config: Config, run: Run) -> dict[str, Tens
         config.degrees, config.shift, config.zoom, 0.5, 0.05, config.gamma, config.noise
     )
 
-    def draw(generator: torch.Generator, size: int) -> tuple[Tensor, Tensor]:
-        index = torch.randint(len(images), (size,), generator=generator)
-        changed, _ = augmented(images[index], brain[index], generator, how)
-        return changed, heights[index]
-
     optimise(
         "tokenizer",
         training,
         tokenizer_loss(config.perceptual),
-        lambda generator, size: draw(generator, size)[:1],
+        lambda generator, size: slices.drawn(generator, size, how)[:1],
         steps=config.tokenizer_steps,
         batch_size=config.tokenizer_batch,
         learning_rate=config.tokenizer_rate,
@@ -304,7 +302,7 @@ def fit(examples: Sequence[Example], config: Config, run: Run) -> dict[str, Tens
     _round(tokenizer)
 
     def draw_masked(generator: torch.Generator, size: int) -> tuple[Tensor, Tensor, Tensor]:
-        changed, where = draw(generator, size)
+        changed, where = slices.drawn(generator, size, how)
         return changed, where, training_masks(size, config.grid, generator)
 
     def loss(network: nn.Module, changed: Tensor, where: Tensor, mask: Tensor) -> Tensor:
@@ -348,25 +346,6 @@ def fit(examples: Sequence[Example], config: Config, run: Run) -> dict[str, Tens
         | {f"transformer.{name}": value.half().cpu() for name, value in _state(transformer)}
         | {f"reference.{name}": getattr(reference, name) for name in Reference.__slots__}
     )
-
-
-def _held_out(examples: Sequence[Example], seed: int) -> set[str]:
-    """Return the subjects that train nothing: one in ten, none of fewer than ten."""
-    names = sorted({example.subject for example in examples})
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(names), generator=generator).tolist()
-    count = round(len(names) / _HELD_OUT_OF) if len(names) >= _HELD_OUT_OF else 0
-    return {names[index] for index in order[:count]}
-
-
-def _slices(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the usable slices, (n, 1, rows, columns), their brains and their levels, (n,)."""
-    images = [torch.from_numpy(one.prepared.images[one.usable]) for one in examples]
-    brains = [torch.from_numpy(one.prepared.brain[one.usable]) for one in examples]
-    levels = [torch.from_numpy(np.flatnonzero(one.usable)) for one in examples]
-    if not sum(map(len, levels)):
-        raise ModelError("no slice of the reference scans may stand for normal")
-    return torch.cat(images)[:, None].float(), torch.cat(brains)[:, None], torch.cat(levels)
 
 
 def _state(network: nn.Module) -> list[tuple[str, Tensor]]:

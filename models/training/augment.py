@@ -43,12 +43,12 @@ def augmented(
 
     Args:
         images: (n, 1, rows, columns), -1 outside the brain.
-        brain: bool, same shape.
-        generator: the source of chance, on the processor.
+        brain: bool, same shape and device.
+        generator: the source of chance, on the processor: the same on every device.
         how: how far.
     """
     count, _, rows, columns = images.shape
-    even = torch.rand((count, 8), generator=generator)
+    even = torch.rand((count, 8), generator=generator).to(images.device)
     either = even * 2 - 1
     angle = either[:, 0] * math.radians(how.degrees)
     zoom = 1 + either[:, 1] * how.zoom
@@ -85,6 +85,7 @@ def augmented(
     gamma = torch.exp(either[:, 6] * math.log(how.gamma)).view(-1, 1, 1, 1)
     # 0 is black, 2 the brightest of an ordinary brain: gamma keeps both.
     changed = gain * 2 * (moved.clamp_min(0) / 2) ** gamma
-    noise = torch.randn(images.shape, generator=generator) * how.noise
-    changed = changed + noise * even[:, 7].view(-1, 1, 1, 1)
+    if how.noise > 0:
+        noise = torch.randn(images.shape, generator=generator).to(images.device) * how.noise
+        changed = changed + noise * even[:, 7].view(-1, 1, 1, 1)
     return torch.where(mask, changed - 1, -1.0), mask

@@ -198,6 +198,7 @@ class _Checkpoint:
         self._path = run.checkpoints / f"{name}.{rank}.safetensors" if run.checkpoints else None
         self._seconds = run.checkpoint_seconds
         self._signature = signature
+        self._device = torch.device(run.device)
         self._written = time.monotonic()
 
     def store(
@@ -220,6 +221,8 @@ class _Checkpoint:
             tensors |= {f"optimiser.{index}.{key}": value for key, value in values.items()}
         tensors["random.batches"] = generator.get_state()
         tensors["random.torch"] = torch.get_rng_state()
+        if self._device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self._device)
         made = self._path.with_suffix(".partial")
         metadata = {"step": str(step), "run": self._signature}
         copies = {key: value.detach().cpu().clone() for key, value in tensors.items()}
@@ -252,6 +255,8 @@ class _Checkpoint:
         optimiser.load_state_dict({"state": state, "param_groups": groups})
         generator.set_state(tensors["random.batches"])
         torch.set_rng_state(tensors["random.torch"])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self._device)
         return int(metadata["step"])
 
 

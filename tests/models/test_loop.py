@@ -58,19 +58,29 @@ def test_training_learns() -> None:
     assert seen[-1] < 0.5 * seen[0]
 
 
+DEVICES = (
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+    ),
+)
+
+
 class _Cut(Exception):
     """A run is cut off."""
 
 
-def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    """Weights, optimiser, dropout and batches go on from the checkpoint."""
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path: Path, device: str) -> None:
+    """Weights, optimiser, dropout and batches go on from the checkpoint, on either device."""
 
     def stop(_: str, done: int, __: int) -> None:
         if done == 40:
             raise _Cut
 
-    whole = trained(Run())
-    resumable = Run(checkpoints=tmp_path, checkpoint_seconds=0.0)
+    whole = trained(Run(device=device))
+    resumable = Run(device=device, checkpoints=tmp_path, checkpoint_seconds=0.0)
     with pytest.raises(_Cut):
         trained(replace(resumable, progress=stop))
 

@@ -14,9 +14,18 @@ from safetensors.torch import load_file, save_file
 from sklearn.svm import OneClassSVM
 from torch import Tensor
 
-from models.detectors import siamese
-from models.detectors.siamese import Config, SiameseAutoencoder, encode, fit, mean_rank, scorer
+from models.detectors.siamese import (
+    QUESTIONS,
+    Config,
+    SiameseAutoencoder,
+    encode,
+    fit,
+    mean_rank,
+    patient_boundary,
+    scorer,
+)
 from models.detectors.siamese_boundary import Boundaries, fit_boundary
+from models.detectors.siamese_network import FORMS, siamese_loss
 from models.detectors.siamese_patches import Pairs, cerebrospinal_fluid, from_lattice, on_lattice
 from models.errors import ModelError
 from models.finding import Region
@@ -104,7 +113,7 @@ def test_patient_decision_is_that_of_scikit_learn(fitted: Mapping[str, Tensor]) 
     network = trained(fitted)
     found = encode(network, phantom(50), BRAIN, CONFIG).values
     config = replace(CONFIG, patient_sample=len(found))
-    boundary = siamese.patient_boundary(found, config)
+    boundary = patient_boundary(found, config)
     ours = boundary.decision(torch.from_numpy(found), torch.zeros(len(found), dtype=torch.long))
     assert (ours.double() - decisions(found, config.nu, found)).abs().max() < 1e-5
 
@@ -169,7 +178,7 @@ def test_loss_is_squared_error_less_similarity() -> None:
         latents, again = network(pair)
         cosine = latents[0] @ latents[1] / latents[0].norm() / latents[1].norm()
         expected.append((((again - pair) ** 2).sum() - 2.0 * cosine).item())
-    assert siamese.siamese_loss(network, pairs, 2.0).item() == pytest.approx(np.mean(expected))
+    assert siamese_loss(network, pairs, 2.0).item() == pytest.approx(np.mean(expected))
 
 
 def test_same_seed_same_tensors_and_another_seed_others(fitted: Mapping[str, Tensor]) -> None:
@@ -214,7 +223,7 @@ def test_planted_blob_ranks_first(fitted: Mapping[str, Tensor], form: str, step:
     assert 11 <= row < 35  # its patch holds a part of the blob
     assert 13 <= column < 37
     assert planted.scores["focal"] > normal.scores["focal"]
-    assert planted.scores.keys() == siamese.QUESTIONS.keys()
+    assert planted.scores.keys() == QUESTIONS.keys()
 
 
 def test_foreign_contrast_raises_the_global_score(fitted: Mapping[str, Tensor]) -> None:
@@ -225,7 +234,7 @@ def test_foreign_contrast_raises_the_global_score(fitted: Mapping[str, Tensor]) 
     assert judge(inverted).scores["latent_global"] > 10 * max(ordinary)
 
 
-@pytest.mark.parametrize("form", siamese.FORMS)
+@pytest.mark.parametrize("form", FORMS)
 def test_tensors_judge_alike_from_disk(
     fitted: Mapping[str, Tensor], tmp_path: Path, form: str
 ) -> None:
