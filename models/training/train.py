@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+import json
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -52,6 +54,8 @@ class Plan:
         split: of the reference set.
         form: of the reference set; None to recognise it.
         scans: yields the reference scans, where `data` is not of a form in `models.sources`.
+        settings: of the detector, in place of its own; of one member where the name starts with
+            that member's and a dot.
     """
 
     detector: str
@@ -63,6 +67,7 @@ class Plan:
     split: str = "train"
     form: str | None = None
     scans: Callable[[], Iterable[Scan]] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def bundle_name(self) -> str:
@@ -102,10 +107,7 @@ def train(plan: Plan, run: Run) -> Path:
         )
     recipes = MEMBERS[plan.detector]
     modules = [method(recipe.detector) for recipe in recipes]
-    grids = [
-        module.Config(**(recipe.settings | plan.profile.settings_for(recipe.detector)))
-        for module, recipe in zip(modules, recipes, strict=True)
-    ]
+    grids = _configs(plan, recipes, modules)
     raw: list[tuple[str, str, np.ndarray[Any, np.dtype[np.bool_]], list[Prepared]]] = []
     extractor = brain_extraction.from_weights(shared_weights.read(shared_weights.BRAIN_EXTRACTION))
     for seen, scan in enumerate(_scans(plan)):
@@ -123,6 +125,52 @@ def train(plan: Plan, run: Run) -> Path:
     if is_first_process():
         _write(plan, folder, fitted, names, len(raw), run)
     return folder
+
+
+def _configs(
+    plan: Plan, recipes: Sequence[MemberRecipe], modules: Sequence[Method]
+) -> list[GridConfig]:
+    """Return each member's settings: its own, the recipe's, the profile's, then the plan's.
+
+    Raises:
+        ModelError: if a setting is of no member, or has a value of another kind.
+    """
+    known = [{one.name: one for one in fields(module.Config)} for module in modules]
+    given = [
+        {
+            name: value
+            for name in names
+            for key, value in plan.settings.items()
+            if key in (name, f"{recipe.name}.{name}")
+        }
+        for recipe, names in zip(recipes, known, strict=True)
+    ]
+    said = {f"{r.name}.{name}" for r, own in zip(recipes, given, strict=True) for name in own}
+    said |= {name for own in given for name in own}
+    if unknown := sorted(set(plan.settings) - said):
+        raise ModelError(
+            f"detector {plan.detector} has no setting {unknown[0]!r}; there are: "
+            + ", ".join(sorted({name for names in known for name in names}))
+        )
+    configs = [
+        module.Config(**(recipe.settings | plan.profile.settings_for(recipe.detector)))
+        for module, recipe in zip(modules, recipes, strict=True)
+    ]
+    return [
+        replace(config, **{name: _like(getattr(config, name), name, v) for name, v in own.items()})
+        for config, own in zip(configs, given, strict=True)
+    ]
+
+
+def _like(usual: Any, name: str, value: Any) -> Any:
+    """Return a setting's new value as the type of its usual one."""
+    if isinstance(usual, tuple) and isinstance(value, (list, tuple)):
+        return tuple(cast("Sequence[Any]", value))
+    if isinstance(usual, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(usual) is not type(value):
+        raise ModelError(f"setting {name!r} is like {usual!r}, not like {value!r}")
+    return value
 
 
 def _scans(plan: Plan) -> Iterable[Scan]:
@@ -221,8 +269,7 @@ def _write(
             "data": profile.statements["data"]
             | {"subjects": len(names), "scans": scans, "split": plan.split},
             "recipe": {
-                "command": f"gatekeeper model train {plan.detector} --profile {profile.name} "
-                f"--seed {run.seed} --folds {folds}",
+                "command": _command(plan, folds, run),
                 "seed": run.seed,
                 "folds": folds,
                 "steps_scale": run.steps_scale,
@@ -247,6 +294,18 @@ def _write(
             },
         },
     )
+
+
+def _command(plan: Plan, folds: int, run: Run) -> str:
+    """Return what to type to train the same again; data and folders are the reader's own."""
+    words = ["gatekeeper model train", plan.detector, "--profile", plan.profile.name]
+    words += ["--seed", str(run.seed), "--folds", str(folds)]
+    words += [f"--set {shlex.quote(f'{k}={json.dumps(v)}')}" for k, v in plan.settings.items()]
+    words += ["--steps-scale", str(run.steps_scale)] if run.steps_scale != 1 else []
+    words += ["--device", run.device] if run.device != "cpu" else []
+    words += ["--bf16"] if run.bf16 else []
+    words += ["--compile"] if run.compiled else []
+    return " ".join(words)
 
 
 _METHODS = {

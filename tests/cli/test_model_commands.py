@@ -247,12 +247,14 @@ def test_training_writes_a_bundle_from_nifti(site: Path, nifti: Path, tmp_path: 
     said = run(
         *("train", "intensity", "--profile", profile_file(tmp_path), "--data", nifti),
         *("--out", site, "--name", "own", "--folds", "2", "--seed", "3"),
+        *("--set", "fraction=0.02"),
         *("--tensorboard", tmp_path / "losses", "--checkpoints", tmp_path / "kept", "--no-resume"),
     )
 
     manifest = read_bundle(site / "own").manifest
     assert "Wrote" in said
     assert (manifest["recipe"]["seed"], manifest["recipe"]["folds"]) == (3, 2)
+    assert manifest["members"][0]["settings"]["fraction"] == 0.02
     assert manifest["calibration"]["subjects"] == ["S100", "S101", "S102", "S103"]
     assert list((tmp_path / "losses").glob("events*"))
 
@@ -313,6 +315,7 @@ def test_training_says_what_it_cannot_do(
     nothing = ("--profile", profile_file(tmp_path), "--data", tmp_path / "empty", *base)
     assert "dicom: DICOM files" in run("train", "atlas", *nothing, code=1)
     assert "cpu is" in run("train", "atlas", *own, "--device", "tpu", code=1)
+    assert "NAME=VALUE" in run("train", "atlas", *own, "--set", "own", code=1)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
     told = run("train", "atlas", *own, "--tensorboard", tmp_path / "losses", code=1)
     assert "pip install tensorboard" in told

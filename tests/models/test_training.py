@@ -265,3 +265,20 @@ def test_a_fault_of_the_series_is_told_and_holds_unless_it_is_tolerated(
     assert strict.remarks == ()
     assert remarked.defects == ()
     assert remarked.remarks == strict.defects
+
+
+def test_a_setting_changes_what_is_trained_and_stands_in_the_command(
+    phantoms: Path, tmp_path: Path
+) -> None:
+    """By its name or the member's; what is unknown or of another kind is refused by name."""
+    plan = Plan("atlas", profile(str(phantoms / "own.json")), phantoms / "set", tmp_path, folds=2)
+    given = {"own": 1, "atlas.coarse": [1.0, 2.0]}
+    manifest = read_bundle(train(replace(plan, settings=given), Run())).manifest
+
+    settings = manifest["members"][0]["settings"]
+    assert (settings["own"], settings["coarse"]) == (1.0, [1.0, 2.0])
+    assert "--set own=1 --set 'atlas.coarse=[1.0, 2.0]'" in manifest["recipe"]["command"]
+    with pytest.raises(ModelError, match="no setting 'patch'; there are: .*coarse"):
+        train(replace(plan, settings={"patch": 4}), Run())
+    with pytest.raises(ModelError, match="setting 'cell' is like 2, not like '4 mm'"):
+        train(replace(plan, settings={"cell": "4 mm"}), Run())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +26,7 @@ from gatekeeper.cli.model.common import (
     site_folder,
 )
 from gatekeeper.cli.output import console, fail
+from models.errors import ModelError
 from models.registry import SHIPPED_BUNDLES, Profile
 from models.training.recipes import MEMBERS
 
@@ -71,6 +73,10 @@ def train(
     steps_scale: Annotated[
         float, typer.Option(min=1e-6, help="multiplies all steps; under 1 for a quick look")
     ] = 1.0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE, a setting of the detector; repeatable"),
+    ] = None,
 ) -> None:
     """Fit a detector to reference scans and write its bundle, calibrated by subject.
 
@@ -96,6 +102,7 @@ def train(
             split=split,
             form=form,
             scans=(lambda: reference.scans(context)) if reference.is_dicom else None,
+            settings=settings_from(settings or []),
         )
         if checkpoints is not None and not resume:
             _remove_checkpoints(checkpoints)
@@ -192,6 +199,24 @@ def tensorboard_log(folder: Path | None) -> Generator[Callable[[str, float, int]
         yield writer.add_scalar
     finally:
         writer.close()
+
+
+def settings_from(texts: Sequence[str]) -> dict[str, Any]:
+    """Return NAME=VALUE texts as settings; a value is JSON, or else a word.
+
+    Raises:
+        ModelError: if one has no name or no value.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise ModelError(f"--set {text!r} is not NAME=VALUE")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def calibrate(
