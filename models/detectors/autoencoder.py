@@ -146,12 +146,15 @@ class AutoencoderScorer:
         pixels = inside.sum((1, 2, 3)).clamp_min(1).numpy()
         offset = found.code - self.mean
         squared = np.einsum("ld,de,le->l", offset, self.precision, offset)
-        difference = found.residual
+        difference = found.difference
         if config.map == "restoration":
             difference = self._change(images, inside)
-        strange = cast(
-            "NDArray[np.float32]", ndimage.median_filter(difference, config.median)
-        ) * inside[:, 0].numpy().astype(np.float32)
+        shown = np.abs(difference)
+        if config.sign:
+            shown = np.maximum(config.sign * difference, 0.0)
+        strange = cast("NDArray[np.float32]", ndimage.median_filter(shown, config.median)) * inside[
+            :, 0
+        ].numpy().astype(np.float32)
         error = found.error + config.beta * found.divergence / pixels
         return Judgement(
             {
@@ -164,11 +167,12 @@ class AutoencoderScorer:
         )
 
     def _change(self, images: Tensor, inside: Tensor) -> NDArray[np.float32]:
+        """Return x - x_restored, (levels, rows, columns)."""
         parts = [
-            restored(self.network, *part, self.tv_weight, self.config) - part[0]
+            part[0] - restored(self.network, *part, self.tv_weight, self.config)
             for part in zip(images.split(_BATCH), inside.split(_BATCH), strict=True)
         ]
-        return torch.cat(parts)[:, 0].abs().numpy()
+        return torch.cat(parts)[:, 0].numpy()
 
 
 def objective(
@@ -205,13 +209,13 @@ def restored(
 class _Described(NamedTuple):
     """Slices as the network sees them.
 
-    Code (n, latent), mean |x - x_hat| (n,), divergence (n,), |x - x_hat| (n, rows, columns).
+    Code (n, latent), mean |x - x_hat| (n,), divergence (n,), x - x_hat (n, rows, columns).
     """
 
     code: NDArray[np.float64]
     error: NDArray[np.float64]
     divergence: NDArray[np.float64]
-    residual: NDArray[np.float32]
+    difference: NDArray[np.float32]
 
 
 def _described(network: Autoencoder, images: Tensor, inside: Tensor) -> _Described:
@@ -219,15 +223,15 @@ def _described(network: Autoencoder, images: Tensor, inside: Tensor) -> _Describ
     with torch.inference_mode():
         outputs = [network(part.to(device)) for part in images.split(_BATCH)]
     image = torch.cat([output.image for output in outputs]).cpu()
-    residual = (images - image).abs() * inside
-    error = residual.sum((1, 2, 3)) / inside.sum((1, 2, 3)).clamp_min(1)
+    difference = (images - image) * inside
+    error = difference.abs().sum((1, 2, 3)) / inside.sum((1, 2, 3)).clamp_min(1)
     code = torch.cat([output.mean for output in outputs]).cpu()
     divergence = torch.cat([output.divergence for output in outputs]).cpu()
     return _Described(
         code.double().numpy(),
         error.double().numpy(),
         divergence.double().numpy(),
-        residual[:, 0].numpy(),
+        difference[:, 0].numpy(),
     )
 
 
@@ -328,5 +332,5 @@ def _check(config: Config) -> None:
     choices = ((config.kind, ("ae", "vae")), (config.loss, ("l1", "l2_ssim")))
     if any(value not in known for value, known in choices):
         raise ModelError("the autoencoder's kind or loss is not known")
-    if config.map not in {"residual", "restoration"}:
-        raise ModelError("the autoencoder's map is not known")
+    if config.map not in {"residual", "restoration"} or config.sign not in {-1, 0, 1}:
+        raise ModelError("the autoencoder's map or its sign is not known")

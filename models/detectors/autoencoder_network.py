@@ -33,6 +33,8 @@ class Config(GridConfig):
         held_out: the part of the subjects on which the network is not trained, to learn what error
             an unseen normal scan has.
         map: ``residual``, one pass, or ``restoration``, two orders of magnitude slower.
+        sign: of the difference that the map shows: 1 what is brighter than the network can draw it,
+            as published for FLAIR, -1 what is darker, 0 both.
         restoration_steps: steps of gradient descent on the image [150].
         restoration_rate: of those steps [1e-3, for intensities of another range].
         tv_weights: candidate weights of total variation in the restoration; the one that changes
@@ -55,6 +57,7 @@ class Config(GridConfig):
     learning_rate: float = 1e-3
     held_out: float = 0.2
     map: str = "residual"
+    sign: int = 0
     restoration_steps: int = 100
     restoration_rate: float = 5e-3
     tv_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 1.9)

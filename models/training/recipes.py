@@ -184,7 +184,11 @@ PROFILES: dict[str, Profile] = {
         version="2.0.0",
         folder="brain_flair_lgg",
         settings={"scaled_to_brain": True},
-        by_detector={"intensity": {"sign": 1}, "atlas": {"sign": 1}},
+        by_detector={
+            "intensity": {"sign": 1},
+            "atlas": {"sign": 1},
+            "autoencoder": {"sign": 1, "median": (3, 5, 5)},
+        },
         statements={
             "profile": {
                 "modality": "MR",

@@ -258,3 +258,27 @@ def test_wrong_shapes_are_refused() -> None:
     nothing = [replace(example, usable=np.zeros(3, np.bool_)) for example in examples()]
     with pytest.raises(ModelError, match="no slice"):
         fit(nothing, config, Run())
+
+
+@pytest.mark.parametrize("map", ["residual", "restoration"])
+def test_a_map_of_one_sign_shows_a_bright_spot_or_a_dark_one(
+    trained: dict[str, Tensor], map: str
+) -> None:
+    """Sign 1 shows what is brighter than can be drawn, -1 what is darker, and 0 either."""
+    whole = phantom(40)
+    images = whole.images.copy()
+    images[1, 7:12, 14:19] += 0.8
+    images[1, 21:26, 14:19] -= 0.8
+    spots = {"bright": (1, 9, 16), "dark": (1, 23, 16)}
+
+    shown = {
+        sign: scorer(trained, replace(TRAINED, map=map, sign=sign, restoration_steps=20), "cpu")
+        .judge(prepared(images, whole.brain))
+        .map
+        for sign in (-1, 0, 1)
+    }
+
+    at = {(sign, name): shown[sign][spot] for sign in shown for name, spot in spots.items()}
+    assert at[1, "dark"] == at[-1, "bright"] == 0
+    assert at[1, "bright"] == at[0, "bright"] > 0
+    assert at[-1, "dark"] == at[0, "dark"] > 0

@@ -278,7 +278,7 @@ def test_a_setting_changes_what_is_trained_and_stands_in_the_command(
     settings = manifest["members"][0]["settings"]
     assert (settings["own"], settings["coarse"]) == (1.0, [1.0, 2.0])
     assert "--set own=1 --set 'atlas.coarse=[1.0, 2.0]'" in manifest["recipe"]["command"]
-    with pytest.raises(ModelError, match="no setting 'patch'; there are: .*coarse"):
+    with pytest.raises(ModelError, match=r"no setting .patch.; there are: .*coarse"):
         train(replace(plan, settings={"patch": 4}), Run())
     with pytest.raises(ModelError, match="setting 'cell' is like 2, not like '4 mm'"):
         train(replace(plan, settings={"cell": "4 mm"}), Run())
