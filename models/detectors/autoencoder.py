@@ -27,7 +27,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from models.detectors.autoencoder_network import Autoencoder, Config, loss_of
-from models.errors import ModelError
+from models.errors import ModelError, NotAssessable
 from models.prepare import Prepared
 from models.scoring import Example, Judgement
 from models.tensors import take
@@ -136,6 +136,7 @@ class AutoencoderScorer:
 
         Raises:
             ModelError: if it is not on the working grid.
+            NotAssessable: if it shows no brain.
         """
         config = self.config
         if prepared.images.shape != (config.levels, config.rows, config.columns):
@@ -143,7 +144,10 @@ class AutoencoderScorer:
         images = torch.from_numpy(prepared.images)[:, None]
         inside = torch.from_numpy(_eroded(prepared.brain, config.erosion))[:, None]
         found = _described(self.network, images, inside)
-        pixels = inside.sum((1, 2, 3)).clamp_min(1).numpy()
+        pixels = inside.sum((1, 2, 3)).numpy()
+        seen = pixels > 0  # a level without brain says nothing
+        if not seen.any():
+            raise NotAssessable("there is hardly any brain in the slices")
         offset = found.code - self.mean
         squared = np.einsum("ld,de,le->l", offset, self.precision, offset)
         difference = found.difference
@@ -155,13 +159,14 @@ class AutoencoderScorer:
         strange = cast("NDArray[np.float32]", ndimage.median_filter(shown, config.median)) * inside[
             :, 0
         ].numpy().astype(np.float32)
-        error = found.error + config.beta * found.divergence / pixels
+        error = found.error + config.beta * found.divergence / np.maximum(pixels, 1)
+        deviation = np.abs(np.log(found.error + _TINY) - self.log_error)
         return Judgement(
             {
-                "residual": float(error.mean()),
+                "residual": float(error[seen].mean()),
                 "focal": float(np.quantile(strange[inside[:, 0].numpy()], 0.99)),
-                "latent": float(np.sqrt(np.maximum(squared, 0.0)).mean()),
-                "deviation": float(np.abs(np.log(found.error + _TINY) - self.log_error).mean()),
+                "latent": float(np.sqrt(np.maximum(squared[seen], 0.0)).mean()),
+                "deviation": float(deviation[seen].mean()),
             },
             strange,
         )

@@ -237,7 +237,8 @@ class TwoStage:
         healing = standardised(found.healing, reference.healing)
         tall = surprisal.repeat_interleave(config.patch, 1).repeat_interleave(config.patch, 2)
         either = (tall > reference.cuts[0]) | (healing > reference.cuts[1])
-        offset = (found.pooled - reference.pooled).double().mean(0)
+        seen = found.covered.flatten(1).any(1)
+        offset = (found.pooled - reference.pooled)[seen].double().mean(0)
         distance = offset @ reference.precision.double() @ offset / len(offset)
         smooth = functional.interpolate(
             surprisal[:, None], (config.rows, config.columns), mode="bilinear"

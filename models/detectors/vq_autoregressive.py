@@ -36,7 +36,7 @@ from models.detectors.vq_networks import (
     prior_loss,
     tokeniser_loss,
 )
-from models.errors import ModelError
+from models.errors import ModelError, NotAssessable
 from models.prepare import Prepared
 from models.scoring import Example, Judgement, top_mean
 from models.tensors import take
@@ -170,6 +170,7 @@ class TokenScorer:
 
         Raises:
             ModelError: if it is not on the working grid.
+            NotAssessable: if it shows no brain.
         """
         config = self.config
         if prepared.images.shape != (config.levels, config.rows, config.columns):
@@ -183,13 +184,16 @@ class TokenScorer:
             surprise, likeliest = self.surprise(tokens)
             surprise = surprise.view_as(inside) * inside  # (levels, token rows, token columns)
             heat = self._map(prepared, tokens, surprise, likeliest, inside)
-        slices = (surprise.sum((1, 2)) / inside.sum((1, 2)).clamp_min(1)).numpy()
+        seen = inside.flatten(1).any(1)  # a level without brain says nothing
+        if not bool(seen.any()):
+            raise NotAssessable("there is hardly any brain in the slices")
+        slices = (surprise.sum((1, 2))[seen] / inside.sum((1, 2))[seen]).numpy()
         spots = surprise[inside].numpy()
         return Judgement(
             {
                 "likelihood": float(slices.mean()),
                 "slices": top_mean(slices, _SLICES_FRACTION),
-                "focal": top_mean(spots, _FOCAL_FRACTION) if spots.size else 0.0,
+                "focal": top_mean(spots, _FOCAL_FRACTION),
             },
             heat,
         )

@@ -40,8 +40,8 @@ class Description:
             then the mean intensity.
         places: (patches, 3): height, row and column of each, in [-1, 1].
         inside: bool (levels, patch rows, patch columns): which patches those are.
-        usable: bool (levels,): which levels count. All, but in reference scans of which only some
-            slices may stand for normal.
+        usable: bool (levels,): which levels count: those that show brain, and in reference scans
+            may stand for normal.
     """
 
     pooled: Tensor
@@ -82,10 +82,14 @@ def describe(
     config: FeaturesConfig,
     usable: NDArray[np.bool_] | None = None,
 ) -> Description:
-    """Return the features of a normalised scan; patches only of the `usable` levels."""
+    """Return the features of a normalised scan; patches only of the `usable` levels.
+
+    A level without brain is never usable: it has no mean.
+    """
     stride = STRIDES[config.blocks[0]]
     device = backbone.stem.weight.device
-    levels = np.ones(config.levels, dtype=np.bool_) if usable is None else usable
+    levels = prepared.brain.any(axis=(1, 2))
+    levels = levels if usable is None else levels & usable
     brain = torch.from_numpy(prepared.brain.astype(np.float32))[:, None]
     covered = _cell_means(brain, stride)
     pixels = torch.from_numpy(prepared.images)[:, None]
