@@ -219,7 +219,11 @@ def quality_metrics(prepared: Prepared) -> dict[str, float]:
     low, top = np.quantile(acquired[brain], (0.01, 0.99))
     if not top > max(float(low), 0.0):
         raise NotAssessable("the brain has no contrast")
-    image = np.where(brain, acquired / top, 0.0).astype(np.float32)
+    whole = np.where(brain, acquired / top, 0.0).astype(np.float32)
+    slicewise = _slicewise(whole, brain)
+    # Elsewhere a level without brain is no neighbour, and nothing to average over.
+    shown = brain.any(axis=(1, 2))
+    image, brain, core = whole[shown], brain[shown], core[shown]
     values = image[brain].astype(np.float64)
     classes = _classes(values)
     smooth = _smoothed(image, brain, 2.0)
@@ -232,7 +236,7 @@ def quality_metrics(prepared: Prepared) -> dict[str, float]:
         "joint_variation": _joint_variation(values, classes),
         "rim_contrast": _rim_contrast(image, brain),
         "shading": _shading(image, brain & (image > classes[1])),
-        **_slicewise(image, brain),
+        **slicewise,
         **_ghosts(residual, core, prepared),
         **_spikes(residual),
         "mean": float(values.mean()),

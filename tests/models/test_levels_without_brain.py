@@ -22,8 +22,8 @@ from models.scoring import Example, restricted
 from models.training.loop import Run
 from models.volume import Volume
 
-LEVELS, SIZE = 8, 64
-GRID = {"levels": LEVELS, "rows": SIZE, "columns": SIZE}
+LEVELS, SIZE = 16, 64
+GRID: dict[str, Any] = {"levels": LEVELS, "rows": SIZE, "columns": SIZE}
 SMALL: dict[str, dict[str, Any]] = {
     "features": {"blocks": (2, 4), "global_block": 4, "memory": 400},
     "intensity": {},
@@ -57,7 +57,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "autoencoder": {"channels": (8, 8, 16), "bottleneck": 4, "latent": 8, "steps": 60},
     "siamese": {"steps": 30, "sample": 40, "location": 32},
 }
-HALF = np.arange(LEVELS) % 2 == 0
+HALF = np.arange(LEVELS) < LEVELS // 2
 LARGEST = {"artefacts", "largest"}
 """Scores that are the largest of all levels: of fewer, the largest is smaller."""
 
