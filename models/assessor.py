@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from models.brain_extraction import BrainNet
 from models.calibration import Calibration, Surprise, conformal_p_value
+from models.defects import defects
 from models.finding import Finding, Level
 from models.grid import stretched
 from models.prepare import GridConfig, Located, Prepared, located, normalised, resampled
-from models.quality import defects
 from models.regions import regions
 from models.registry import BundleInfo
 from models.scoring import Judgement, Scorer

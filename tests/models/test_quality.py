@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.artefacts import Kind, Strength, apply
+from models.defects import defects
 from models.errors import NotAssessable
 from models.evaluation import fault_series
 from models.evaluation.faults import FAULTS
 from models.grid import canonical
 from models.prepare import Prepared
-from models.quality import METRICS, defects, quality_metrics
+from models.quality import METRICS, quality_metrics
 from models.sources.shared_sets import oasis
 from models.volume import Volume
 
