@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from scipy import ndimage
+from support.working_grid import ellipse, prepared, reference
 from torch import Tensor
 
 from models.detectors.autoencoder import (
@@ -24,11 +24,9 @@ from models.detectors.autoencoder import (
     scorer,
 )
 from models.errors import ModelError
-from models.grid import canonical
 from models.prepare import Prepared
 from models.scoring import Example
 from models.training.loop import Run, seeded
-from models.volume import Volume
 
 TINY = Config(
     levels=3,
@@ -47,33 +45,14 @@ TINY = Config(
 TRAINED = replace(TINY, steps=150)
 
 
-def prepared(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> Prepared:
-    """Return images of a phantom as a scan on the working grid."""
-    source = canonical(Volume(images, np.eye(4), "MR", "BRAIN", "T1"))
-    positions = tuple(np.arange(size, dtype=np.float64) for size in images.shape)
-    return Prepared(images, brain, (positions[0], positions[1], positions[2]), source)
-
-
 def phantom(seed: int) -> Prepared:
-    """Return an ellipse with a bright rim, a dark centre and fine texture, a little different."""
-    random = np.random.default_rng(seed)
-    y, x = np.mgrid[-1:1:32j, -1:1:32j]
-    radius = np.hypot(y / random.uniform(0.8, 0.9), x / random.uniform(0.65, 0.75))
-    levels = [
-        np.where(radius > 0.75, 0.8, 0.2)
-        - 0.9 * (radius < 0.25 + 0.05 * level)
-        + 0.1 * np.sin(14 * x) * np.sin(14 * y)
-        for level in range(3)
-    ]
-    brain = np.broadcast_to(radius < 1, (3, 32, 32)).copy()
-    noise = random.normal(scale=0.03, size=brain.shape)
-    return prepared(np.where(brain, np.stack(levels) + noise, -1).astype(np.float32), brain)
+    """Return an ellipse with fine texture."""
+    return ellipse(seed, texture=0.1, narrow=0.65, noise=0.03)
 
 
 def examples() -> list[Example]:
     """Return a reference of eight phantoms."""
-    usable = np.ones(3, np.bool_)
-    return [Example(f"s{seed}", "", phantom(seed), usable) for seed in range(8)]
+    return reference([phantom(seed) for seed in range(8)])
 
 
 @pytest.fixture(scope="module", autouse=True)

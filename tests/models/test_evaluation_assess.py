@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.intensity_floor import IntensityFloor
 
 from models.calibration import conformal_p_value
 from models.errors import NotAssessable
 from models.evaluation import report
 from models.evaluation.assess import evaluate
-from models.evaluation.floors import IntensityFloor
 from models.evaluation.gallery import LARGEST_COUNT, Gallery
 from models.evaluation.masks import eroded_head, head
 from models.evaluation.record import Evaluation

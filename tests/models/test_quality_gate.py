@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.intensity_floor import IntensityFloor
 
 from models.artefacts import Strength
 from models.evaluation.faults import FAULTS, Fault
-from models.evaluation.floors import IntensityFloor
 from models.evaluation.quality_gate import FALSE_HOLDS, calibration_scores, measure
 from models.scan import Scan
 from models.volume import Volume

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from support.working_grid import ellipse, reference
 from torch import Tensor
 
 from models.detectors.vq_autoregressive import (
@@ -26,11 +26,9 @@ from models.detectors.vq_autoregressive import (
     scorer,
 )
 from models.errors import ModelError
-from models.grid import canonical
 from models.prepare import Prepared
 from models.scoring import Example
 from models.training.loop import Run, seeded
-from models.volume import Volume
 
 TINY = Config(
     levels=3,
@@ -63,31 +61,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def prepared(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> Prepared:
-    """Return images of a phantom as a scan on the working grid."""
-    source = canonical(Volume(images, np.eye(4), "MR", "BRAIN", "T1"))
-    positions = tuple(np.arange(size, dtype=np.float64) for size in images.shape)
-    return Prepared(images, brain, (positions[0], positions[1], positions[2]), source)
-
-
 def phantom(seed: int) -> Prepared:
-    """Return an ellipse with a bright rim and a dark centre, a little different each time."""
-    random = np.random.default_rng(seed)
-    y, x = np.mgrid[-1:1:32j, -1:1:32j]
-    radius = np.hypot(y / random.uniform(0.8, 0.9), x / random.uniform(0.7, 0.8))
-    levels = [
-        np.where(radius > 0.75, 0.8, 0.2) - 0.9 * (radius < 0.25 + 0.05 * level)
-        for level in range(3)
-    ]
-    brain = np.broadcast_to(radius < 1, (3, 32, 32)).copy()
-    noise = random.normal(scale=0.02, size=brain.shape)
-    return prepared(np.where(brain, np.stack(levels) + noise, -1).astype(np.float32), brain)
+    """Return an ellipse."""
+    return ellipse(seed, texture=0.0, narrow=0.7, noise=0.02)
 
 
 def examples() -> list[Example]:
     """Return a reference of eight phantoms."""
-    usable = np.ones(3, np.bool_)
-    return [Example(f"s{seed}", "", phantom(seed), usable) for seed in range(8)]
+    return reference([phantom(seed) for seed in range(8)])
 
 
 @pytest.fixture(scope="module")

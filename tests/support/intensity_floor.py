@@ -1,8 +1,4 @@
-"""Floors: detectors that know nothing but the image's own intensities.
-
-A detector that does not beat its floor has learned nothing worth having; an evaluation always
-shows both.
-"""
+"""A detector in one file, of the image's own intensities, for the tests of evaluation."""
 
 from __future__ import annotations
 
