@@ -264,7 +264,8 @@ def _spikes(residual: NDArray[np.float32]) -> dict[str, float]:
     power = _power(residual)
     levels = np.log(power + 1e-6)
     together = np.log(power.mean(axis=0, keepdims=True) + 1e-6)
-    single = max(_peak(level[None], ring) for level in levels[1:-1:2])
+    inner = levels[1:-1:2] if len(levels) > 2 else levels
+    single = max(_peak(level[None], ring) for level in inner)
     return {"spike": _peak(together, ring), "spike_slice": single}
 
 

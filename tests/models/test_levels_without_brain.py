@@ -8,6 +8,7 @@ either strange or usual by comparison.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from models.detector import DETECTORS, method
 from models.grid import Canonical, canonical
 from models.prepare import Prepared
+from models.quality import quality_metrics
 from models.scoring import Example, restricted
 from models.training.loop import Run
 from models.volume import Volume
@@ -114,3 +116,12 @@ def test_half_the_levels_are_scored_as_all_are(name: str) -> None:
         assert [one[level] for one in other] == pytest.approx(
             [one[level] for one in fewer], rel=1e-3, abs=1e-5
         ), level
+
+
+@pytest.mark.parametrize("kept", [1, 2, 3])
+def test_a_scan_of_few_levels_is_measured(kept: int) -> None:
+    """Every measure is finite where one level alone may stand for normal."""
+    few = np.arange(LEVELS) < kept
+    scan = restricted(Example("s", "", phantom(1), few))
+
+    assert all(isfinite(value) for value in quality_metrics(scan).values())
