@@ -6,7 +6,7 @@ outcome comes of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
 
@@ -60,11 +60,21 @@ def settle(
     outcome: Outcome,
     results: Sequence[Result],
     nodes: Sequence[str],
+    taken: Mapping[str, Collection[str]] | None = None,
 ) -> bool:
     """End a job: its outcome, its results, and a delivery of them to each node, or nothing.
 
     `outcome.job_id` and `outcome.created_at` are ignored. No delivery is made when there are no
-    results.
+    results for a node.
+
+    Args:
+        tx: the open transaction.
+        job_id: the job.
+        attempt: the attempt that ends it.
+        outcome: what was found.
+        results: all result objects.
+        nodes: AE titles of the destinations.
+        taken: kinds of result that a node takes; one that is not named takes all.
 
     Returns:
         False, and nothing written, when the job is no longer this attempt's.
@@ -75,8 +85,11 @@ def settle(
     if not leases.finish(tx, table, job_id, attempt, JobState.DONE.value):
         return False
     settlement.write(tx, job_id, outcome, results)
-    for node in dict.fromkeys(nodes if results else ()):
-        deliveries.create(tx, node, results, job_id)
+    for node in dict.fromkeys(nodes):
+        kinds = None if taken is None else taken.get(node)
+        wanted = [result for result in results if kinds is None or result.kind in kinds]
+        if wanted:
+            deliveries.create(tx, node, wanted, job_id)
     return True
 
 

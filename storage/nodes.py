@@ -20,6 +20,7 @@ def save(tx: Connection, node: Node) -> None:
         "quiet_seconds": node.quiet_seconds,
         "enabled": node.enabled,
         "description": node.description,
+        "objects": list(node.objects),
     }
     tx.execute(
         insert(tx, table)
@@ -45,4 +46,4 @@ def listing(tx: Connection) -> list[Node]:
 
 
 def _node(row: RowMapping) -> Node:
-    return Node(**facts(row, networks=tuple(row["networks"])))
+    return Node(**facts(row, networks=tuple(row["networks"]), objects=tuple(row["objects"])))

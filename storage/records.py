@@ -51,6 +51,8 @@ class Node:
     """Quiet time of studies from this node; None means the setting ``listen.quiet_seconds``."""
     enabled: bool = True
     description: str = ""
+    objects: tuple[str, ...] = ()
+    """Kinds of result it takes; empty means the usual ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ node = Table(
     Column("quiet_seconds", Double),
     Column("enabled", Boolean, nullable=False),
     Column("description", Text, nullable=False),
+    Column("objects", JSON, nullable=False, server_default="[]"),
 )
 
 association = Table(

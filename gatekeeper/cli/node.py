@@ -10,6 +10,7 @@ import typer
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail
 from gatekeeper.cli.site import AsJson, site_of
 from gatekeeper.identifiers import AeTitle
+from gatekeeper.results.kinds import KINDS, USUAL, VIEWERS, parse
 from storage import nodes
 from storage.records import Node
 
@@ -38,6 +39,12 @@ def add(
     quiet: Annotated[
         float | None, typer.Option(help="seconds of silence that complete a study from it", min=0)
     ] = None,
+    objects: Annotated[
+        str, typer.Option(help=f"results it takes, with commas between, of {', '.join(KINDS)}")
+    ] = "",
+    viewer: Annotated[
+        str, typer.Option(help=f"takes what this viewer shows: {', '.join(VIEWERS)}")
+    ] = "",
     description: Annotated[str, typer.Option(help="for people")] = "",
 ) -> None:
     """Add a node, or replace the one with this AE title; no process needs a restart."""
@@ -46,6 +53,9 @@ def add(
     host, port = parse_address(address)
     if receives_results and not port:
         fail(f"{address}: a node that receives results needs HOST:PORT")
+    taken = _taken(objects, viewer)
+    if taken and not receives_results:
+        fail("--objects and --viewer are for a node that receives --results")
     node = Node(
         ae_title=AeTitle.parse(ae_title),
         host=host,
@@ -55,6 +65,7 @@ def add(
         networks=tuple(_network(text) for text in network or ()),
         quiet_seconds=quiet,
         description=description,
+        objects=taken,
     )
     with site_of(context).database() as database, database.begin() as tx:
         nodes.save(tx, node)
@@ -73,7 +84,9 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
             "AE title": lambda node: node.ae_title,
             "address": lambda node: f"{node.host}:{node.port}" if node.port else node.host,
             "sends": lambda node: "yes" if node.may_send else "",
-            "results": lambda node: "yes" if node.receives_results else "",
+            "results": lambda node: (
+                ", ".join(node.objects or USUAL) if node.receives_results else ""
+            ),
             "calls from": lambda node: ", ".join(node.networks) or "its host",
             "quiet": lambda node: "" if node.quiet_seconds is None else f"{node.quiet_seconds:g} s",
             "description": lambda node: node.description,
@@ -114,6 +127,15 @@ def echo(
         emit_json(answer)
         return
     console.print(f"{node.ae_title} answered in {answer.milliseconds:.0f} ms.")
+
+
+def _taken(objects: str, viewer: str) -> tuple[str, ...]:
+    """Return the kinds of result that the options name; none for the usual ones."""
+    if objects and viewer:
+        fail("say --objects or --viewer, not both")
+    if viewer and viewer not in VIEWERS:
+        fail(f"no viewer {viewer!r}; there are: {', '.join(VIEWERS)}")
+    return parse(VIEWERS.get(viewer) or [name.strip() for name in objects.split(",") if name])
 
 
 def parse_address(text: str) -> tuple[str, int]:

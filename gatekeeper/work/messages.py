@@ -15,13 +15,14 @@ from typing import Any, cast
 
 from gatekeeper.errors import ChildFailed, IdentifierError
 from gatekeeper.identifiers import Uid
+from gatekeeper.results import kinds
 from gatekeeper.rules.verdict import Verdict
 
 LARGEST_ANSWER = 64 << 20
 """Bytes of an answer file that the worker will read."""
 ANSWER = "answer.json"
 """Name of the answer file in the scratch folder."""
-RESULT_KINDS = frozenset({"heatmap", "report"})
+RESULT_KINDS = frozenset({*kinds.KINDS, kinds.STATEMENT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Request:
         maximum_series: volumes assessed at most.
         cpu_seconds: processor time for this job.
         false_hold_rate, ae_title, institution, series_number: see `StudyAssessment`.
+        objects: kinds of result to make; see `gatekeeper.results.kinds`.
     """
 
     job: int
@@ -73,6 +75,7 @@ class Request:
     ae_title: str
     institution: str
     series_number: int
+    objects: tuple[str, ...] = kinds.USUAL
 
     def write(self, path: Path) -> None:
         """Write the request to `path`."""
@@ -84,6 +87,7 @@ class Request:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         content["files"] = tuple(ReceivedFile(**file) for file in content["files"])
         content["bundles"] = tuple(content["bundles"])
+        content["objects"] = tuple(content["objects"])
         return cls(**content)
 
 

@@ -28,7 +28,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -38,6 +38,7 @@ from sqlalchemy import Connection
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.errors import ChildFailed
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.results import kinds
 from gatekeeper.settings import Settings, WorkSettings
 from gatekeeper.work.heartbeat import Heartbeat
 from gatekeeper.work.messages import ANSWER, Answer, ReceivedFile, Request, ResultFile
@@ -45,7 +46,7 @@ from gatekeeper.work.process import Child, ChildLimits, ChildStopped
 from models.registry import Registry
 from storage import backoff, instances, jobs, nodes
 from storage.engine import Database, DatabaseUnavailableError
-from storage.records import Instance, Job, Outcome, Result
+from storage.records import Instance, Job, Node, Outcome, Result
 from storage.settlement import ResultConflictError
 from storage.spool import Spool
 
@@ -61,6 +62,15 @@ BYTES_PER_VOXEL = 16
 _RESIDUE_SECONDS = 3600.0
 _CHUNK = 1 << 20
 _STORING_AT_ONCE = 8
+
+
+def _kinds_taken(known: Sequence[Node]) -> dict[str, tuple[str, ...]]:
+    """Return what each node that receives results takes of them, by AE title."""
+    return {
+        node.ae_title: kinds.taken(node.objects)
+        for node in known
+        if node.enabled and node.receives_results
+    }
 
 
 def serve(settings: Settings) -> None:
@@ -199,12 +209,13 @@ class Worker:
     def _analyse(self, job: Job, scratch: Path, heartbeat: Heartbeat) -> None:
         with self._database.read() as tx:
             content = instances.of_study(tx, job.study_instance_uid)
+            wanted = _kinds_taken(nodes.listing(tx))
         if content_digest(content) != job.content_digest:
             self._fail(job, f"superseded: the study changed after revision {job.revision}", None)
             return
         work = self._settings.work
         request = scratch / "request.json"
-        self._request(job, content, scratch).write(request)
+        self._request(job, content, scratch, wanted).write(request)
         reply = self._child.ask(request, work.cpu_seconds, work.wall_seconds, heartbeat.cancelled)
         if "models" in reply:
             self._models_changed(job, str(reply["models"]))
@@ -219,7 +230,13 @@ class Worker:
         stages["queued"] = round(((job.claimed_at or job.created_at) - job.created_at) * 1000, 3)
         self._settle(job, answer, stages, results)
 
-    def _request(self, job: Job, content: Sequence[Instance], scratch: Path) -> Request:
+    def _request(
+        self,
+        job: Job,
+        content: Sequence[Instance],
+        scratch: Path,
+        wanted: Mapping[str, Sequence[str]],
+    ) -> Request:
         settings = self._settings
         work = settings.work
         folder = settings.models.directory
@@ -253,6 +270,7 @@ class Worker:
             ae_title=settings.listen.ae_title,
             institution=settings.results.institution,
             series_number=settings.results.series_number,
+            objects=tuple({kind: None for own in wanted.values() for kind in own} or kinds.USUAL),
         )
 
     def _store(self, scratch: Path, file: ResultFile) -> Result:
@@ -288,12 +306,8 @@ class Worker:
         )
 
         def settle(tx: Connection) -> bool:
-            receivers = [
-                node.ae_title
-                for node in nodes.listing(tx)
-                if node.enabled and node.receives_results
-            ]
-            return jobs.settle(tx, job.id, job.attempt, outcome, results, receivers)
+            taken = _kinds_taken(nodes.listing(tx))
+            return jobs.settle(tx, job.id, job.attempt, outcome, results, list(taken), taken)
 
         if self._write(settle):
             log.info(

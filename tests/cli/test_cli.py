@@ -12,6 +12,7 @@ import structlog
 from typer.testing import CliRunner
 
 from gatekeeper.cli import app
+from gatekeeper.results.kinds import USUAL, VIEWERS
 from storage import instances, jobs, studies
 from storage.engine import Database
 from storage.records import Instance
@@ -115,6 +116,26 @@ def test_check_names_every_bad_key_and_exits_non_zero(site: Path) -> None:
     assert [answer["key"] for answer in answers] == ["work.device", "listen.port"] or {
         answer["key"] for answer in answers
     } == {"listen.port", "work.device"}
+
+
+def test_a_node_takes_the_results_that_its_viewer_shows(site: Path) -> None:
+    """By kind, by viewer, or the usual ones; what is no kind is refused."""
+    run("node", "add", "PACS", "127.0.0.1:104", "--results", "--viewer", "ohif")
+    run("node", "add", "VNA", "127.0.0.1:104", "--results", "--objects", "key-objects, report-2d")
+    run("node", "add", "OLD", "127.0.0.1:104", "--results")
+
+    taken = {node["ae_title"]: node["objects"] for node in read("node", "list")}
+    assert taken == {
+        "PACS": list(VIEWERS["ohif"]),
+        "VNA": ["report-2d", "key-objects"],
+        "OLD": [],
+    }
+    assert all(kind in run("node", "list") for kind in USUAL)
+    add = ("node", "add", "X", "127.0.0.1:104")
+    assert "there are: report" in run(*add, "--results", "--objects", "hologram", code=1)
+    assert "there are: ohif" in run(*add, "--results", "--viewer", "crystal", code=1)
+    assert "not both" in run(*add, "--results", "--viewer", "ohif", "--objects", "report", code=1)
+    assert "receives --results" in run(*add, "--sends", "--viewer", "ohif", code=1)
 
 
 def test_check_says_what_a_site_without_nodes_lacks(site: Path) -> None:

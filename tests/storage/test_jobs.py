@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -127,6 +128,26 @@ def test_settling_writes_everything_at_once(
         for one in sent:
             uids = [item.sop_instance_uid for item in deliveries.pending_items(tx, one.id)]
             assert uids == [result.sop_instance_uid for result in results]
+
+
+def test_a_node_is_sent_the_kinds_of_result_it_takes(
+    database: Database, a_job: MakeJob, an_outcome: Outcome, a_result: MakeResult
+) -> None:
+    """In the order of the results; one that takes none of them gets no delivery."""
+    made = a_job()
+    results = [replace(a_result(n), kind=kind) for n, kind in enumerate(("map", "note", "map"))]
+    taken = {"PACS": ("map",), "NOTES": ("note", "other"), "OTHER": ("other",)}
+    with database.begin() as tx:
+        _claim(tx)
+        assert jobs.settle(tx, made, 1, an_outcome, results, [*taken, "ALL"], taken)
+
+    with database.read() as tx:
+        sent = {
+            one.node: [item.sop_instance_uid for item in deliveries.pending_items(tx, one.id)]
+            for one in deliveries.for_job(tx, made)
+        }
+    uids = [result.sop_instance_uid for result in results]
+    assert sent == {"PACS": [uids[0], uids[2]], "NOTES": [uids[1]], "ALL": uids}
 
 
 def test_a_job_without_results_makes_no_delivery(

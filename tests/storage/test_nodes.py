@@ -16,6 +16,7 @@ PACS = Node(
     quiet_seconds=12.5,
     enabled=False,
     description="Größe",
+    objects=("report", "heatmap"),
 )
 
 

@@ -95,7 +95,7 @@ def test_one_child_answers_many_jobs(desk: Desk) -> None:
         first.reason == second.reason == "Not assessed: no profile for CT (body part not stated)."
     )
     assert desk.child.pid == pid
-    assert [result.kind for result in first.results] == ["report"]
+    assert [result.kind for result in first.results] == ["statement"]
     assert (desk.scratch / second.results[0].name).read_bytes()[128:132] == b"DICM"
     assert first.peak_mib > 10
     assert {"read", "geometry", "report"} <= first.stages.keys()

@@ -110,7 +110,7 @@ def test_an_unreadable_study_is_an_outcome_at_the_first_attempt(ward: Ward) -> N
     assert found is not None
     assert found.verdict == "UNREADABLE"
     assert found.reason == "Truncated: the pixel data holds 284 of 384 bytes."
-    assert [result.kind for result in results] == ["report"]
+    assert [result.kind for result in results] == ["statement"]
 
 
 def test_a_crash_is_tried_again_and_then_set_aside_and_the_queue_moves_on(

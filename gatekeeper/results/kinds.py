@@ -1,0 +1,57 @@
+"""Kinds: the result objects there are, which a destination takes, and what viewers show.
+
+What a viewer shows is what was seen in it, or is documented; see docs/viewers.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gatekeeper.errors import GatekeeperError
+
+KINDS: dict[str, str] = {
+    "report": "Comprehensive 3D SR, TID 1500",
+    "report-2d": "the same as Comprehensive SR, for an archive that refuses the first",
+    "report-enhanced": "the same as Enhanced SR, for an archive that refuses both",
+    "plain-report": "Basic Text SR, for a viewer that shows no measurements",
+    "montage": "one picture of the most suspicious slices",
+    "heatmap": "one picture for each source slice",
+    "segmentation": "SEG of the regions",
+    "parametric-map": "the map's values as floats on the source grid: 4 bytes a voxel",
+    "presentation": "the regions' outlines on the original images (GSPS)",
+    "key-objects": "the slices to look at (KOS)",
+}
+"""Name, at most 16 characters -> what it is."""
+STATEMENT = "statement"
+"""Basic Text SR that says why no series was assessed: every destination takes it."""
+USUAL: tuple[str, ...] = ("report", "montage", "heatmap")
+"""What a destination takes that says nothing else."""
+VIEWERS: dict[str, tuple[str, ...]] = {
+    "ohif": (*USUAL, "segmentation"),
+    "orthanc": ("report", "montage", "heatmap"),
+    "weasis": (*USUAL, "segmentation", "presentation", "key-objects"),
+    "text": ("plain-report", "montage"),
+    "everything": tuple(KINDS),
+}
+"""Viewer -> the kinds that it has something to show for, or does nothing wrong with."""
+
+
+def taken(stated: Iterable[str]) -> tuple[str, ...]:
+    """Return what a destination takes that states these kinds, or none."""
+    return (*(tuple(stated) or USUAL), STATEMENT)
+
+
+class UnknownKindError(GatekeeperError):
+    """There is no result object of this kind."""
+
+
+def parse(names: Iterable[str]) -> tuple[str, ...]:
+    """Return kinds in the order of `KINDS`, each once.
+
+    Raises:
+        UnknownKindError: if one is not known.
+    """
+    wanted = set(names)
+    if unknown := sorted(wanted - set(KINDS)):
+        raise UnknownKindError(f"no kind of result {unknown[0]!r}; there are: {', '.join(KINDS)}")
+    return tuple(kind for kind in KINDS if kind in wanted)
