@@ -23,7 +23,14 @@ from gatekeeper.identifiers import Uid
 from gatekeeper.results import codes, uids
 from gatekeeper.results.assessment import SeriesAssessment, SourceSlice, StudyAssessment
 from gatekeeper.results.attributes import decimal, numbers, put, sanitised
-from gatekeeper.results.common import RESEARCH, complete, first_header, new_object, place_of
+from gatekeeper.results.common import (
+    RESEARCH,
+    assessed,
+    complete,
+    first_header,
+    new_object,
+    place_of,
+)
 from gatekeeper.results.picture import Layout, Legend, Patch, blank, paint, windowed
 from gatekeeper.results.sentences import series_title
 from gatekeeper.results.text import plain
@@ -328,6 +335,20 @@ def set_body_part(target: Dataset, source: Dataset, volume: Volume) -> None:
     side = sanitised(source, "Laterality")
     if side or body_part not in _UNPAIRED:
         put(target, "Laterality", side or "")
+
+
+def set_common_body_part(target: Dataset, study: StudyAssessment) -> None:
+    """Set the body part of a series on several source series: theirs, if it is one."""
+    parts = [
+        (sanitised(first_header(series), "BodyPartExamined") or series.volume.body_part, series)
+        for series in assessed(study)
+        if series.volume is not None
+    ]
+    volume = parts[0][1].volume if len({part for part, _ in parts}) == 1 else None
+    if volume is None:
+        target.Laterality = ""
+    else:
+        set_body_part(target, first_header(parts[0][1]), volume)
 
 
 def _set_lossy(target: Dataset, series: SeriesAssessment) -> None:
