@@ -35,6 +35,8 @@ SERIES_OFFSET = 50
 
 _LAYER = "GATEKEEPER"
 _WHITE = 65535
+_SANE = 1e12
+"""A rescale beyond this is an error of the source's, and no window in stored values follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class _Scale:
         shift, lost = (0.5, 1.0) if window.function == "LINEAR" else (0.0, 0.0)
         centre = (window.centre - shift - self.intercept) / self.slope + shift
         width = (window.width - lost) / abs(self.slope) + lost
-        return Window(centre, max(width, 1.0), window.function)
+        return Window(centre, width, window.function)
 
 
 def presentation_states(study: StudyAssessment, series: SeriesAssessment) -> Dataset | None:
@@ -82,9 +84,17 @@ def presentation_states(study: StudyAssessment, series: SeriesAssessment) -> Dat
     _set_relationship(target, series)
     _set_displayed_area(target, volume)
     _set_annotations(target, series, finding)
-    _set_grey(target, series, display_window(series, finding))
+    _set_grey(target, series, _as_drawn(display_window(series, finding)))
     number = place_of(study, series) + 1
     return complete(target, uids.presentation_instance(study, series), number)
+
+
+def _as_drawn(window: Window) -> Window:
+    """Return a window with the function that the heatmaps are drawn with (PS3.3 C.11.2.1.2)."""
+    if window.function == "SIGMOID":
+        return window
+    exact = window.function == "LINEAR_EXACT" or window.width <= 1
+    return Window(window.centre, window.width, "LINEAR_EXACT" if exact else "LINEAR")
 
 
 def _set_identification(target: Dataset, title: str) -> None:
@@ -248,8 +258,10 @@ def _scale_of(part: SourceSlice, original: Dataset) -> _Scale:
         original: the header as received.
     """
     holders = _holders(original, part.frame)
-    slope = _first(holders, "RescaleSlope", 1.0) or 1.0
+    slope = _first(holders, "RescaleSlope", 1.0)
     intercept = _first(holders, "RescaleIntercept", 0.0)
+    if not (1 / _SANE < abs(slope) < _SANE and abs(intercept) < _SANE):
+        return _Scale()
     received, shown = (
         sanitised(header, "PhotometricInterpretation") for header in (original, part.header)
     )

@@ -248,6 +248,41 @@ def test_slices_of_different_scale_each_have_their_window(
         assert_same_grey(shown(image, state), expected(series, index))
 
 
+@pytest.mark.parametrize(
+    ("function", "width", "stated"),
+    [
+        ("LINEAR", 100, None),
+        ("NONE", 100, None),
+        ("LINEAR", 1, "LINEAR_EXACT"),
+        ("SIGMOID", 9, "SIGMOID"),
+    ],
+)
+def test_the_windows_function_is_one_that_the_standard_has(
+    mni_slices: Sequence[Dataset], assess: Any, function: str, width: int, stated: str | None
+) -> None:
+    """What the source says wrongly is stated as it is drawn."""
+
+    def window(place: int, one: Dataset) -> None:
+        one.VOILUTFunction, one.WindowWidth = function, width
+
+    (item,) = made(assess(changed(mni_slices[10:13], window))).SoftcopyVOILUTSequence
+
+    assert item.get("VOILUTFunction") == stated
+    assert item.WindowWidth == width
+
+
+@pytest.mark.parametrize("slope", ["0", "1e-310", "1e300", "-1e13"])
+def test_a_rescale_that_cannot_be_is_left_out(
+    mni_slices: Sequence[Dataset], assess: Any, slope: str
+) -> None:
+    """A header of nonsense still gets its presentation state."""
+    study = assess(mni_slices[10:13])
+    for place, part in enumerate(study.series[0].source.slices):
+        part.header.RescaleSlope, part.header.RescaleIntercept = slope, str(place)
+
+    assert "RescaleSlope" not in made(study)
+
+
 def test_a_source_that_says_it_is_inverted_is_shown_inverted(
     mni_slices: Sequence[Dataset], assess: Any, shown: Shown
 ) -> None:
