@@ -112,12 +112,17 @@ def most_suspicious(finding: Finding) -> list[int]:
 
     Where nothing is above it, those where the map is highest; of a flat map, those of the middle.
     """
-    values = np.nan_to_num(finding.map)
-    above = np.maximum(values - finding.map_threshold, 0.0).sum(axis=(1, 2))
-    amounts = above if above.any() else np.maximum(values.max(axis=(1, 2)), 0.0)
-    if amounts.any():
-        return most_coloured([float(amount) for amount in amounts], _PANELS)
-    last = len(values) - 1
+    # Slice by slice: a copy of the whole map is not needed.
+    above = [
+        float(np.fmax(plane - np.float32(finding.map_threshold), 0.0).sum())
+        for plane in finding.map
+    ]
+    amounts = above
+    if not any(above):
+        amounts = [float(np.fmax.reduce(plane, axis=None, initial=0.0)) for plane in finding.map]
+    if any(amounts):
+        return most_coloured(amounts, _PANELS)
+    last = len(finding.map) - 1
     return sorted({round(place) for place in np.linspace(0.3 * last, 0.7 * last, _PANELS)})
 
 

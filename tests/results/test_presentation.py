@@ -34,7 +34,7 @@ from gatekeeper.results.picture import windowed
 from gatekeeper.results.presentation import presentation_states
 from models.volume import Volume
 
-Shown = Callable[[Dataset, Dataset], NDArray[np.uint8]]
+Shown = Callable[..., NDArray[np.uint8]]
 
 
 def made(study: StudyAssessment) -> Dataset:
@@ -54,16 +54,16 @@ def changed(slices: Sequence[Dataset], change: Callable[[int, Dataset], None]) -
 
 @pytest.fixture
 def shown(peer: Callable[[str], str], tmp_path: Path) -> Shown:
-    """Return a function that gives the grey values that the toolkit shows of an image."""
+    """Return a function that gives the grey values that the toolkit shows of a frame."""
     program = peer("dcmp2pgm")
 
-    def show(image: Dataset, state: Dataset) -> NDArray[np.uint8]:
+    def show(image: Dataset, state: Dataset, frame: int = 1) -> NDArray[np.uint8]:
         image_path, state_path, target = (
             tmp_path / name for name in ("image.dcm", "state.dcm", "shown.pgm")
         )
         image.save_as(image_path, enforce_file_format=True)
         state_path.write_bytes(to_bytes(state))
-        command = [program, "--pstate", state_path, image_path, target]
+        command = [program, "--frame", str(frame), "--pstate", state_path, image_path, target]
         done = subprocess.run(command, capture_output=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         return np.asarray(Image.open(target))
@@ -185,6 +185,41 @@ def test_frames_are_listed_and_drawn_on_by_number(
     assert drawn == [region.slice_index + 1 for region in study.series[0].finding.regions]
     assert unknown(dciodvfy([state]), KNOWN_WARNINGS) == []
     assert unknown(dcmpschk([state]), KNOWN_STATE_WARNINGS) == []
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one-scale", "scale-of-each-frame"])
+def test_the_toolkit_shows_each_frame_as_the_heatmaps_do(
+    mni_slices: Sequence[Dataset], assess: Any, shown: Shown, shared: bool
+) -> None:
+    """A multi-frame source states its rescale in functional groups, shared or frame by frame."""
+
+    def rescale(place: int, one: Dataset) -> None:
+        one.SOPClassUID = EnhancedMRImageStorage
+        one.RescaleSlope, one.RescaleIntercept = (2.0 if shared or place % 2 else 1.0), 0.0
+
+    slices = changed(mni_slices[8:14], rescale)
+    study = assess(slices, frames=True)
+    (series,) = study.series
+    whole, groups = deepcopy(image_of(slices, series, 0)), list[Dataset]()
+    ordered = sorted(slices, key=lambda one: -float(one.ImagePositionPatient[2]))
+    for one in ordered:
+        scale, group = Dataset(), Dataset()
+        scale.RescaleSlope, scale.RescaleIntercept = one.RescaleSlope, one.RescaleIntercept
+        scale.RescaleType = "US"
+        group.PixelValueTransformationSequence = [scale]
+        groups.append(group)
+    header = series.source.slices[0].header
+    for one in (header, whole):
+        del one.RescaleSlope, one.RescaleIntercept
+        one.NumberOfFrames = len(slices)
+        one.PerFrameFunctionalGroupsSequence = [Dataset()] * 6 if shared else groups
+        one.SharedFunctionalGroupsSequence = [groups[0]] if shared else []
+    whole.PixelData = b"".join(one.PixelData for one in ordered)
+    state = made(study)
+
+    assert len(state.SoftcopyVOILUTSequence) == (1 if shared else 2)
+    for index in (1, 4):
+        assert_same_grey(shown(whole, state, index + 1), expected(series, index))
 
 
 def test_the_toolkit_shows_the_source_as_the_heatmaps_do(
