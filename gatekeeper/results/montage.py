@@ -248,7 +248,8 @@ def _header(
     title = "Series" if number is None else f"Series {number}"
     total = len(series.source.slices)
     if (finding.map >= finding.map_threshold).any():
-        what = f"{title}: the {count} most suspicious of {total} slices"
+        most = "most" if count == 1 else f"{count} most"
+        what = f"{title}: the {most} suspicious of {total} slices"
     else:
         what = f"{title}: no place is above the threshold; {count} of {total} slices"
     size, small = max(16, text * 6 // 7), max(14, text * 3 // 4)
