@@ -10,7 +10,7 @@ Modality is OT: a hanging protocol or another program must not take a heatmap fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,7 +23,14 @@ from gatekeeper.identifiers import Uid
 from gatekeeper.results import codes, uids
 from gatekeeper.results.assessment import SeriesAssessment, SourceSlice, StudyAssessment
 from gatekeeper.results.attributes import decimal, numbers, put, sanitised
-from gatekeeper.results.common import RESEARCH, assessed, complete, first_header, new_object
+from gatekeeper.results.common import (
+    RESEARCH,
+    assessed,
+    complete,
+    first_header,
+    new_object,
+    place_of,
+)
 from gatekeeper.results.picture import Layout, Legend, Patch, blank, paint, windowed
 from gatekeeper.results.sentences import series_title
 from gatekeeper.results.text import plain
@@ -73,7 +80,7 @@ def iterate_heatmaps(study: StudyAssessment, series: SeriesAssessment) -> Iterat
     template = _template(study, series, volume, heatmaps)
     spacing = _pixel_spacing(series.source.slices[0], volume)
     layout = Layout.of(volume.array.shape[1], volume.array.shape[2], spacing)
-    legend = _legend(series, finding)
+    legend = legend_of(series, finding)
     canvas = blank(layout, legend)
     window = display_window(series, finding)
     inverted = sanitised(first_header(series), "PhotometricInterpretation") == "MONOCHROME1"
@@ -82,13 +89,13 @@ def iterate_heatmaps(study: StudyAssessment, series: SeriesAssessment) -> Iterat
     for index, source in enumerate(series.source.slices):
         grey = windowed(volume.array[index], window.centre, window.width, window.function)
         grey = 255 - grey if inverted else grey
-        patches = _patches(finding, index)
+        patches = patches_of(finding, index)
         pixels = paint(canvas, layout, legend, grey, finding.map[index], patches)
         instance = Dataset()
         instance.update(template)
-        _set_pixels(instance, pixels)
+        set_pixels(instance, pixels)
         _set_plane(instance, source, volume, index, layout)
-        _set_source(instance, series, source)
+        set_sources(instance, series, [source], preserved=True)
         peak = float(np.fmax.reduce(finding.map[index], axis=None, initial=0.0))
         put(instance, "ImageComments", _comment(peak, finding.map_threshold, patches))
         uid = uids.heatmap_instance(heatmaps, str(source.header.SOPInstanceUID), source.frame)
@@ -117,27 +124,17 @@ def _template(
     """Return what all heatmaps of one series share."""
     source = first_header(series)
     title = series_title(series)
-    position = next((place for place, other in enumerate(assessed(study)) if other is series), 0)
     target = new_object(
         study,
         source,
         SecondaryCaptureImageStorage,
         heatmaps,
-        study.series_number + 1 + position,
+        study.series_number + 1 + place_of(study, series),
         f"Anomaly map of {title}",
         (title,),
     )
-    target.Modality = "OT"
-    target.ConversionType = "SYN"
-    target.SecondaryCaptureDeviceManufacturer = target.Manufacturer
-    target.SecondaryCaptureDeviceManufacturerModelName = target.ManufacturerModelName
-    target.SecondaryCaptureDeviceSoftwareVersions = target.SoftwareVersions
-    target.ImageType = ["DERIVED", "SECONDARY", "OTHER", "ANOMALY_MAP"]
-    target.DerivationCodeSequence = [codes.code_item(codes.ANOMALY_MAP)]
-    target.BurnedInAnnotation = "NO"
-    target.RecognizableVisualFeatures = _recognizable(source, volume)
-    _set_lossy(target, series)
-    _set_body_part(target, source, volume)
+    describe_capture(target, series, volume)
+    set_body_part(target, source, volume)
     for keyword in ("AcquisitionDate", "AcquisitionTime", "AcquisitionNumber"):
         value = sanitised(source, keyword)
         if value is not None:
@@ -150,6 +147,21 @@ def _template(
             "PositionReferenceIndicator",
             sanitised(source, "PositionReferenceIndicator") or "",
         )
+    return target
+
+
+def describe_capture(target: Dataset, series: SeriesAssessment, volume: Volume) -> None:
+    """Set what every picture is: synthetic, derived, of one series, 8-bit RGB (PS3.3 A.8.1)."""
+    target.Modality = "OT"
+    target.ConversionType = "SYN"
+    target.SecondaryCaptureDeviceManufacturer = target.Manufacturer
+    target.SecondaryCaptureDeviceManufacturerModelName = target.ManufacturerModelName
+    target.SecondaryCaptureDeviceSoftwareVersions = target.SoftwareVersions
+    target.ImageType = ["DERIVED", "SECONDARY", "OTHER", "ANOMALY_MAP"]
+    target.DerivationCodeSequence = [codes.code_item(codes.ANOMALY_MAP)]
+    target.BurnedInAnnotation = "NO"
+    target.RecognizableVisualFeatures = _recognizable(first_header(series), volume)
+    _set_lossy(target, series)
     target.SamplesPerPixel = 3
     target.PhotometricInterpretation = "RGB"
     target.PlanarConfiguration = 0
@@ -157,10 +169,10 @@ def _template(
     target.BitsStored = 8
     target.HighBit = 7
     target.PixelRepresentation = 0
-    return target
 
 
-def _legend(series: SeriesAssessment, finding: Finding) -> Legend:
+def legend_of(series: SeriesAssessment, finding: Finding) -> Legend:
+    """Return what stands below the pictures of a series."""
     return Legend(
         threshold=finding.map_threshold,
         maximum=finding.map_maximum,
@@ -191,7 +203,7 @@ def _comment(peak: float, threshold: float, patches: list[Patch]) -> str:
     return f"Peak {peak:.3f}, threshold {threshold:.3g}, {named}"
 
 
-def _patches(finding: Finding, index: int) -> list[Patch]:
+def patches_of(finding: Finding, index: int) -> list[Patch]:
     """Return the share that each region has of a slice."""
     patches: list[Patch] = []
     for region in finding.regions:
@@ -211,7 +223,8 @@ def _instance_numbers(series: SeriesAssessment) -> list[int]:
     return list(range(1, len(slices) + 1))
 
 
-def _set_pixels(target: Dataset, pixels: NDArray[np.uint8]) -> None:
+def set_pixels(target: Dataset, pixels: NDArray[np.uint8]) -> None:
+    """Set an RGB picture, (rows, columns, 3), padded to even length."""
     target.Rows, target.Columns = pixels.shape[:2]
     data = pixels.tobytes()
     target.PixelData = data + b"\0" * (len(data) % 2)
@@ -228,7 +241,7 @@ def _set_plane(
         decimal(dy / layout.row_factor),
         decimal(dx / layout.column_factor),
     ]
-    target.PatientOrientation = [_toward(across), _toward(down)]
+    target.PatientOrientation = [toward(across), toward(down)]
     if "FrameOfReferenceUID" not in target:
         # Without a frame of reference a position means nothing.
         return
@@ -273,25 +286,39 @@ def _pixel_spacing(source: SourceSlice, volume: Volume) -> tuple[float, float]:
     return dy, dx
 
 
-def _set_source(target: Dataset, series: SeriesAssessment, source: SourceSlice) -> None:
-    """Name the source (PS3.3 C.12.4 and C.12.2)."""
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = UID(str(source.header.SOPClassUID))
-    reference.ReferencedSOPInstanceUID = UID(str(source.header.SOPInstanceUID))
-    listed = Dataset()
-    listed.update(reference)
-    if source.frame is not None:
-        reference.ReferencedFrameNumber = source.frame
-    reference.PurposeOfReferenceCodeSequence = [codes.code_item(codes.SOURCE_IMAGE)]
-    reference.SpatialLocationsPreserved = "YES"
-    target.SourceImageSequence = [reference]
+def set_sources(
+    target: Dataset, series: SeriesAssessment, sources: Sequence[SourceSlice], preserved: bool
+) -> None:
+    """Name the sources (PS3.3 C.12.4 and C.12.2).
+
+    Args:
+        target: the picture.
+        series: of which the sources are slices.
+        sources: at least one.
+        preserved: whether the picture's pixels lie where the source's do.
+    """
+    references: list[Dataset] = []
+    listed: dict[str, Dataset] = {}
+    for source in sources:
+        reference = Dataset()
+        reference.ReferencedSOPClassUID = UID(str(source.header.SOPClassUID))
+        reference.ReferencedSOPInstanceUID = UID(str(source.header.SOPInstanceUID))
+        instance = Dataset()
+        instance.update(reference)
+        listed[str(source.header.SOPInstanceUID)] = instance
+        if source.frame is not None:
+            reference.ReferencedFrameNumber = source.frame
+        reference.PurposeOfReferenceCodeSequence = [codes.code_item(codes.SOURCE_IMAGE)]
+        reference.SpatialLocationsPreserved = "YES" if preserved else "NO"
+        references.append(reference)
+    target.SourceImageSequence = references
     item = Dataset()
     item.SeriesInstanceUID = UID(series.source.series_instance_uid)
-    item.ReferencedInstanceSequence = [listed]
+    item.ReferencedInstanceSequence = list(listed.values())
     target.ReferencedSeriesSequence = [item]
 
 
-def _toward(direction: NDArray[np.float64]) -> str:
+def toward(direction: NDArray[np.float64]) -> str:
     """Return the letters of a direction in the patient, the nearest axis first (C.7.6.1.1.1)."""
     letters = ("LR", "PA", "HF")
     axes = np.argsort(-np.abs(direction), kind="stable")
@@ -300,7 +327,7 @@ def _toward(direction: NDArray[np.float64]) -> str:
     return "".join(letters[axis][0 if direction[axis] > 0 else 1] for axis in named)
 
 
-def _set_body_part(target: Dataset, source: Dataset, volume: Volume) -> None:
+def set_body_part(target: Dataset, source: Dataset, volume: Volume) -> None:
     """Set the body part, and the side where there are two or the part is not known."""
     body_part = sanitised(source, "BodyPartExamined") or volume.body_part
     if body_part:
@@ -308,6 +335,20 @@ def _set_body_part(target: Dataset, source: Dataset, volume: Volume) -> None:
     side = sanitised(source, "Laterality")
     if side or body_part not in _UNPAIRED:
         put(target, "Laterality", side or "")
+
+
+def set_common_body_part(target: Dataset, study: StudyAssessment) -> None:
+    """Set the body part of a series on several source series: theirs, if it is one."""
+    parts = [
+        (sanitised(first_header(series), "BodyPartExamined") or series.volume.body_part, series)
+        for series in assessed(study)
+        if series.volume is not None
+    ]
+    volume = parts[0][1].volume if len({part for part, _ in parts}) == 1 else None
+    if volume is None:
+        target.Laterality = ""
+    else:
+        set_body_part(target, first_header(parts[0][1]), volume)
 
 
 def _set_lossy(target: Dataset, series: SeriesAssessment) -> None:

@@ -110,6 +110,8 @@ SOURCE = Code("260753009", "SCT", "Source")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 STUDY_FINDINGS = Code("18782-3", "LN", "Radiology Study observation (findings)")
 VOLUME = Code("118565006", "SCT", "Volume")
+OF_INTEREST = Code("113000", "DCM", "Of Interest")
+KEY_OBJECT_DESCRIPTION = Code("113012", "DCM", "Key Object Description")
 
 NO_UNITS = Code("1", "UCUM", "no units")
 MILLIMETRE = Code("mm", "UCUM", "mm")

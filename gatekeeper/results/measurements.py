@@ -124,7 +124,9 @@ def _region_group(
     return Group(
         tracking_identifier=hd.sr.TrackingIdentifier(
             uids.tracking(uids.heatmap_series(study, series), region.label),
-            f"{series_title(series)}, region {region.label}{_image(part)}",
+            ", ".join(
+                filter(None, (series_title(series), f"region {region.label}", image_name(part)))
+            ),
         ),
         referenced_region=_region_of(part, outline(region, finding.map.shape)),
         finding_type=codes.REGION,
@@ -141,11 +143,11 @@ def _region_group(
     )
 
 
-def _image(part: SourceSlice) -> str:
-    """Return where to scroll to, as viewers number images."""
+def image_name(part: SourceSlice) -> str:
+    """Return where to scroll to, as viewers number images; empty when it is not numbered."""
     number = sanitised(part.header, "InstanceNumber") if part.frame is None else part.frame
     kind = "image" if part.frame is None else "frame"
-    return "" if number is None else f", {kind} {number}"
+    return "" if number is None else f"{kind} {number}"
 
 
 def outline(region: Region, shape: tuple[int, ...]) -> NDArray[np.float64]:

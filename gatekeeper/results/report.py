@@ -5,6 +5,10 @@ study with none has nothing measured, and viewers break on a measurement report 
 measurements: it gets a Basic Text SR by TID 2000 'Basic Diagnostic Imaging Report' that says why.
 A study that holds no readable image gets no report: there is no patient to file it under.
 
+For a node that refuses Comprehensive 3D SR the same tree goes into an older class. Its outlines
+are 2-D coordinates (SCOORD) and nothing in it is related by reference, so Comprehensive SR
+(PS3.3 A.35.3) and Enhanced SR (PS3.3 A.35.2) permit all of it.
+
 Verdict and limits stand as plain sentences first; numbers and outlines follow. Every report is
 COMPLETE, UNVERIFIED and PRELIMINARY: no person has looked at it.
 """
@@ -12,33 +16,65 @@ COMPLETE, UNVERIFIED and PRELIMINARY: no person has looked at it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 import highdicom as hd
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
-from pydicom.uid import UID, BasicTextSRStorage, Comprehensive3DSRStorage
+from pydicom.uid import (
+    UID,
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+)
 
 from gatekeeper.results import codes, sentences, uids
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.results.attributes import sanitised
-from gatekeeper.results.common import (
-    MANUFACTURER,
-    MODEL,
-    assessed,
-    complete,
-    first_header,
-    images,
-    new_object,
+from gatekeeper.results.common import assessed, complete, first_header, images, new_object
+from gatekeeper.results.document import (
+    code,
+    container,
+    describe_document,
+    language,
+    observation_context,
+    separate,
+    text,
+    text_tree,
 )
 from gatekeeper.results.measurements import image_library, measurement_groups
 
 
-def report(study: StudyAssessment) -> Dataset | None:
+class Form(StrEnum):
+    """The SR class that carries the measurements, the newest first."""
+
+    COMPREHENSIVE_3D = "comprehensive-3d"
+    COMPREHENSIVE = "comprehensive"
+    ENHANCED = "enhanced"
+
+
+_CLASSES: dict[Form, UID] = {
+    Form.COMPREHENSIVE_3D: Comprehensive3DSRStorage,
+    Form.COMPREHENSIVE: ComprehensiveSRStorage,
+    Form.ENHANCED: EnhancedSRStorage,
+}
+
+
+def report(study: StudyAssessment, form: Form | str = Form.COMPREHENSIVE_3D) -> Dataset | None:
     """Return the report on a study, with its file meta information, Explicit VR Little Endian.
+
+    Args:
+        study: the job's answer.
+        form: the class of a report with measurements; one without is always a Basic Text SR.
 
     Returns:
         None when the study holds no image.
+
+    Raises:
+        ValueError: if there is no such form.
     """
+    form = Form(form)
     sources = [header for series in study.series for header in images(series)]
     if not sources:
         return None
@@ -49,53 +85,28 @@ def report(study: StudyAssessment) -> Dataset | None:
     target = new_object(
         study,
         source,
-        Comprehensive3DSRStorage if measured else BasicTextSRStorage,
+        _CLASSES[form] if measured else BasicTextSRStorage,
         uids.report_series(study),
         study.series_number,
         f"Gatekeeper report: {study.judgement.verdict}",
         foreign,
     )
-    target.Modality = "SR"
-    target.ReferencedPerformedProcedureStepSequence = []
-    target.PerformedProcedureCodeSequence = []
-    target.CompletionFlag = "COMPLETE"
-    target.VerificationFlag = "UNVERIFIED"
-    target.PreliminaryFlag = "PRELIMINARY"
-    target.CurrentRequestedProcedureEvidenceSequence = [evidence(study)]
-    target.update(_measurement_report(study) if measured else _text_report(study))
-    return complete(target, uids.report_instance(study), 1)
-
-
-def evidence(study: StudyAssessment) -> Dataset:
-    """Return every image of the study, by series (PS3.3 C.17.2.3): all that was looked at."""
-    found: dict[str, dict[str, Dataset]] = {}
-    for series in study.series:
-        for header in images(series):
-            instance = Dataset()
-            instance.ReferencedSOPClassUID = UID(str(header.SOPClassUID))
-            instance.ReferencedSOPInstanceUID = UID(str(header.SOPInstanceUID))
-            known = found.setdefault(series.source.series_instance_uid, {})
-            known[str(header.SOPInstanceUID)] = instance
-    item = Dataset()
-    item.StudyInstanceUID = UID(study.study_instance_uid)
-    item.ReferencedSeriesSequence = []
-    for series_uid in sorted(found):
-        part = Dataset()
-        part.SeriesInstanceUID = UID(series_uid)
-        part.ReferencedSOPSequence = [found[series_uid][uid] for uid in sorted(found[series_uid])]
-        item.ReferencedSeriesSequence.append(part)
-    return item
+    describe_document(target, study)
+    target.update(_measurement_report(study) if measured else text_tree(study))
+    usual = form is Form.COMPREHENSIVE_3D or not measured
+    uid = uids.report_instance(study) if usual else uids.report_instance_as(study, form)
+    return complete(target, uid, 1)
 
 
 def _measurement_report(study: StudyAssessment) -> Dataset:
     """Return the content tree by TID 1500."""
     measured = assessed(study)
     root = hd.sr.MeasurementReport(
-        observation_context=_observation_context(study),
+        observation_context=observation_context(study),
         procedure_reported=_procedures(measured),
         imaging_measurements=measurement_groups(study),
         title=codes.IMAGING_MEASUREMENT_REPORT,
-        language_of_content_item_and_descendants=_language(),
+        language_of_content_item_and_descendants=language(),
     )[0]
     content = root.ContentSequence
     # The library and the measurements follow the words.
@@ -105,75 +116,24 @@ def _measurement_report(study: StudyAssessment) -> Dataset:
     content.append(measurements)
     verdict = study.judgement.verdict
     content.append(
-        _container(
+        container(
             codes.QUALITATIVE_EVALUATIONS,
             [
-                _code(codes.GATE_VERDICT, codes.VERDICTS[verdict]),
-                _code(codes.AGAINST_REFERENCE, codes.NORMALITY[verdict]),
-                *(_text(codes.COMMENT, line) for line in sentences.background(study)),
+                code(codes.GATE_VERDICT, codes.VERDICTS[verdict]),
+                code(codes.AGAINST_REFERENCE, codes.NORMALITY[verdict]),
+                *(text(codes.COMMENT, line) for line in sentences.background(study)),
             ],
         )
     )
-    return _separate(root)
-
-
-def _text_report(study: StudyAssessment) -> Dataset:
-    """Return the content tree by TID 2000."""
-    root = hd.sr.ContainerContentItem(
-        codes.STUDY_FINDINGS, is_content_continuous=False, template_id="2000"
-    )
-    root.ContentSequence = hd.sr.ContentSequence(
-        [
-            *_language(),
-            *_observation_context(study),
-            _container(
-                codes.CONCLUSIONS,
-                [
-                    _text(codes.CONCLUSION, sentences.conclusion(study)),
-                    _text(codes.CONCLUSION, sentences.LIMITS),
-                ],
-            ),
-            _container(
-                codes.FINDINGS,
-                [
-                    _code(codes.FINDING, codes.VERDICTS[study.judgement.verdict]),
-                    *(_text(codes.FINDING, line) for line in sentences.series_lines(study)),
-                ],
-            ),
-            _container(
-                codes.PROCEDURE_DESCRIPTIONS,
-                [_text(codes.PROCEDURE_DESCRIPTION, line) for line in sentences.background(study)],
-            ),
-        ]
-    )
-    return _separate(root)
+    return separate(root)
 
 
 def _words(study: StudyAssessment) -> list[hd.sr.ContentItem]:
     """Return the verdict, the limits and each series' answer in plain sentences."""
     return [
-        _text(codes.CONCLUSION, sentences.conclusion(study)),
-        *(
-            _text(codes.COMMENT, line)
-            for line in (sentences.LIMITS, *sentences.series_lines(study))
-        ),
+        text(codes.CONCLUSION, sentences.conclusion(study)),
+        *(text(codes.COMMENT, line) for line in (sentences.LIMITS, *sentences.series_lines(study))),
     ]
-
-
-def _language() -> hd.sr.LanguageOfContentItemAndDescendants:
-    return hd.sr.LanguageOfContentItemAndDescendants(hd.sr.CodedConcept.from_code(codes.ENGLISH))
-
-
-def _observation_context(study: StudyAssessment) -> hd.sr.ObservationContext:
-    """Return that a device observed, and which (PS3.16 TID 1001, 1004)."""
-    device = hd.sr.DeviceObserverIdentifyingAttributes(
-        uid=uids.device(study.model_digest),
-        name=study.ae_title,
-        manufacturer_name=MANUFACTURER,
-        model_name=MODEL,
-    )
-    observer = hd.sr.ObserverContext(hd.sr.CodedConcept.from_code(codes.DEVICE), device)
-    return hd.sr.ObservationContext(observer_device_context=observer)
 
 
 def _procedures(measured: Sequence[SeriesAssessment]) -> list[Code]:
@@ -188,28 +148,3 @@ def _procedures(measured: Sequence[SeriesAssessment]) -> list[Code]:
             if None not in parts:
                 found[str(parts[0])] = Code(*map(str, parts))
     return list(found.values()) or [codes.IMAGING_PROCEDURE]
-
-
-def _container(name: Code, items: Sequence[hd.sr.ContentItem]) -> hd.sr.ContainerContentItem:
-    item = hd.sr.ContainerContentItem(name, relationship_type="CONTAINS")
-    item.ContentSequence = hd.sr.ContentSequence(items)
-    return item
-
-
-def _code(name: Code, value: Code) -> hd.sr.CodeContentItem:
-    return hd.sr.CodeContentItem(name, value, "CONTAINS")
-
-
-def _text(name: Code, value: str) -> hd.sr.TextContentItem:
-    return hd.sr.TextContentItem(name, value, "CONTAINS")
-
-
-def _separate(root: Dataset) -> Dataset:
-    """Mark every container SEPARATE, else printers run values together without their names."""
-    pending = [root]
-    while pending:
-        item = pending.pop()
-        if item.ValueType == "CONTAINER":
-            item.ContinuityOfContent = "SEPARATE"
-        pending.extend(item.get("ContentSequence", ()))
-    return root

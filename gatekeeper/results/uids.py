@@ -10,6 +10,8 @@ slice, a new model or a new job gives new ones.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gatekeeper import __version__
 from gatekeeper.identifiers import Digest, Uid
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
@@ -55,6 +57,59 @@ def tracking(heatmaps: Uid, region: int) -> Uid:
 def device(model_digest: str) -> Uid:
     """Return the DeviceUID: one for each set of models, new when the models change."""
     return Uid.derive("device", model_digest)
+
+
+def report_instance_as(study: StudyAssessment, form: str) -> Uid:
+    """Return the SOPInstanceUID of the study's report in another SR class than the usual one."""
+    return Uid.derive("report form", form, *_job(study))
+
+
+def plain_report_series(study: StudyAssessment) -> Uid:
+    """Return the SeriesInstanceUID of the report in plain sentences."""
+    return Uid.derive("plain report series", *_job(study))
+
+
+def plain_report_instance(study: StudyAssessment) -> Uid:
+    """Return the SOPInstanceUID of the report in plain sentences."""
+    return Uid.derive("plain report", *_job(study))
+
+
+def montage_series(study: StudyAssessment) -> Uid:
+    """Return the SeriesInstanceUID of the study's montages."""
+    return Uid.derive("montage series", *_job(study))
+
+
+def montage_instance(study: StudyAssessment, series: SeriesAssessment) -> Uid:
+    """Return the SOPInstanceUID of the montage of one source series."""
+    return Uid.derive("montage", *_job(study), *_source(series))
+
+
+def presentation_series(study: StudyAssessment) -> Uid:
+    """Return the SeriesInstanceUID of the study's presentation states."""
+    return Uid.derive("presentation series", *_job(study))
+
+
+def presentation_instance(study: StudyAssessment, series: SeriesAssessment) -> Uid:
+    """Return the SOPInstanceUID of the presentation state of one source series."""
+    return Uid.derive("presentation", *_job(study), *_source(series))
+
+
+def key_object_series(study: StudyAssessment) -> Uid:
+    """Return the SeriesInstanceUID of the study's key object selections."""
+    return Uid.derive("key object series", *_job(study))
+
+
+def key_object_instance(
+    study: StudyAssessment, series: SeriesAssessment, cited: Iterable[str]
+) -> Uid:
+    """Return the SOPInstanceUID of the key object selection of one source series.
+
+    Args:
+        study: the job's answer.
+        series: the source series.
+        cited: SOPInstanceUIDs of what it cites.
+    """
+    return Uid.derive("key objects", *_job(study), *_source(series), *cited)
 
 
 def _job(study: StudyAssessment) -> tuple[str, ...]:

@@ -19,7 +19,11 @@ from pydicom.tag import Tag
 from gatekeeper.results.assessment import SourceSeries, SourceSlice, StudyAssessment
 from gatekeeper.results.capture import heatmap_series
 from gatekeeper.results.common import to_bytes
+from gatekeeper.results.key_objects import key_objects
+from gatekeeper.results.montage import montage
 from gatekeeper.results.page import contact_sheet, report_html
+from gatekeeper.results.plain_report import plain_report
+from gatekeeper.results.presentation import presentation_states
 from gatekeeper.results.report import report
 
 RUBBISH = (
@@ -81,6 +85,10 @@ KEYWORDS = [
     "LossyImageCompression",
     "LossyImageCompressionRatio",
     "RecognizableVisualFeatures",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "BitsStored",
+    "PixelRepresentation",
 ]
 
 
@@ -108,6 +116,13 @@ def broken(study: StudyAssessment, values: dict[str, bytes]) -> StudyAssessment:
     return replace(study, series=(replace(series, source=source),))
 
 
+def further(study: StudyAssessment) -> list[Dataset | None]:
+    """Return the other objects of a study's first series."""
+    (series,) = study.series
+    overview, state = montage(study, series), presentation_states(study, series)
+    return [overview, state, key_objects(study, series, overview, state), plain_report(study)]
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("seed", range(24))
 def test_rubbish_in_a_header_stops_no_result(small: StudyAssessment, seed: int) -> None:
@@ -119,7 +134,7 @@ def test_rubbish_in_a_header_stops_no_result(small: StudyAssessment, seed: int) 
     unread = replace(study, series=(replace(series, volume=None, finding=None),))
 
     images = heatmap_series(study, series)
-    documents = [report(study), report(unread)]
+    documents = [report(study), report(unread), *further(study)]
 
     assert len(images) == 2
     assert contact_sheet(images)
@@ -142,6 +157,6 @@ def test_rubbish_in_every_attribute_at_once_stops_no_result(small: StudyAssessme
             study = broken(small, dict.fromkeys(KEYWORDS, value))
 
             assert [to_bytes(image) for image in heatmap_series(study, study.series[0])]
-            made = report(study)
-            assert made is not None
-            assert to_bytes(made)
+            for made in (report(study), *further(study)):
+                assert made is not None
+                assert to_bytes(made)

@@ -24,6 +24,17 @@ def all_uids(study: StudyAssessment) -> set[str]:
         uids.heatmap_instance(heatmaps, "1.2.3", 1),
         uids.tracking(heatmaps, 0),
         uids.tracking(heatmaps, 1),
+        uids.report_instance_as(study, "enhanced"),
+        uids.report_instance_as(study, "comprehensive"),
+        uids.plain_report_series(study),
+        uids.plain_report_instance(study),
+        uids.montage_series(study),
+        uids.montage_instance(study, series),
+        uids.presentation_series(study),
+        uids.presentation_instance(study, series),
+        uids.key_object_series(study),
+        uids.key_object_instance(study, series, ["1.2.3"]),
+        uids.key_object_instance(study, series, ["1.2.3", "1.2.4"]),
     }
 
 
@@ -32,7 +43,7 @@ def test_a_second_run_repeats_every_uid(mni_study: StudyAssessment) -> None:
     again = replace(mni_study)
 
     assert all_uids(again) == all_uids(mni_study)
-    assert len(all_uids(mni_study)) == 7
+    assert len(all_uids(mni_study)) == 18
     for uid in all_uids(mni_study):
         assert Uid.parse(uid).startswith("2.25.")
 

@@ -2,163 +2,36 @@
 
 from __future__ import annotations
 
-import io
-import subprocess
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import highdicom as hd
 import numpy as np
 import pytest
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import EnhancedMRImageStorage
+from results.validators import (
+    KNOWN_ENTITY_WARNINGS,
+    KNOWN_SR_WARNINGS,
+    KNOWN_WARNINGS,
+    Validate,
+    ValidateReports,
+    errors,
+    number_without_units,
+    round_trip,
+    sr_errors,
+    unknown,
+    without,
+)
 
 from gatekeeper.results.assessment import StudyAssessment
 from gatekeeper.results.capture import heatmap_series
-from gatekeeper.results.common import to_bytes
 from gatekeeper.results.report import report
 from gatekeeper.results.tree import code_of, descendants
 from gatekeeper.rules.verdict import Verdict
-
-Validate = Callable[[Sequence[Dataset]], list[str]]
-
-# Warnings that stay, each explained in docs/results.md; a new one fails the test.
-KNOWN_WARNINGS = (
-    "Unrecognized defined term <99GATEKEEPER>",
-    "Unrecognized defined term <2.25.",
-    "this is a Standard Extended SOP Class",
-    "Attribute is not present in standard DICOM IOD - (0x0018,0x1002) UI Device UID",
-    "Attribute is not present in standard DICOM IOD - (0x0020,0x0052) UI Frame of Reference UID",
-    "Attribute is not present in standard DICOM IOD - (0x0020,0x1040) LO Position Reference",
-    "Attribute is not present in standard DICOM IOD - (0x0020,0x0032) DS Image Position",
-    "Attribute is not present in standard DICOM IOD - (0x0020,0x0037) DS Image Orientation",
-    "Attribute is not present in standard DICOM IOD - (0x0018,0x0050) DS Slice Thickness",
-    "Attribute is not present in standard DICOM IOD - (0x0018,0x0088) DS Spacing Between Slices",
-    # Copied from the real sources, whose own they are.
-    "Retired Person Name form",
-    "needed to build DICOMDIR",
-)
-KNOWN_SR_WARNINGS = (
-    'TEXT (121077,DCM,"Conclusion"): Content Item not in template',
-    'TEXT (121106,DCM,"Comment"): Content Item not in template',
-    'TEXT (122405,DCM,"Algorithm Manufacturer"): Content Item not in template',
-    'CODE (VERDICT,99GATEKEEPER,"Gate verdict"): Content Item not in template',
-    "CODE (AGAINST_REF,99GATEKEEPER",
-    'Code (18782-3,LN,"Radiology Study observation (findings)") has different code meaning',
-)
-KNOWN_ENTITY_WARNINGS = (
-    # The entity model of the tool places it in the series for SR, in the study for images.
-    "Different information entities for attribute - Element=<AccessionNumber>",
-    # What the source lacks though it must be there, or has though it is invalid.
-    "Attribute present in one instance but not the other - Element=<ReferringPhysicianName>",
-    "Attribute present in one instance but not the other - Element=<PatientAge>",
-)
-
-
-@pytest.fixture
-def dciodvfy(peer: Callable[[str], str], tmp_path: Path) -> Validate:
-    """Return a function that gives dciodvfy's lines on data sets, errors and warnings."""
-    program = peer("dciodvfy")
-
-    def judge(datasets: Sequence[Dataset]) -> list[str]:
-        lines: list[str] = []
-        for path in _written(datasets, tmp_path / "dciodvfy"):
-            done = subprocess.run([program, path], capture_output=True, timeout=60, check=False)
-            lines += done.stderr.decode("latin-1").splitlines()
-        return lines
-
-    return judge
-
-
-@pytest.fixture
-def dcentvfy(peer: Callable[[str], str], tmp_path: Path) -> Validate:
-    """Return a function that gives dcentvfy's lines on a set of data sets as one study."""
-    program = peer("dcentvfy")
-
-    def judge(datasets: Sequence[Dataset]) -> list[str]:
-        paths = _written(datasets, tmp_path / "dcentvfy")
-        done = subprocess.run([program, *paths], capture_output=True, timeout=60, check=False)
-        return done.stderr.decode("latin-1").splitlines()
-
-    return judge
-
-
-@pytest.fixture(scope="session")
-def sr_validator(
-    peer: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Sequence[Dataset]], list[list[str]]]:
-    """Return a function that gives the lines of PixelMed's SR validator on each report.
-
-    It takes ten seconds of processor time a report, nearly all of them to compile its style sheet.
-    """
-    java = peer("java")
-    jar = Path("/usr/share/java/pixelmed.jar")
-    if not jar.exists():
-        peer("pixelmed")
-    # The style sheet is larger than a current Java allows by default.
-    limits = ("xpathExprGrpLimit", "xpathExprOpLimit", "xpathTotalOpLimit", "entityExpansionLimit")
-    program = [java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
-    program += [f"-Djdk.xml.{name}=0" for name in limits]
-    program += ["-cp", str(jar), "com.pixelmed.validate.DicomSRValidator"]
-    folder = tmp_path_factory.mktemp("sr")
-
-    def lines_of(path: Path) -> list[str]:
-        done = subprocess.run([*program, path], capture_output=True, timeout=150, check=False)
-        return (done.stdout + done.stderr).decode("latin-1").splitlines()
-
-    def judge(datasets: Sequence[Dataset]) -> list[list[str]]:
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            return list(pool.map(lines_of, _written(datasets, folder)))
-
-    return judge
-
-
-@pytest.fixture
-def printed(peer: Callable[[str], str], tmp_path: Path) -> Callable[[Dataset], str]:
-    """Return a function that gives what dsrdump prints of a report."""
-    program = peer("dsrdump")
-
-    def dump(dataset: Dataset) -> str:
-        (path,) = _written([dataset], tmp_path / "dsrdump")
-        command = [program, "--print-long-values", "--print-all-codes", path]
-        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.decode("latin-1")
-
-    return dump
-
-
-def _written(datasets: Sequence[Dataset], folder: Path) -> list[Path]:
-    folder.mkdir(exist_ok=True)
-    paths: list[Path] = []
-    for index, dataset in enumerate(datasets):
-        path = folder / f"{index:04d}.dcm"
-        path.write_bytes(to_bytes(dataset))
-        paths.append(path)
-    return paths
-
-
-def errors(lines: Sequence[str]) -> list[str]:
-    """Return the lines of dciodvfy or dcentvfy that report an error."""
-    return [line for line in lines if line.startswith("Error")]
-
-
-def unknown(lines: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Return the errors, and the warnings that are not among the known."""
-    found = [line for line in lines if line.startswith(("Warning", "Error"))]
-    return [line for line in found if not any(text in line for text in known)]
-
-
-def sr_errors(lines: Sequence[str]) -> list[str]:
-    """Return what PixelMed's validator says that is neither progress nor a warning."""
-    usual = ("Found ", "Warning", "Root Template Validation Complete", "IOD validation complete")
-    return [line for line in lines if not line.startswith(usual)]
 
 
 def made(study: StudyAssessment) -> Dataset:
@@ -202,7 +75,7 @@ def judged(
     mni_study: StudyAssessment,
     mni_slices: Sequence[Dataset],
     assess: Any,
-    sr_validator: Callable[[Sequence[Dataset]], list[list[str]]],
+    sr_validator: ValidateReports,
 ) -> list[list[str]]:
     """Return what PixelMed says of a measurement report, of a text report, and of a mutant."""
     measured = made(mni_study)
@@ -281,27 +154,14 @@ def test_a_printer_prints_verdict_and_numbers(
     assert "Series 4 T1 MPRAGE ax, region 1, image 11" in text
 
 
-def _without(keyword: str) -> Callable[[Dataset], None]:
-    def mutate(dataset: Dataset) -> None:
-        del dataset[keyword]
-
-    return mutate
-
-
-def _number_without_units(dataset: Dataset) -> None:
-    for item in descendants(dataset):
-        if item.ValueType == "NUM":
-            del item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence
-
-
 @pytest.mark.parametrize(
     "mutate",
     [
-        pytest.param(_without("ConversionType"), id="no-conversion-type"),
-        pytest.param(_without("PatientID"), id="no-patient-id"),
-        pytest.param(_without("PatientOrientation"), id="no-patient-orientation"),
-        pytest.param(_without("PhotometricInterpretation"), id="no-photometric-interpretation"),
-        pytest.param(_without("PlanarConfiguration"), id="no-planar-configuration"),
+        pytest.param(without("ConversionType"), id="no-conversion-type"),
+        pytest.param(without("PatientID"), id="no-patient-id"),
+        pytest.param(without("PatientOrientation"), id="no-patient-orientation"),
+        pytest.param(without("PhotometricInterpretation"), id="no-photometric-interpretation"),
+        pytest.param(without("PlanarConfiguration"), id="no-planar-configuration"),
     ],
 )
 def test_a_mutilated_heatmap_is_caught(
@@ -355,18 +215,13 @@ def test_a_group_without_its_outline_is_caught(mni_study: StudyAssessment) -> No
         content.get_planar_roi_measurement_groups(reference_type=region)
 
 
-def round_trip(dataset: Dataset) -> Dataset:
-    """Return a data set as a reader gets it."""
-    return dcmread(io.BytesIO(to_bytes(dataset)))
-
-
 @pytest.mark.parametrize(
     "mutate",
     [
-        pytest.param(_number_without_units, id="number-without-units"),
-        pytest.param(_without("CompletionFlag"), id="no-completion-flag"),
-        pytest.param(_without("CurrentRequestedProcedureEvidenceSequence"), id="no-evidence"),
-        pytest.param(_without("ConceptNameCodeSequence"), id="no-title"),
+        pytest.param(number_without_units, id="number-without-units"),
+        pytest.param(without("CompletionFlag"), id="no-completion-flag"),
+        pytest.param(without("CurrentRequestedProcedureEvidenceSequence"), id="no-evidence"),
+        pytest.param(without("ConceptNameCodeSequence"), id="no-title"),
     ],
 )
 def test_a_mutilated_report_is_caught(

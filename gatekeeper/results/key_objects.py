@@ -1,0 +1,141 @@
+"""Key objects: which images to look at, marked so that a viewer can jump to them.
+
+One Key Object Selection (PS3.3 A.35.4, PS3.16 TID 2010) 'Of Interest' for each assessed series: its
+montage first, then each key slice (those that the report cites) followed by its heatmap. A source
+slice is cited with the presentation state that draws the regions on it, where there is one.
+
+Montage and presentation state are cited only when they are given: what is cited must be sent too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import highdicom as hd
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, KeyObjectSelectionDocumentStorage, SecondaryCaptureImageStorage
+
+from gatekeeper.results import codes, uids
+from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
+from gatekeeper.results.common import RESEARCH, complete, first_header, new_object, place_of
+from gatekeeper.results.document import observation_context, separate, text
+from gatekeeper.results.measurements import key_slices
+from gatekeeper.results.sentences import series_title
+from gatekeeper.results.text import plain
+
+SERIES_OFFSET = 60
+"""What is added to the report's SeriesNumber."""
+
+
+def key_objects(
+    study: StudyAssessment,
+    series: SeriesAssessment,
+    montage: Dataset | None = None,
+    presentation: Dataset | None = None,
+) -> Dataset | None:
+    """Return the key object selection of one series, Explicit VR Little Endian.
+
+    Args:
+        study: the job's answer, of which `series` is a part.
+        series: an assessed series.
+        montage: its montage, if there is one.
+        presentation: its presentation state, if there is one.
+
+    Returns:
+        None when it has no finding.
+    """
+    if series.finding is None or not series.source.slices:
+        return None
+    title = series_title(series)
+    heatmaps = uids.heatmap_series(study, series)
+    target = new_object(
+        study,
+        first_header(series),
+        KeyObjectSelectionDocumentStorage,
+        uids.key_object_series(study),
+        study.series_number + SERIES_OFFSET,
+        "Gatekeeper key images",
+        (title,),
+    )
+    target.Modality = "KO"
+    target.ReferencedPerformedProcedureStepSequence = []
+    cited: list[tuple[str, Dataset]] = []
+    items: list[hd.sr.ContentItem] = []
+    if montage is not None:
+        cited.append((str(montage.SeriesInstanceUID), montage))
+        items.append(_image(montage))
+    for index in key_slices(series):
+        part = series.source.slices[index]
+        uid = uids.heatmap_instance(heatmaps, str(part.header.SOPInstanceUID), part.frame)
+        heatmap = Dataset()
+        heatmap.SOPClassUID = SecondaryCaptureImageStorage
+        heatmap.SOPInstanceUID = UID(uid)
+        cited += [(series.source.series_instance_uid, part.header), (heatmaps, heatmap)]
+        items += [_image(part.header, part.frame, presentation), _image(heatmap)]
+    if presentation is not None:
+        cited.append((str(presentation.SeriesInstanceUID), presentation))
+    target.CurrentRequestedProcedureEvidenceSequence = [_evidence(study, cited)]
+    target.update(_selection(study, _description(series, title), items))
+    given = [str(one.SOPInstanceUID) for one in (montage, presentation) if one is not None]
+    uid = uids.key_object_instance(study, series, given)
+    return complete(target, uid, place_of(study, series) + 1)
+
+
+def _evidence(study: StudyAssessment, cited: Sequence[tuple[str, Dataset]]) -> Dataset:
+    """Return what is cited, by series, each instance once (PS3.3 C.17.2.3)."""
+    found: dict[str, dict[str, Dataset]] = {}
+    for series_uid, instance in cited:
+        reference = Dataset()
+        reference.ReferencedSOPClassUID = UID(str(instance.SOPClassUID))
+        reference.ReferencedSOPInstanceUID = UID(str(instance.SOPInstanceUID))
+        found.setdefault(series_uid, {})[str(instance.SOPInstanceUID)] = reference
+    item = Dataset()
+    item.StudyInstanceUID = UID(study.study_instance_uid)
+    item.ReferencedSeriesSequence = []
+    for series_uid, references in found.items():
+        part = Dataset()
+        part.SeriesInstanceUID = UID(series_uid)
+        part.ReferencedSOPSequence = list(references.values())
+        item.ReferencedSeriesSequence.append(part)
+    return item
+
+
+def _image(
+    instance: Dataset, frame: int | None = None, presentation: Dataset | None = None
+) -> hd.sr.ImageContentItem:
+    """Return a reference to an image, with the presentation state to show it with."""
+    item = hd.sr.ImageContentItem(
+        codes.SOURCE,
+        str(instance.SOPClassUID),
+        str(instance.SOPInstanceUID),
+        referenced_frame_numbers=None if frame is None else [frame],
+        relationship_type="CONTAINS",
+    )
+    if presentation is not None:
+        state = Dataset()
+        state.ReferencedSOPClassUID = presentation.SOPClassUID
+        state.ReferencedSOPInstanceUID = presentation.SOPInstanceUID
+        item.ReferencedSOPSequence[0].ReferencedSOPSequence = [state]
+    return item
+
+
+def _selection(
+    study: StudyAssessment, description: str, items: Sequence[hd.sr.ContentItem]
+) -> Dataset:
+    """Return the content tree by TID 2010."""
+    root = hd.sr.ContainerContentItem(
+        codes.OF_INTEREST, is_content_continuous=False, template_id="2010"
+    )
+    root.ContentSequence = hd.sr.ContentSequence(
+        [*observation_context(study), text(codes.KEY_OBJECT_DESCRIPTION, description), *items]
+    )
+    for item in items:
+        # TID 2010 names no image, but highdicom takes no item without a name.
+        del item.ConceptNameCodeSequence
+    return separate(root)
+
+
+def _description(series: SeriesAssessment, title: str) -> str:
+    """Return why these images were chosen."""
+    verdict = plain(f"{series.judgement.verdict}. {series.judgement.reason}")
+    return f"{title}: {verdict} Cited: where the anomaly map is highest. {RESEARCH}."

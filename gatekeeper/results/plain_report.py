@@ -1,0 +1,69 @@
+"""The report in plain sentences, for a PACS that shows nothing else of a report.
+
+A Basic Text SR by PS3.16 TID 2000 with what the measurement report says in words, and one line
+for each region. It says where the numbers, outlines and codes are. A study of which no series was
+assessed has such a report already, and gets no second one.
+"""
+
+from __future__ import annotations
+
+from pydicom.dataset import Dataset
+from pydicom.uid import BasicTextSRStorage
+
+from gatekeeper.results import sentences, uids
+from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
+from gatekeeper.results.common import assessed, complete, first_header, new_object
+from gatekeeper.results.document import describe_document, text_tree
+from gatekeeper.results.measurements import image_name
+from models.finding import Region
+
+SERIES_OFFSET = 30
+"""What is added to the report's SeriesNumber: past the heatmaps of any usual study."""
+
+
+def plain_report(study: StudyAssessment) -> Dataset | None:
+    """Return the report in sentences, with its file meta information, Explicit VR Little Endian.
+
+    Returns:
+        None when no series was assessed.
+    """
+    measured = assessed(study)
+    if not measured:
+        return None
+    target = new_object(
+        study,
+        first_header(measured[0]),
+        BasicTextSRStorage,
+        uids.plain_report_series(study),
+        study.series_number + SERIES_OFFSET,
+        f"Gatekeeper report in words: {study.judgement.verdict}",
+        [sentences.series_title(series) for series in study.series],
+    )
+    describe_document(target, study)
+    lines = [line for series in measured for line in _region_lines(series)]
+    lines.append(
+        f"Numbers, outlines and codes stand in the measurement report, series "
+        f"{study.series_number}."
+    )
+    target.update(text_tree(study, lines))
+    return complete(target, uids.plain_report_instance(study), 1)
+
+
+def _region_lines(series: SeriesAssessment) -> list[str]:
+    """Return one sentence for each region of an assessed series."""
+    finding = series.finding
+    if finding is None:
+        return []
+    title = sentences.series_title(series)
+    return [
+        f"{title}: {_of_region(region, image_name(series.source.slices[region.slice_index]))}"
+        for region in finding.regions
+    ]
+
+
+def _of_region(region: Region, image: str) -> str:
+    where = f", largest on {image}" if image else ""
+    return (
+        f"region {region.label}{where}, {region.volume_mm3 / 1000:.2f} ml, "
+        f"map peak {region.peak:.3g}, mean {region.mean:.3g}."
+    )
