@@ -57,6 +57,26 @@ def device(model_digest: str) -> Uid:
     return Uid.derive("device", model_digest)
 
 
+def segmentation_series(study: StudyAssessment, series: SeriesAssessment) -> Uid:
+    """Return the SeriesInstanceUID of the segmented regions of one source series."""
+    return Uid.derive("segmentation series", *_job(study), *_source(series))
+
+
+def parametric_map_series(study: StudyAssessment, series: SeriesAssessment) -> Uid:
+    """Return the SeriesInstanceUID of the parametric map of one source series."""
+    return Uid.derive("parametric map series", *_job(study), *_source(series))
+
+
+def only_instance(series: Uid) -> Uid:
+    """Return the SOPInstanceUID of the one instance of a result's series."""
+    return Uid.derive("only instance", series)
+
+
+def dimension_organization(instance: Uid) -> Uid:
+    """Return the DimensionOrganizationUID of a multi-frame result."""
+    return Uid.derive("dimension organization", instance)
+
+
 def _job(study: StudyAssessment) -> tuple[str, ...]:
     return (
         study.study_instance_uid,
