@@ -118,6 +118,11 @@ def assessed(study: StudyAssessment) -> Sequence[SeriesAssessment]:
     ]
 
 
+def place_of(study: StudyAssessment, series: SeriesAssessment) -> int:
+    """Return the place of a series among the assessed ones, counted from 0."""
+    return next((place for place, other in enumerate(assessed(study)) if other is series), 0)
+
+
 def contributing_equipment(study: StudyAssessment, moment: datetime) -> list[Dataset]:
     """Return one item for each algorithm that contributed (PS3.3 C.12.1.1.5; IHE AI Results)."""
     findings = {

@@ -28,13 +28,12 @@ from gatekeeper.identifiers import Uid
 from gatekeeper.results import codes
 from gatekeeper.results.assessment import SeriesAssessment, SourceSlice, StudyAssessment
 from gatekeeper.results.attributes import decimal, numbers, put, sanitised
-from gatekeeper.results.common import assessed, first_header, new_object
+from gatekeeper.results.common import first_header, new_object
 from gatekeeper.results.sentences import series_title
 from models.volume import Volume
 
 _SAME_PLACE_MM = 1e-2
 _HEADS = frozenset({"BRAIN", "HEAD", "HEADNECK", "FACE", "SKULL"})
-_UNPAIRED = _HEADS | {"ABDOMEN", "CHEST", "HEART", "LIVER", "NECK", "PELVIS", "PROSTATE", "SPINE"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,11 +94,6 @@ def grid_of(series: SeriesAssessment) -> Grid | None:
     )
 
 
-def place_of(study: StudyAssessment, series: SeriesAssessment) -> int:
-    """Return the place of a series among the assessed ones, counted from 0."""
-    return next((place for place, other in enumerate(assessed(study)) if other is series), 0)
-
-
 def new_image(
     study: StudyAssessment,
     series: SeriesAssessment,
@@ -132,7 +126,9 @@ def new_image(
     target.FrameOfReferenceUID = UID(grid.frame_of_reference)
     indicator = sanitised(source, "PositionReferenceIndicator") or ""
     put(target, "PositionReferenceIndicator", indicator)
-    _set_body_part(target, source, series.volume)
+    body_part = _body_part(series)
+    if body_part:
+        put(target, "BodyPartExamined", body_part)
     _set_lossy(target, series)
     target.SamplesPerPixel = 1
     target.PhotometricInterpretation = "MONOCHROME2"
@@ -207,16 +203,19 @@ def recognizable(series: SeriesAssessment) -> str:
 
 
 def frame_anatomy(series: SeriesAssessment) -> Dataset:
-    """Return the item of the Frame Anatomy macro (PS3.3 C.7.6.16.2.8); a reader fails without."""
-    source = first_header(series)
-    body_part = sanitised(source, "BodyPartExamined")
+    """Return the item of the Frame Anatomy macro (C.7.6.16.2.8), without which a reader fails."""
     fallback = series.volume.body_part if series.volume is not None else ""
-    region = codes.ANATOMY.get(str(body_part)) or codes.ANATOMY.get(fallback)
-    side = sanitised(source, "Laterality")
+    region = codes.ANATOMY.get(_body_part(series)) or codes.ANATOMY.get(fallback)
     item = Dataset()
-    item.FrameLaterality = side or "U"
+    item.FrameLaterality = sanitised(first_header(series), "Laterality") or "U"
     item.AnatomicRegionSequence = [codes.code_item(region or codes.ENTIRE_BODY)]
     return item
+
+
+def _body_part(series: SeriesAssessment) -> str:
+    """Return the source's body part, else the one that the volume was read as."""
+    stated = sanitised(first_header(series), "BodyPartExamined")
+    return str(stated or (series.volume.body_part if series.volume is not None else ""))
 
 
 def _position(part: SourceSlice, volume: Volume, index: int) -> tuple[float, ...]:
@@ -290,16 +289,6 @@ def _dimension(organization: Uid, keyword: str, group: str, label: str) -> Datas
     item.FunctionalGroupPointer = Tag(group)
     item.DimensionDescriptionLabel = label
     return item
-
-
-def _set_body_part(target: Dataset, source: Dataset, volume: Volume | None) -> None:
-    """Set the body part, and the side where there are two or the part is not known."""
-    body_part = sanitised(source, "BodyPartExamined") or (volume.body_part if volume else "")
-    if body_part:
-        put(target, "BodyPartExamined", body_part)
-    side = sanitised(source, "Laterality")
-    if side or body_part not in _UNPAIRED:
-        put(target, "Laterality", side or "")
 
 
 def _set_lossy(target: Dataset, series: SeriesAssessment) -> None:

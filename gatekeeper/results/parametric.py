@@ -15,13 +15,12 @@ from pydicom.uid import ParametricMapStorage
 from gatekeeper.results import codes, uids
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.results.attributes import decimal
-from gatekeeper.results.common import complete
+from gatekeeper.results.common import complete, place_of
 from gatekeeper.results.multiframe import (
     Frame,
     frame_anatomy,
     grid_of,
     new_image,
-    place_of,
     recognizable,
     set_frames,
 )

@@ -20,8 +20,8 @@ from pydicom.uid import SegmentationStorage
 from gatekeeper.results import codes, uids
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.results.attributes import put
-from gatekeeper.results.common import MANUFACTURER, complete
-from gatekeeper.results.multiframe import Frame, grid_of, new_image, place_of, set_frames
+from gatekeeper.results.common import MANUFACTURER, complete, place_of
+from gatekeeper.results.multiframe import Frame, grid_of, new_image, set_frames
 from gatekeeper.results.sentences import series_title
 from gatekeeper.results.text import plain
 from models.finding import Finding, Region

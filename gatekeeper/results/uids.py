@@ -52,11 +52,6 @@ def tracking(heatmaps: Uid, region: int) -> Uid:
     return Uid.derive("tracking", heatmaps, str(region))
 
 
-def device(model_digest: str) -> Uid:
-    """Return the DeviceUID: one for each set of models, new when the models change."""
-    return Uid.derive("device", model_digest)
-
-
 def segmentation_series(study: StudyAssessment, series: SeriesAssessment) -> Uid:
     """Return the SeriesInstanceUID of the segmented regions of one source series."""
     return Uid.derive("segmentation series", *_job(study), *_source(series))
@@ -75,6 +70,11 @@ def only_instance(series: Uid) -> Uid:
 def dimension_organization(instance: Uid) -> Uid:
     """Return the DimensionOrganizationUID of a multi-frame result."""
     return Uid.derive("dimension organization", instance)
+
+
+def device(model_digest: str) -> Uid:
+    """Return the DeviceUID: one for each set of models, new when the models change."""
+    return Uid.derive("device", model_digest)
 
 
 def _job(study: StudyAssessment) -> tuple[str, ...]:

@@ -1,0 +1,191 @@
+"""Programs that judge DICOM objects, as fixtures, with what is known of their complaints."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from gatekeeper.results.common import to_bytes
+from gatekeeper.results.tree import descendants
+
+Validate = Callable[[Sequence[Dataset]], list[str]]
+ValidateReports = Callable[[Sequence[Dataset]], list[list[str]]]
+
+# Warnings that stay, each explained in docs/results.md; a new one fails the test.
+KNOWN_WARNINGS = (
+    "Unrecognized defined term <99GATEKEEPER>",
+    "Unrecognized defined term <2.25.",
+    "this is a Standard Extended SOP Class",
+    "Attribute is not present in standard DICOM IOD - (0x0018,0x1002) UI Device UID",
+    "Attribute is not present in standard DICOM IOD - (0x0020,0x0052) UI Frame of Reference UID",
+    "Attribute is not present in standard DICOM IOD - (0x0020,0x1040) LO Position Reference",
+    "Attribute is not present in standard DICOM IOD - (0x0020,0x0032) DS Image Position",
+    "Attribute is not present in standard DICOM IOD - (0x0020,0x0037) DS Image Orientation",
+    "Attribute is not present in standard DICOM IOD - (0x0018,0x0050) DS Slice Thickness",
+    "Attribute is not present in standard DICOM IOD - (0x0018,0x0088) DS Spacing Between Slices",
+    # Copied from the real sources, whose own they are.
+    "Retired Person Name form",
+    "needed to build DICOMDIR",
+)
+KNOWN_SR_WARNINGS = (
+    'TEXT (121077,DCM,"Conclusion"): Content Item not in template',
+    'TEXT (121106,DCM,"Comment"): Content Item not in template',
+    'TEXT (122405,DCM,"Algorithm Manufacturer"): Content Item not in template',
+    'CODE (VERDICT,99GATEKEEPER,"Gate verdict"): Content Item not in template',
+    "CODE (AGAINST_REF,99GATEKEEPER",
+    'Code (18782-3,LN,"Radiology Study observation (findings)") has different code meaning',
+)
+KNOWN_ENTITY_WARNINGS = (
+    # The entity model of the tool places it in the series for SR, in the study for images.
+    "Different information entities for attribute - Element=<AccessionNumber>",
+    # What the source lacks though it must be there, or has though it is invalid.
+    "Attribute present in one instance but not the other - Element=<ReferringPhysicianName>",
+    "Attribute present in one instance but not the other - Element=<PatientAge>",
+)
+
+
+@pytest.fixture
+def dciodvfy(peer: Callable[[str], str], tmp_path: Path) -> Validate:
+    """Return a function that gives dciodvfy's lines on data sets, errors and warnings."""
+    program = peer("dciodvfy")
+
+    def judge(datasets: Sequence[Dataset]) -> list[str]:
+        lines: list[str] = []
+        for path in written(datasets, tmp_path / "dciodvfy"):
+            done = subprocess.run([program, path], capture_output=True, timeout=60, check=False)
+            lines += done.stderr.decode("latin-1").splitlines()
+        return lines
+
+    return judge
+
+
+@pytest.fixture
+def dcentvfy(peer: Callable[[str], str], tmp_path: Path) -> Validate:
+    """Return a function that gives dcentvfy's lines on a set of data sets as one study."""
+    program = peer("dcentvfy")
+
+    def judge(datasets: Sequence[Dataset]) -> list[str]:
+        paths = written(datasets, tmp_path / "dcentvfy")
+        done = subprocess.run([program, *paths], capture_output=True, timeout=60, check=False)
+        return done.stderr.decode("latin-1").splitlines()
+
+    return judge
+
+
+@pytest.fixture(scope="session")
+def sr_validator(
+    peer: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> ValidateReports:
+    """Return a function that gives the lines of PixelMed's SR validator on each report.
+
+    It takes ten seconds of processor time a report, nearly all of them to compile its style sheet.
+    """
+    java = peer("java")
+    jar = Path("/usr/share/java/pixelmed.jar")
+    if not jar.exists():
+        peer("pixelmed")
+    # The style sheet is larger than a current Java allows by default.
+    limits = ("xpathExprGrpLimit", "xpathExprOpLimit", "xpathTotalOpLimit", "entityExpansionLimit")
+    program = [java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+    program += [f"-Djdk.xml.{name}=0" for name in limits]
+    program += ["-cp", str(jar), "com.pixelmed.validate.DicomSRValidator"]
+    folder = tmp_path_factory.mktemp("sr")
+
+    def lines_of(path: Path) -> list[str]:
+        done = subprocess.run([*program, path], capture_output=True, timeout=150, check=False)
+        return (done.stdout + done.stderr).decode("latin-1").splitlines()
+
+    def judge(datasets: Sequence[Dataset]) -> list[list[str]]:
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            return list(pool.map(lines_of, written(datasets, folder)))
+
+    return judge
+
+
+@pytest.fixture
+def printed(peer: Callable[[str], str], tmp_path: Path) -> Callable[[Dataset], str]:
+    """Return a function that gives what dsrdump prints of a report."""
+    program = peer("dsrdump")
+
+    def dump(dataset: Dataset) -> str:
+        (path,) = written([dataset], tmp_path / "dsrdump")
+        command = [program, "--print-long-values", "--print-all-codes", path]
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode("latin-1")
+
+    return dump
+
+
+@pytest.fixture
+def dcmpschk(peer: Callable[[str], str], tmp_path: Path) -> Validate:
+    """Return a function that gives the errors and warnings of dcmpschk on presentation states."""
+    program = peer("dcmpschk")
+
+    def judge(datasets: Sequence[Dataset]) -> list[str]:
+        lines: list[str] = []
+        for path in written(datasets, tmp_path / "dcmpschk"):
+            done = subprocess.run([program, path], capture_output=True, timeout=60, check=False)
+            said = (done.stdout + done.stderr).decode("latin-1").splitlines()
+            lines += [line for line in said if line.startswith(("E:", "W:", "F:"))]
+            if done.returncode:
+                lines.append(f"F: exit status {done.returncode}")
+        return lines
+
+    return judge
+
+
+def written(datasets: Sequence[Dataset], folder: Path) -> list[Path]:
+    """Write data sets as files into a folder, and return their paths."""
+    folder.mkdir(exist_ok=True)
+    paths: list[Path] = []
+    for index, dataset in enumerate(datasets):
+        path = folder / f"{index:04d}.dcm"
+        path.write_bytes(to_bytes(dataset))
+        paths.append(path)
+    return paths
+
+
+def errors(lines: Sequence[str]) -> list[str]:
+    """Return the lines of dciodvfy or dcentvfy that report an error."""
+    return [line for line in lines if line.startswith("Error")]
+
+
+def unknown(lines: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return the errors, and the warnings that are not among the known."""
+    found = [line for line in lines if line.startswith(("Warning", "Error"))]
+    return [line for line in found if not any(text in line for text in known)]
+
+
+def sr_errors(lines: Sequence[str]) -> list[str]:
+    """Return what PixelMed's validator says that is neither progress nor a warning."""
+    usual = ("Found ", "Warning", "Root Template Validation Complete", "IOD validation complete")
+    return [line for line in lines if not line.startswith(usual)]
+
+
+def round_trip(dataset: Dataset) -> Dataset:
+    """Return a data set as a reader gets it."""
+    return dcmread(io.BytesIO(to_bytes(dataset)))
+
+
+def without(keyword: str) -> Callable[[Dataset], None]:
+    """Return a mutation that takes an attribute away."""
+
+    def mutate(dataset: Dataset) -> None:
+        del dataset[keyword]
+
+    return mutate
+
+
+def number_without_units(dataset: Dataset) -> None:
+    """Take the units of every number away."""
+    for item in descendants(dataset):
+        if item.ValueType == "NUM":
+            del item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence
