@@ -374,3 +374,13 @@ def test_each_series_has_a_segmentation_of_its_own(
 
     assert [one.SeriesNumber for one in found if one is not None] == [9300, 9301]
     assert len({one.SeriesInstanceUID for one in found if one is not None}) == 2
+
+
+def test_another_content_makes_another_segmentation(mni_study: StudyAssessment) -> None:
+    """No UID of an object is used for other bytes: an archive would keep the old ones."""
+    first, second = made(mni_study), made(dataclasses.replace(mni_study, revision=2))
+
+    for keyword in ("SeriesInstanceUID", "SOPInstanceUID"):
+        assert first[keyword].value != second[keyword].value
+    organizations = [one.DimensionOrganizationSequence[0] for one in (first, second)]
+    assert len({item.DimensionOrganizationUID for item in organizations}) == 2
