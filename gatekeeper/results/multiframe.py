@@ -28,7 +28,7 @@ from gatekeeper.identifiers import Uid
 from gatekeeper.results import codes
 from gatekeeper.results.assessment import SeriesAssessment, SourceSlice, StudyAssessment
 from gatekeeper.results.attributes import decimal, numbers, put, sanitised
-from gatekeeper.results.common import first_header, new_object
+from gatekeeper.results.common import RESEARCH, first_header, new_object
 from gatekeeper.results.sentences import series_title
 from models.volume import Volume
 
@@ -121,7 +121,7 @@ def new_image(
     )
     # Type 1 in Enhanced General Equipment (PS3.3 C.7.5.2): a set of models is a device of its own.
     target.DeviceSerialNumber = study.model_digest[:64]
-    put(target, "ContentDescription", f"{kind}, {codes.AGAINST_REFERENCE.meaning.lower()}"[:64])
+    put(target, "ContentDescription", f"{kind}: {RESEARCH}"[:64])
     target.ContentCreatorName = ""
     target.FrameOfReferenceUID = UID(grid.frame_of_reference)
     indicator = sanitised(source, "PositionReferenceIndicator") or ""
