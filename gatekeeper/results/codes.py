@@ -46,6 +46,7 @@ CENTRE = (
     _ours("CENTRE_HEAD", "Centre, toward the patient's head"),
 )
 ANOMALY_MAP = _ours("ANOMALY_MAP", "Calibrated distance from normal, overlaid")
+MAP_VALUE = _ours("MAP_VALUE", "Calibrated distance from normal")
 
 ALL_OURS: tuple[Code, ...] = (
     GATE_VERDICT,
@@ -62,6 +63,7 @@ ALL_OURS: tuple[Code, ...] = (
     MAP_THRESHOLD,
     *CENTRE,
     ANOMALY_MAP,
+    MAP_VALUE,
 )
 
 
@@ -149,3 +151,22 @@ def coding_scheme_identification() -> Dataset:
     item.CodingSchemeName = "Gatekeeper results"
     item.CodingSchemeResponsibleOrganization = "Gatekeeper"
     return item
+
+
+SEGMENTATION = Code("113076", "DCM", "Segmentation")
+# CID 7150 'Segmentation Property Categories' (PS3.16): a place, not a tissue and not an illness.
+SPATIAL_CONCEPT = Code("309825002", "SCT", "Spatial and Relational Concept")
+# CID 4031 'Common Anatomic Regions' (PS3.16), by the defined terms of BodyPartExamined.
+ENTIRE_BODY = Code("38266002", "SCT", "Entire body")
+ANATOMY = {
+    "ABDOMEN": Code("818981001", "SCT", "Abdomen"),
+    "BRAIN": Code("12738006", "SCT", "Brain"),
+    "CHEST": Code("816094009", "SCT", "Chest"),
+    "HEAD": Code("69536005", "SCT", "Head"),
+    "HEART": Code("80891009", "SCT", "Heart"),
+    "LIVER": Code("10200004", "SCT", "Liver"),
+    "NECK": Code("45048000", "SCT", "Neck"),
+    "PELVIS": Code("816092008", "SCT", "Pelvis"),
+    "PROSTATE": Code("41216001", "SCT", "Prostate"),
+    "SPINE": Code("421060004", "SCT", "Spine"),
+}

@@ -54,6 +54,26 @@ def tracking(heatmaps: Uid, region: int) -> Uid:
     return Uid.derive("tracking", heatmaps, str(region))
 
 
+def segmentation_series(study: StudyAssessment, series: SeriesAssessment) -> Uid:
+    """Return the SeriesInstanceUID of the segmented regions of one source series."""
+    return Uid.derive("segmentation series", *_job(study), *_source(series))
+
+
+def parametric_map_series(study: StudyAssessment, series: SeriesAssessment) -> Uid:
+    """Return the SeriesInstanceUID of the parametric map of one source series."""
+    return Uid.derive("parametric map series", *_job(study), *_source(series))
+
+
+def only_instance(series: Uid) -> Uid:
+    """Return the SOPInstanceUID of the one instance of a result's series."""
+    return Uid.derive("only instance", series)
+
+
+def dimension_organization(instance: Uid) -> Uid:
+    """Return the DimensionOrganizationUID of a multi-frame result."""
+    return Uid.derive("dimension organization", instance)
+
+
 def device(model_digest: str) -> Uid:
     """Return the DeviceUID: one for each set of models, new when the models change."""
     return Uid.derive("device", model_digest)
