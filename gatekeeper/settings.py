@@ -196,7 +196,12 @@ class ResultSettings:
 
     institution: str = setting("", "InstitutionName of the results; empty leaves it out")
     series_number: int = setting(
-        9100, "SeriesNumber of the report; heatmaps follow", minimum=1, maximum=99999
+        9100, "SeriesNumber of the report; heatmaps follow", minimum=2, maximum=99999
+    )
+    compression: str = setting(
+        "none",
+        "lossless compression of pictures; a destination that does not take it refuses them",
+        choices=("none", "rle", "jpeg2000"),
     )
 
 

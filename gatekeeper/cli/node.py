@@ -10,7 +10,7 @@ import typer
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail
 from gatekeeper.cli.site import AsJson, site_of
 from gatekeeper.identifiers import AeTitle
-from gatekeeper.results.kinds import KINDS, USUAL, VIEWERS, parse
+from gatekeeper.results.kinds import KINDS, USUAL, VIEWERS, UnknownKindError, parse
 from storage import nodes
 from storage.records import Node
 
@@ -135,7 +135,10 @@ def _taken(objects: str, viewer: str) -> tuple[str, ...]:
         fail("say --objects or --viewer, not both")
     if viewer and viewer not in VIEWERS:
         fail(f"no viewer {viewer!r}; there are: {', '.join(VIEWERS)}")
-    return parse(VIEWERS.get(viewer) or [name.strip() for name in objects.split(",") if name])
+    try:
+        return parse(VIEWERS.get(viewer) or [name.strip() for name in objects.split(",") if name])
+    except UnknownKindError as error:
+        fail(str(error))
 
 
 def parse_address(text: str) -> tuple[str, int]:

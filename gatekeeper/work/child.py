@@ -127,7 +127,7 @@ class _Server:
             return {"models": registry.digest}
         self._forget_other_models(registry)
         assessment = assess_study(request, registry, self._loader(request), stages)
-        answer = _answer(assessment, Path(request.scratch), stages)
+        answer = _answer(assessment, request, stages)
         failpoint.reached("child.answer", request.study_instance_uid)
         answer.write(Path(request.scratch) / ANSWER)
         return {"answer": request.job}
@@ -178,11 +178,11 @@ class WithFallback:
         return load(self._info, "cpu").detect(volume)
 
 
-def _answer(assessment: StudyAssessment, scratch: Path, stages: Stages) -> Answer:
+def _answer(assessment: StudyAssessment, request: Request, stages: Stages) -> Answer:
     from gatekeeper.work.messages import Answer
     from gatekeeper.work.summary import deciding_finding, evidence
 
-    results = _write_results(assessment, scratch, stages)
+    results = _write_results(assessment, request, Path(request.scratch), stages)
     deciding = deciding_finding(assessment)
     return Answer(
         verdict=assessment.judgement.verdict,
@@ -196,21 +196,13 @@ def _answer(assessment: StudyAssessment, scratch: Path, stages: Stages) -> Answe
     )
 
 
-def _write_results(assessment: StudyAssessment, scratch: Path, stages: Stages) -> list[ResultFile]:
-    """Write the report, when there is an image to file it under, then each series' heatmaps."""
-    from gatekeeper.results.capture import iterate_heatmaps
-    from gatekeeper.results.report import report
+def _write_results(
+    assessment: StudyAssessment, request: Request, scratch: Path, stages: Stages
+) -> list[ResultFile]:
+    from gatekeeper.work.compose import compose
 
-    results: list[ResultFile] = []
-    with stages.measure("report"):
-        document = report(assessment)
-        if document is not None:
-            results.append(_write(document, "report", scratch, 0))
-    with stages.measure("render"):
-        for series in assessment.series:
-            for picture in iterate_heatmaps(assessment, series):
-                results.append(_write(picture, "heatmap", scratch, len(results)))
-    return results
+    made = compose(assessment, request.objects, request.compression, stages)
+    return [_write(dataset, kind, scratch, number) for number, (kind, dataset) in enumerate(made)]
 
 
 def _write(dataset: Dataset, kind: str, scratch: Path, number: int) -> ResultFile:

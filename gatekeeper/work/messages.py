@@ -54,6 +54,7 @@ class Request:
         cpu_seconds: processor time for this job.
         false_hold_rate, ae_title, institution, series_number: see `StudyAssessment`.
         objects: kinds of result to make; see `gatekeeper.results.kinds`.
+        compression: of pictures: ``none``, ``rle`` or ``jpeg2000``.
     """
 
     job: int
@@ -76,6 +77,7 @@ class Request:
     institution: str
     series_number: int
     objects: tuple[str, ...] = kinds.USUAL
+    compression: str = "none"
 
     def write(self, path: Path) -> None:
         """Write the request to `path`."""

@@ -271,6 +271,7 @@ class Worker:
             institution=settings.results.institution,
             series_number=settings.results.series_number,
             objects=tuple({kind: None for own in wanted.values() for kind in own} or kinds.USUAL),
+            compression=settings.results.compression,
         )
 
     def _store(self, scratch: Path, file: ResultFile) -> Result:
