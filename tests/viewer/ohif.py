@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Page, TimeoutError, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, sync_playwright
+from playwright.sync_api import TimeoutError as NotInTime
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "ohif"
+_BLACK = 50
+"""Grey levels, of 255, up to which a pixel counts as black, and colours up to which as grey."""
 WIDTH, HEIGHT = 1280, 800
 WAIT_MILLISECONDS = 60_000
 
@@ -49,6 +52,28 @@ _JUMP = f"""([pane, millimetres]) => {{
     const imageIndex = distances.indexOf(Math.min(...distances));
     return cornerstone.utilities.jumpToSlice(viewport.element, {{imageIndex}});
 }}"""
+_SEGMENTED = """services.segmentationService.getSegmentations()
+    .flatMap(segmentation => segmentation.representationData.Labelmap.imageIds)
+    .map(id => cornerstone.cache.getImage(id))
+    .map(image => [
+        cornerstone.metaData.get('imagePlaneModule', image.referencedImageId)
+            .imagePositionPatient[2],
+        [...image.voxelManager.getScalarData().entries()]
+            .filter(([, label]) => label > 0).map(([place]) => place),
+    ])
+    .filter(([, places]) => places.length)"""
+_LIT = f"""threshold => {_VIEWPORTS}.map(viewport => {{
+    const {{width, height}} = viewport.canvas;
+    const {{data}} = viewport.canvas.getContext('2d').getImageData(0, 0, width, height);
+    let [lit, coloured] = [0, 0];
+    for (let at = 0; at < data.length; at += 4) {{
+        const [red, green, blue] = data.subarray(at, at + 3);
+        const [low, high] = [Math.min(red, green, blue), Math.max(red, green, blue)];
+        lit += high > threshold;
+        coloured += high - low > threshold;
+    }}
+    return [lit / (width * height), coloured / (width * height)];
+}})"""
 _OUTLINES = """cornerstoneTools.annotation.state.getAllAnnotations()
     .filter(annotation => annotation.metadata.toolName === 'DICOMSRDisplay').length"""
 
@@ -94,6 +119,19 @@ class ListedSeries:
     images: int
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What a pane has drawn, as shares of its area.
+
+    Attributes:
+        lit: what is not black.
+        coloured: what is not grey.
+    """
+
+    lit: float
+    coloured: float
+
+
 class Viewer:
     """One study open in OHIF.
 
@@ -126,9 +164,12 @@ class Viewer:
     def side_by_side(self, modalities: Sequence[str]) -> None:
         """Show the first series of each modality, from left to right."""
         self.page.evaluate(
-            f"commandsManager.run('setViewportGridLayout', {{numRows: 1, numCols: {len(modalities)}}})"
+            "numCols => commandsManager.run('setViewportGridLayout', {numRows: 1, numCols})",
+            len(modalities),
         )
         self._until(f"{_VIEWPORTS}.length === {len(modalities)}", "the panes are laid out")
+        # A series put into a pane that has drawn nothing yet takes over its zoom: next to none.
+        self.settle()
         self.page.evaluate(
             f"""modalities => services.viewportGridService.setDisplaySetsForViewports(
                 [...services.viewportGridService.getState().viewports.keys()].map((id, pane) => ({{
@@ -170,13 +211,21 @@ class Viewer:
             f"every pane is at {position} mm",
         )
 
+    def drawn(self) -> list[Drawn]:
+        """Return what each pane has drawn."""
+        return [Drawn(*shares) for shares in self.page.evaluate(_LIT, _BLACK)]
+
     def close_film_players(self) -> None:
         """Close the players that OHIF opens over series of modality OT."""
         self.page.evaluate("services.cineService.setIsCineEnabled(false)")
 
-    def open_report(self) -> None:
-        """Open the SR over its source, without taking its outlines over as measurements."""
-        self.page.locator("[data-cy=study-browser-thumbnail-no-image]", has_text="SR").dblclick()
+    def open_report(self, number: int) -> None:
+        """Open an SR over its source, without taking its outlines over as measurements.
+
+        Args:
+            number: its SeriesNumber.
+        """
+        self._entry(number).dblclick()
         self.page.locator("[data-cy=no-hydrate-btn]").click()
         self._until(f"{_OUTLINES} > 0", "the report's outlines are on the images")
         self.settle()
@@ -190,6 +239,19 @@ class Viewer:
         """Return how many outlines of the report are on the images."""
         return int(self.page.evaluate(_OUTLINES))
 
+    def open_segmentation(self) -> None:
+        """Open the SEG over its source and take it over as a segmentation."""
+        number = next(one.number for one in self.series() if one.modality == "SEG")
+        self._entry(number).dblclick()
+        self.page.locator("[data-cy=yes-hydrate-btn]").click()
+        self._until(f"{_SEGMENTED}.length", "the segments are on the images")
+        self.settle()
+
+    def segmented(self) -> dict[float, list[int]]:
+        """Return the places of the segments' voxels in each image, by its height in mm."""
+        found: list[tuple[float, list[int]]] = self.page.evaluate(_SEGMENTED)
+        return dict(found)
+
     def wait_for_text(self, text: str) -> None:
         """Wait until words are to be seen in a pane."""
         self.page.locator("[data-cy=viewport-pane]").get_by_text(text).first.wait_for()
@@ -202,10 +264,15 @@ class Viewer:
         """Return what is to be seen as PNG."""
         return self.page.screenshot()
 
+    def _entry(self, number: int) -> Locator:
+        """Return the entry of a series that is listed without a picture."""
+        entries = self.page.locator("[data-cy=study-browser-thumbnail-no-image]")
+        return entries.filter(has=self.page.get_by_text(f"S:{number}", exact=True))
+
     def _until(self, condition: str, what: str) -> None:
         try:
             # Polled: a headless page without change draws no frames to look at it in.
             self.page.wait_for_function(condition, polling=50)
-        except TimeoutError as error:
+        except NotInTime as error:
             errors = "; ".join(self.errors)
             raise AssertionError(f"not seen: {what}. {errors}") from error

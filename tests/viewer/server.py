@@ -6,7 +6,6 @@ One origin, so that neither the archive nor the browser needs rules for cross-or
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import urllib.error
 import urllib.request

@@ -6,17 +6,19 @@ The source lies in the archive as a scanner would have left it. The results are 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom import dcmread
 from support.orthanc import Orthanc, running_orthanc
 
 from gatekeeper.demo import sample
@@ -24,6 +26,8 @@ from gatekeeper.demo import sample
 DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 """Where Debian's orthanc-dicomweb puts it."""
 
+ROWS, COLUMNS = 232, 192
+"""Cut from 233 x 197, because OHIF misreads a segmentation whose frames do not fill whole bytes."""
 SPHERE_RADIUS_MM = 14.0
 SPHERE_CENTRE = (100, 105, 65)
 """In the template's slices, rows and columns, each of 1 mm: in the white matter, on the right."""
@@ -43,6 +47,8 @@ class ViewedStudy:
         verdict: the product's verdict on it.
         sphere_mm: where the sphere's centre is, toward the patient's head, in the frame of
             reference.
+        segmented: for the height of each frame of the product's segmentation, in mm toward the
+            head, the places of its voxels in the frame; empty where the product made none.
     """
 
     uid: str
@@ -50,6 +56,7 @@ class ViewedStudy:
     series: int
     verdict: str
     sphere_mm: float
+    segmented: Mapping[float, Sequence[int]]
 
 
 @contextmanager
@@ -69,13 +76,22 @@ def archive_with_study(program: str, folder: Path) -> Generator[tuple[Orthanc, V
         for path in sorted(source.folder.iterdir()):
             archive.upload(path)
         verdict = _deliver(source.folder, archive, folder)
-        series = len(archive.get_json("/series"))
-        uid = str(source.study_instance_uid)
-        yield archive, ViewedStudy(uid, source.instances, series, verdict, sphere_mm)
+        yield (
+            archive,
+            ViewedStudy(
+                uid=str(source.study_instance_uid),
+                slices=source.instances,
+                series=len(archive.get_json("/series")),
+                verdict=verdict,
+                sphere_mm=sphere_mm,
+                segmented=dict(_segmented(archive)),
+            ),
+        )
 
 
 def _write_source(folder: Path) -> tuple[sample.SampleStudy, float]:
     template = sample.template()
+    template = replace(template, array=template.array[:, :ROWS, :COLUMNS])
     places = np.ogrid[tuple(slice(0, size) for size in template.array.shape)]
     away = sum((place - centre) ** 2 for place, centre in zip(places, SPHERE_CENTRE, strict=True))
     array = np.where(away < SPHERE_RADIUS_MM**2, np.float32(_DARK), template.array)
@@ -87,6 +103,17 @@ def _write_source(folder: Path) -> tuple[sample.SampleStudy, float]:
         every=_SLICE_STEP,
     )
     return study, template.to_patient(SPHERE_CENTRE)[2]
+
+
+def _segmented(archive: Orthanc) -> Iterator[tuple[float, list[int]]]:
+    """Yield the frames of the Segmentation that the archive holds: height, places of voxels."""
+    query = {"Level": "Instance", "Query": {"Modality": "SEG"}}
+    for instance in json.loads(archive.post("/tools/find", query)):
+        dataset = dcmread(io.BytesIO(archive.get(f"/instances/{instance}/file")))
+        frames = dataset.pixel_array.reshape(-1, dataset.Rows * dataset.Columns)
+        for frame, group in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+            position = group.PlanePositionSequence[0].ImagePositionPatient
+            yield float(position[2]), np.flatnonzero(frame).tolist()
 
 
 def _deliver(source: Path, archive: Orthanc, folder: Path) -> str:
