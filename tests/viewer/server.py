@@ -120,7 +120,6 @@ class _Handler(SimpleHTTPRequestHandler):
         """Keep quiet."""
 
     def _pass_on(self) -> None:
-        origin = f"http://{self.headers['Host']}"
         headers = {name: self.headers[name] for name in _PASSED if name in self.headers}
         # The archive writes absolute addresses into its answers; they shall lead here.
         headers["Forwarded"] = f"host={self.headers['Host']};proto=http"
@@ -134,8 +133,6 @@ class _Handler(SimpleHTTPRequestHandler):
             with error:
                 self._answer(error.code, "text/plain", error.read())
             return
-        if kind.startswith("application/dicom+json"):
-            body = body.replace(self._archive.encode(), origin.encode())
         self._answer(status, kind, body)
 
     def _answer(self, status: int, kind: str, body: bytes) -> None:
