@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+OHIF ?= $(CURDIR)/.cache/ohif
 
-.PHONY: demo test check format wheel-test clean
+.PHONY: demo test check format wheel-test screenshots clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gatekeeper demo
@@ -26,6 +27,12 @@ format: $(VENV)/.development
 wheel-test: $(VENV)/.development
 	bash deploy/wheel-test.sh
 
+# Pictures of the results in OHIF, for docs/images. Needs npm, and from Debian orthanc,
+# orthanc-dicomweb and chromium.
+screenshots: $(VENV)/.development
+	bash tests/viewer/fetch-ohif.sh "$(OHIF)"
+	GATEKEEPER_OHIF="$(OHIF)" PYTHONPATH=tests $(BIN)/python -m viewer.screenshots docs/images
+
 $(VENV)/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
@@ -38,4 +45,4 @@ $(VENV)/.development: pyproject.toml constraints.txt tests/originals.txt
 	touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf $(VENV) dist build demo-out .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cache dist build demo-out .pytest_cache .ruff_cache .hypothesis
