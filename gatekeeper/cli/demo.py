@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from gatekeeper import log
-from gatekeeper.cli.node import parse_address
+from gatekeeper.cli.node import kinds_taken, parse_address
 from gatekeeper.cli.output import console, fail, verdict_text
 from gatekeeper.history import JobHistory
 from gatekeeper.identifiers import AeTitle, Digest
@@ -37,6 +37,9 @@ def demo(
     pacs: Annotated[
         str | None, typer.Option(help="AET@HOST:PORT of a real PACS that receives the results")
     ] = None,
+    objects: Annotated[
+        str, typer.Option(help="results it takes, with commas between, as of `node add`")
+    ] = "",
     out: Annotated[Path, typer.Option(help="folder for what came back")] = Path("demo-out"),
     keep: Annotated[bool, typer.Option(help="leave everything running until Ctrl-C")] = False,
 ) -> None:
@@ -48,7 +51,7 @@ def demo(
     log.configure("ERROR", stream=_nowhere())
     run.prepare(out)
     with contextlib.ExitStack() as stack:
-        node, fetch = _destination(stack, pacs, out / "site")
+        node, fetch = _destination(stack, pacs, objects, out / "site")
         with _progress() as progress:
             cases = (
                 run.folder_cases(study)
@@ -78,7 +81,9 @@ def demo(
 Fetch = Callable[[JobHistory], list[Path]]
 
 
-def _destination(stack: contextlib.ExitStack, pacs: str | None, folder: Path) -> tuple[Node, Fetch]:
+def _destination(
+    stack: contextlib.ExitStack, pacs: str | None, objects: str, folder: Path
+) -> tuple[Node, Fetch]:
     """Return the node for the results, and how to get at what arrived there."""
     from gatekeeper.demo.archive import EmbeddedArchive
     from gatekeeper.demo.site import free_port
@@ -89,7 +94,9 @@ def _destination(stack: contextlib.ExitStack, pacs: str | None, folder: Path) ->
         host, port = parse_address(address)
         if not at or not port:
             fail(f"{pacs}: not AET@HOST:PORT")
-        node = Node(AeTitle.parse(title), host, port, receives_results=True)
+        node = Node(
+            AeTitle.parse(title), host, port, receives_results=True, objects=kinds_taken(objects)
+        )
 
         def sent(job: JobHistory) -> list[Path]:
             # What was delivered is what the spool holds, byte for byte.
@@ -100,7 +107,9 @@ def _destination(stack: contextlib.ExitStack, pacs: str | None, folder: Path) ->
     archive = stack.enter_context(
         EmbeddedArchive(folder / "archive", ARCHIVE, "127.0.0.1", free_port())
     )
-    node = Node(ARCHIVE, "127.0.0.1", archive.port, receives_results=True)
+    node = Node(
+        ARCHIVE, "127.0.0.1", archive.port, receives_results=True, objects=kinds_taken(objects)
+    )
 
     def arrived(job: JobHistory) -> list[Path]:
         return [archive.path(result.sop_instance_uid) for result in job.results]

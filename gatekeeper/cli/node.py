@@ -53,7 +53,7 @@ def add(
     host, port = parse_address(address)
     if receives_results and not port:
         fail(f"{address}: a node that receives results needs HOST:PORT")
-    taken = _taken(objects, viewer)
+    taken = kinds_taken(objects, viewer)
     if taken and not receives_results:
         fail("--objects and --viewer are for a node that receives --results")
     node = Node(
@@ -129,7 +129,7 @@ def echo(
     console.print(f"{node.ae_title} answered in {answer.milliseconds:.0f} ms.")
 
 
-def _taken(objects: str, viewer: str) -> tuple[str, ...]:
+def kinds_taken(objects: str, viewer: str = "") -> tuple[str, ...]:
     """Return the kinds of result that the options name; none for the usual ones."""
     if objects and viewer:
         fail("say --objects or --viewer, not both")

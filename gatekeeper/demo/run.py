@@ -10,11 +10,12 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
@@ -23,9 +24,13 @@ from gatekeeper.demo.site import DemoSite, as_scanner
 from gatekeeper.errors import GatekeeperError, TransportError
 from gatekeeper.history import JobHistory, StudyHistory, read_history
 from gatekeeper.identifiers import Uid
+from gatekeeper.results.kinds import STATEMENT
 from gatekeeper.results.page import contact_sheet, report_html
 from gatekeeper.send.files import send_files
 from storage.records import DeliveryState, JobState
+
+Result = tuple[str, Dataset]
+"""A kind of result and the object."""
 
 WAIT_SECONDS = 600.0
 SLICE_STEP = 2
@@ -167,7 +172,9 @@ def collect(
     progress(case.name, "draw", 0, 0)
     folder = out / case.name
     folder.mkdir()
-    objects = _collect(fetch(newest), folder)
+    uids = [result.sop_instance_uid for result in newest.results]
+    kinds = {result.sop_instance_uid: result.kind for result in newest.results}
+    objects = _collect(dict(zip(uids, fetch(newest), strict=True)), kinds, folder)
     pictures = _pictures(objects, folder)
     progress(case.name, "done", 1, 1)
     return CaseAnswer(
@@ -263,30 +270,36 @@ def _step(history: StudyHistory | None) -> tuple[str, int, int]:
     return "deliver", stored, items
 
 
-def _collect(files: Sequence[Path], folder: Path) -> list[Dataset]:
-    """Copy the result objects into `folder`, named by what they are, and return them in order."""
-    objects = [dcmread(path) for path in files]
-    ranked = sorted(
-        zip(objects, files, strict=True),
-        key=lambda pair: (pair[0].Modality, int(pair[0].get("InstanceNumber") or 0)),
-    )
-    for dataset, path in ranked:
-        kind = "report" if dataset.Modality == "SR" else "heatmap"
+def _collect(files: Mapping[str, Path], kinds: Mapping[str, str], folder: Path) -> list[Result]:
+    """Copy the result objects into `folder`, named by what they are, and return them in order.
+
+    Args:
+        files: where each is, by SOP Instance UID.
+        kinds: what each is, by SOP Instance UID.
+        folder: receives the copies.
+    """
+    found = [(kinds[uid], dcmread(path), path) for uid, path in files.items()]
+    found.sort(key=lambda one: (one[0], int(one[1].get("InstanceNumber") or 0)))
+    for kind, dataset, path in found:
         series = int(dataset.get("SeriesNumber") or 0)
         number = int(dataset.get("InstanceNumber") or 0)
         shutil.copyfile(path, folder / f"{kind}-{series}-{number:04d}.dcm")
-    return [dataset for dataset, _ in ranked]
+    return [(kind, dataset) for kind, dataset, _ in found]
 
 
-def _pictures(objects: Sequence[Dataset], folder: Path) -> list[str]:
-    """Write the contact sheet and the report for people to look at; return the file names."""
+def _pictures(objects: Sequence[Result], folder: Path) -> list[str]:
+    """Write what people look at, and return the file names, the quickest to read first."""
     names: list[str] = []
-    heatmaps = [dataset for dataset in objects if dataset.Modality != "SR"]
-    if heatmaps:
+    of_kind: dict[str, list[Dataset]] = {}
+    for kind, dataset in objects:
+        of_kind.setdefault(kind, []).append(dataset)
+    for dataset in of_kind.get("montage", [])[:1]:
+        Image.fromarray(dataset.pixel_array).save(folder / "montage.png")
+        names.append("montage.png")
+    if heatmaps := of_kind.get("heatmap"):
         (folder / "contact-sheet.png").write_bytes(contact_sheet(heatmaps))
         names.append("contact-sheet.png")
-    for dataset in objects:
-        if dataset.Modality == "SR":
-            (folder / "report.html").write_text(report_html(dataset), encoding="utf-8")
-            names.append("report.html")
+    for dataset in (of_kind.get("report") or of_kind.get(STATEMENT) or [])[:1]:
+        (folder / "report.html").write_text(report_html(dataset), encoding="utf-8")
+        names.append("report.html")
     return names

@@ -27,8 +27,9 @@ STATEMENT = "statement"
 USUAL: tuple[str, ...] = ("report", "montage", "heatmap")
 """What a destination takes that says nothing else."""
 VIEWERS: dict[str, tuple[str, ...]] = {
-    "ohif": (*USUAL, "segmentation"),
-    "orthanc": ("report", "montage", "heatmap"),
+    # No segmentation: OHIF 3.13 scatters it where rows times columns is no multiple of 8.
+    "ohif": USUAL,
+    "orthanc": ("montage", "heatmap", "plain-report"),
     "weasis": (*USUAL, "segmentation", "presentation", "key-objects"),
     "text": ("plain-report", "montage"),
     "everything": tuple(KINDS),

@@ -41,7 +41,8 @@ def test_the_fault_and_nothing_else_parts_the_two_verdicts(tmp_path: Path) -> No
     assert answers["with-fault"]["score"] > answers["as-it-is"]["score"]
     for name, answer in answers.items():
         folder = tmp_path / "demo-out" / name
-        assert (folder / "contact-sheet.png").read_bytes().startswith(b"\x89PNG")
+        for picture in ("montage.png", "contact-sheet.png"):
+            assert (folder / picture).read_bytes().startswith(b"\x89PNG")
         assert answer["verdict"] in (folder / "report.html").read_text()
         objects = [dcmread(path, stop_before_pixels=True) for path in folder.glob("*.dcm")]
         assert {str(item.SOPInstanceUID) for item in objects} == set(
@@ -61,9 +62,11 @@ def test_a_study_of_ones_own_goes_to_a_pacs_of_ones_own(
         sample.template(), tmp_path / "own", title="own", statement="unchanged", every=12
     )
     pacs = f"{archive.aet}@127.0.0.1:{archive.port}"
-    answer = demo(tmp_path, "--study", str(study.folder), "--pacs", pacs)["studies"][0]
+    answer = demo(
+        tmp_path, "--study", str(study.folder), "--pacs", pacs, "--objects", "report,key-objects"
+    )["studies"][0]
     assert answer["study_instance_uid"] == study.study_instance_uid
-    assert archive.count() == len(answer["result_sop_instance_uids"])
+    assert archive.count() == len(answer["result_sop_instance_uids"]) == 2
     assert Counter(path.suffix for path in (tmp_path / "demo-out" / "study").iterdir())[
         ".dcm"
     ] == len(answer["result_sop_instance_uids"])

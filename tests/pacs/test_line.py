@@ -37,7 +37,7 @@ def errors_of(program: str, objects: Iterable[bytes], folder: Path) -> list[str]
 def test_a_scan_from_storescu_gains_heatmaps_and_a_report_in_orthanc(
     gate: Gate, orthanc: Any, peer: Peer, shared_data: Path, tmp_path: Path
 ) -> None:
-    """384 slices of a real T1 scan: one SC series and one SR come back, conformant and readable."""
+    """384 slices of a real T1 scan: heatmaps, their overview and one SR come back, conformant."""
     program, dciodvfy, dsrdump = peer("storescu"), peer("dciodvfy"), peer("dsrdump")
     archive = orthanc()
     scanner(gate)
@@ -52,15 +52,19 @@ def test_a_scan_from_storescu_gains_heatmaps_and_a_report_in_orthanc(
     newest = history.jobs[0]
     assert newest.outcome is not None, newest.job.reason
     assert newest.outcome.verdict in {"CLEAR", "SUSPECT"}
-    assert {result.kind: 0 for result in newest.results} == {"heatmap": 0, "report": 0}
+    assert Counter(result.kind for result in newest.results) == {
+        "heatmap": len(files),
+        "montage": 1,
+        "report": 1,
+    }
     objects = archive.objects()
     returned = [dcmread(io.BytesIO(content)) for content in objects]
     assert {str(item.StudyInstanceUID) for item in returned} == {study}
     assert Counter(str(item.SOPClassUID) for item in returned) == {
-        SECONDARY_CAPTURE: len(files),
+        SECONDARY_CAPTURE: len(files) + 1,
         COMPREHENSIVE_3D_SR: 1,
     }
-    assert len({item.SeriesInstanceUID for item in returned}) == 2
+    assert len({item.SeriesInstanceUID for item in returned}) == 3
     assert errors_of(dciodvfy, objects, tmp_path) == []
     report = next(item for item in returned if item.Modality == "SR")
     path = tmp_path / "report.dcm"
