@@ -367,10 +367,16 @@ def test_evaluation_can_put_faults_on_healthy_scans(site: Path, nifti: Path) -> 
     """Each fault in three strengths, as JSON without a number that JSON does not know."""
     shutil.rmtree(site / "restricted")
     only = ("--split", "train", "--limit", "1")
-    found = read("evaluate", NAME, "--data", nifti, *only, "--faults")
+    every = ("evaluate", NAME, "--data", nifti, *only, "--faults")
+    found = read(*every)
 
     assert {one["strength"] for one in found["faults"]["means"]} == {"mild", "moderate", "strong"}
     assert len(found["evaluations"][NAME]["scans"]) == 1
+    strong = read(*every, "--strength", "strong")["faults"]
+    assert strong["means"] == [
+        one for one in found["faults"]["means"] if one["strength"] == "strong"
+    ]
+    assert "there are: mild, moderate, strong" in run(*every, "--strength", "gross", code=1)
 
 
 def test_two_bundles_are_compared_in_words(site: Path, nifti: Path) -> None:

@@ -120,8 +120,10 @@ def _deliver(source: Path, archive: Orthanc, folder: Path) -> str:
     """Have the product analyse the source and send its results; return the verdict."""
     pacs = f"{archive.aet}@127.0.0.1:{archive.port}"
     run = subprocess.run(
-        [sys.executable, "-m", "gatekeeper", "demo", "--study", str(source), "--pacs", pacs]
-        + ["--objects", "report,montage,heatmap,segmentation"],
+        [
+            *(sys.executable, "-m", "gatekeeper", "demo", "--study", str(source)),
+            *("--pacs", pacs, "--objects", "report,montage,heatmap,segmentation"),
+        ],
         cwd=folder,
         env={key: value for key, value in os.environ.items() if not key.startswith("GATEKEEPER_")},
         capture_output=True,

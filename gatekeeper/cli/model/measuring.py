@@ -31,6 +31,7 @@ from models.errors import ModelError
 from models.registry import BundleInfo, Registry
 
 if TYPE_CHECKING:
+    from models.artefacts import Strength
     from models.assessor import Assessor
     from models.evaluation.comparison import Comparison
     from models.evaluation.quality_gate import QualityGate
@@ -58,6 +59,10 @@ def evaluate(
     faults: Annotated[
         bool, typer.Option("--faults", help="also put acquisition faults on the healthy scans")
     ] = False,
+    strength: Annotated[
+        list[str] | None,
+        typer.Option(help="of the faults: mild, moderate, strong; repeatable; all of them if none"),
+    ] = None,
     write: Annotated[
         bool, typer.Option("--write", help="put the figures into the named manifests: new digests")
     ] = False,
@@ -74,7 +79,13 @@ def evaluate(
         reference = Reference(data, form, split, infos[0].profile, limit)
         detectors = _loaded([*infos, *floors], own_device(device))
         found, gate, page = _measured(
-            context, reference, detectors, [info.name for info in floors], seed, faults, infos[0]
+            context,
+            reference,
+            detectors,
+            [info.name for info in floors],
+            seed,
+            _strengths(strength) if faults else (),
+            infos[0],
         )
         reference.report()
         if out is not None:
@@ -128,7 +139,7 @@ def _measured(
     detectors: Mapping[str, Assessor],
     floors: Sequence[str],
     seed: int,
-    faults: bool,
+    strengths: Sequence[Strength],
     first: BundleInfo,
 ) -> tuple[dict[str, Evaluation], QualityGate | None, str]:
     """Return the records, the faults' record when asked for, and the report."""
@@ -147,7 +158,9 @@ def _measured(
         )
         if not all(one.scans for one in found.values()):
             raise ModelError(f"{reference.folder}: no scan of the split {reference.split}")
-        gate = _gate(context, reference, detectors, seed, progress) if faults else None
+        gate = None
+        if strengths:
+            gate = _gate(context, reference, detectors, seed, strengths, progress)
     title = report.Title(
         name=", ".join(name for name in detectors if name not in floors),
         digest=first.digest,
@@ -158,11 +171,22 @@ def _measured(
     return found, gate, report.render(title, found, gallery, seed)
 
 
+def _strengths(names: Sequence[str] | None) -> tuple[Strength, ...]:
+    """Return the strengths of these names, all of them for none."""
+    from models.artefacts import Strength
+
+    known = {str(one): one for one in Strength}
+    if unknown := sorted(set(names or ()) - set(known)):
+        raise ModelError(f"no strength {unknown[0]!r}; there are: {', '.join(known)}")
+    return tuple(one for name, one in known.items() if not names or name in names)
+
+
 def _gate(
     context: typer.Context,
     reference: Reference,
     detectors: Mapping[str, Assessor],
     seed: int,
+    strengths: Sequence[Strength],
     progress: Any,
 ) -> QualityGate:
     try:
@@ -177,6 +201,7 @@ def _gate(
     return quality_gate.measure(
         detectors,
         healthy,
+        strengths=strengths,
         progress=lambda done, total, _what: progress("faults", done, total),
         seed=seed,
     )
