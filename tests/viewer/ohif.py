@@ -161,23 +161,30 @@ class Viewer:
         )
         return sorted((ListedSeries(*one) for one in found), key=lambda one: one.number)
 
-    def side_by_side(self, modalities: Sequence[str]) -> None:
-        """Show the first series of each modality, from left to right."""
+    def scan_and_heatmaps(self) -> None:
+        """Show the scan and, right of it, its heatmaps."""
+        found = self.series()
+        scan = next(one.number for one in found if one.modality == "MR")
+        heatmaps = next(one.number for one in found if one.modality == "OT" and one.images > 1)
+        self.side_by_side([scan, heatmaps])
+
+    def side_by_side(self, numbers: Sequence[int]) -> None:
+        """Show the series of these numbers, from left to right."""
         self.page.evaluate(
             "numCols => commandsManager.run('setViewportGridLayout', {numRows: 1, numCols})",
-            len(modalities),
+            len(numbers),
         )
-        self._until(f"{_VIEWPORTS}.length === {len(modalities)}", "the panes are laid out")
+        self._until(f"{_VIEWPORTS}.length === {len(numbers)}", "the panes are laid out")
         # A series put into a pane that has drawn nothing yet takes over its zoom: next to none.
         self.settle()
         self.page.evaluate(
-            f"""modalities => services.viewportGridService.setDisplaySetsForViewports(
+            f"""numbers => services.viewportGridService.setDisplaySetsForViewports(
                 [...services.viewportGridService.getState().viewports.keys()].map((id, pane) => ({{
                     viewportId: id,
                     displaySetInstanceUIDs: [{_DISPLAY_SETS}.find(
-                        set => set.Modality === modalities[pane]).displaySetInstanceUID],
+                        set => Number(set.SeriesNumber) === numbers[pane]).displaySetInstanceUID],
                 }})))""",
-            list(modalities),
+            list(numbers),
         )
         self.settle()
 

@@ -52,7 +52,7 @@ def main() -> None:
 
 def side_by_side(viewer: Viewer, study: ViewedStudy) -> bytes:
     """Return the scan and its heatmaps, synchronised, at the sphere."""
-    viewer.side_by_side(["MR", "OT"])
+    viewer.scan_and_heatmaps()
     viewer.close_film_players()
     viewer.synchronise()
     viewer.jump(0, study.sphere_mm)

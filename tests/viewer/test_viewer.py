@@ -22,7 +22,7 @@ def test_source_heatmaps_and_report_are_listed(viewer: Viewer, study: ViewedStud
 
 def test_scrolling_either_series_scrolls_the_other_to_the_same_place(viewer: Viewer) -> None:
     """The wheel over the scan moves the heatmaps, and the wheel over the heatmaps the scan."""
-    viewer.side_by_side(["MR", "OT"])
+    viewer.scan_and_heatmaps()
     start = viewer.positions()
     viewer.synchronise()
 
@@ -41,7 +41,7 @@ def test_the_heatmap_of_the_odd_place_is_in_colour_beside_the_grey_scan(
     viewer: Viewer, study: ViewedStudy
 ) -> None:
     """Both fill their panes; only the heatmap has colour, at the slice of the sphere."""
-    viewer.side_by_side(["MR", "OT"])
+    viewer.scan_and_heatmaps()
     viewer.synchronise()
 
     viewer.jump(0, study.sphere_mm)
