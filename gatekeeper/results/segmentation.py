@@ -26,6 +26,15 @@ from gatekeeper.results.sentences import series_title
 from gatekeeper.results.text import plain
 from models.finding import Finding, Region
 
+_COLOURS = (
+    (86, 180, 233),
+    (230, 159, 0),
+    (0, 158, 115),
+    (240, 228, 66),
+    (204, 121, 167),
+    (213, 94, 0),
+)
+"""RGB, told apart by colour-blind people too (Okabe and Ito, Color universal design, 2008)."""
 SERIES_OFFSET = 200
 """SeriesNumber of the first SEG, counted from the report's: clear of the heatmaps' numbers."""
 
@@ -98,6 +107,8 @@ def _segment(
         f"(threshold {finding.map_threshold:.4g}, unit: {finding.map_unit})"
     )
     put(item, "SegmentDescription", plain(description)[:1024])
+    colour = hd.color.CIELabColor.from_rgb(*_COLOURS[(region.label - 1) % len(_COLOURS)])
+    item.RecommendedDisplayCIELabValue = list(colour.value)
     return item
 
 

@@ -181,7 +181,7 @@ PROFILES: dict[str, Profile] = {
     ),
     "mr-brain-flair": Profile(
         name="mr-brain-flair",
-        version="2.0.0",
+        version="2.1.0",
         folder="brain_flair_lgg",
         settings={"scaled_to_brain": True},
         by_detector={

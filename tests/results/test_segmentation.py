@@ -88,6 +88,11 @@ def test_every_region_is_a_segment_named_as_in_the_report(mni_study: StudyAssess
         assert finding is not None
         assert f"bundle_sha256={finding.model_digest}" in algorithm.AlgorithmParameters
         assert f"peak {region.peak:.4g}" in segment.SegmentDescription
+    colours = {
+        hd.color.CIELabColor.from_dicom_value(item.RecommendedDisplayCIELabValue).to_rgb()
+        for item in made(mni_study).SegmentSequence
+    }
+    assert len(colours) == min(len(made(mni_study).SegmentSequence), 6)
 
 
 def test_a_segmentation_says_what_it_is(mni_study: StudyAssessment) -> None:
