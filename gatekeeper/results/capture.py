@@ -10,9 +10,9 @@ Modality is OT: a hanging protocol or another program must not take a heatmap fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,14 +31,14 @@ from gatekeeper.results.common import (
     new_object,
     place_of,
 )
+from gatekeeper.results.inherited import HEADS, recognizable, set_lossy
 from gatekeeper.results.picture import Layout, Legend, Patch, blank, paint, windowed
 from gatekeeper.results.sentences import series_title
 from gatekeeper.results.text import plain
 from models.finding import Finding
 from models.volume import Volume
 
-_HEADS = frozenset({"BRAIN", "HEAD", "HEADNECK", "FACE", "SKULL"})
-_UNPAIRED = _HEADS | {"ABDOMEN", "CHEST", "HEART", "LIVER", "NECK", "PELVIS", "PROSTATE", "SPINE"}
+_UNPAIRED = HEADS | {"ABDOMEN", "CHEST", "HEART", "LIVER", "NECK", "PELVIS", "PROSTATE", "SPINE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def _template(
         f"Anomaly map of {title}",
         (title,),
     )
-    describe_capture(target, series, volume)
+    describe_capture(target, series)
     set_body_part(target, source, volume)
     for keyword in ("AcquisitionDate", "AcquisitionTime", "AcquisitionNumber"):
         value = sanitised(source, keyword)
@@ -150,7 +150,7 @@ def _template(
     return target
 
 
-def describe_capture(target: Dataset, series: SeriesAssessment, volume: Volume) -> None:
+def describe_capture(target: Dataset, series: SeriesAssessment) -> None:
     """Set what every picture is: synthetic, derived, of one series, 8-bit RGB (PS3.3 A.8.1)."""
     target.Modality = "OT"
     target.ConversionType = "SYN"
@@ -160,8 +160,8 @@ def describe_capture(target: Dataset, series: SeriesAssessment, volume: Volume) 
     target.ImageType = ["DERIVED", "SECONDARY", "OTHER", "ANOMALY_MAP"]
     target.DerivationCodeSequence = [codes.code_item(codes.ANOMALY_MAP)]
     target.BurnedInAnnotation = "NO"
-    target.RecognizableVisualFeatures = _recognizable(first_header(series), volume)
-    _set_lossy(target, series)
+    target.RecognizableVisualFeatures = recognizable(series)
+    set_lossy(target, series)
     target.SamplesPerPixel = 3
     target.PhotometricInterpretation = "RGB"
     target.PlanarConfiguration = 0
@@ -349,30 +349,6 @@ def set_common_body_part(target: Dataset, study: StudyAssessment) -> None:
         target.Laterality = ""
     else:
         set_body_part(target, first_header(parts[0][1]), volume)
-
-
-def _set_lossy(target: Dataset, series: SeriesAssessment) -> None:
-    """Copy that the source lost information to compression (PS3.3 C.7.6.1.1.5)."""
-    lossy: Mapping[str, Any] = {}
-    for header in series.source.headers:
-        if sanitised(header, "LossyImageCompression") == "01":
-            found = {
-                keyword: sanitised(header, keyword)
-                for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod")
-            }
-            lossy = {keyword: value for keyword, value in found.items() if value is not None}
-            break
-    target.LossyImageCompression = "01" if series.source.lossy else "00"
-    if series.source.lossy:
-        for keyword, value in lossy.items():
-            put(target, keyword, value)
-
-
-def _recognizable(source: Dataset, volume: Volume) -> str:
-    stated = sanitised(source, "RecognizableVisualFeatures")
-    if stated in ("YES", "NO"):
-        return str(stated)
-    return "YES" if volume.body_part in _HEADS else "NO"
 
 
 def _first_number(header: Dataset, keyword: str) -> float | None:

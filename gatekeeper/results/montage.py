@@ -93,7 +93,7 @@ def montage(study: StudyAssessment, series: SeriesAssessment) -> Dataset | None:
         "Gatekeeper overview: most suspicious slices",
         (title,),
     )
-    describe_capture(target, series, volume)
+    describe_capture(target, series)
     set_common_body_part(target, study)
     chosen = most_suspicious(finding)
     set_pixels(target, picture(series, volume, finding, chosen))

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -29,11 +28,11 @@ from gatekeeper.results import codes
 from gatekeeper.results.assessment import SeriesAssessment, SourceSlice, StudyAssessment
 from gatekeeper.results.attributes import decimal, numbers, put, sanitised
 from gatekeeper.results.common import RESEARCH, first_header, new_object
+from gatekeeper.results.inherited import set_lossy
 from gatekeeper.results.sentences import series_title
 from models.volume import Volume
 
 _SAME_PLACE_MM = 1e-2
-_HEADS = frozenset({"BRAIN", "HEAD", "HEADNECK", "FACE", "SKULL"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,7 +128,7 @@ def new_image(
     body_part = _body_part(series)
     if body_part:
         put(target, "BodyPartExamined", body_part)
-    _set_lossy(target, series)
+    set_lossy(target, series)
     target.SamplesPerPixel = 1
     target.PhotometricInterpretation = "MONOCHROME2"
     target.ReferencedSeriesSequence = [_referenced_series(series)]
@@ -192,14 +191,6 @@ def set_frames(
     item.DimensionOrganizationUID = UID(organization)
     target.DimensionOrganizationSequence = [item]
     target.DimensionIndexSequence = [_dimension(organization, *names) for names in dimensions]
-
-
-def recognizable(series: SeriesAssessment) -> str:
-    """Return RecognizableVisualFeatures: the source's, else whether it shows a head."""
-    stated = sanitised(first_header(series), "RecognizableVisualFeatures")
-    if stated in ("YES", "NO"):
-        return str(stated)
-    return "YES" if series.volume is not None and series.volume.body_part in _HEADS else "NO"
 
 
 def frame_anatomy(series: SeriesAssessment) -> Dataset:
@@ -289,17 +280,3 @@ def _dimension(organization: Uid, keyword: str, group: str, label: str) -> Datas
     item.FunctionalGroupPointer = Tag(group)
     item.DimensionDescriptionLabel = label
     return item
-
-
-def _set_lossy(target: Dataset, series: SeriesAssessment) -> None:
-    """Copy that the source lost information to compression (PS3.3 C.7.6.1.1.5)."""
-    target.LossyImageCompression = "01" if series.source.lossy else "00"
-    if not series.source.lossy:
-        return
-    for header in series.source.headers:
-        if sanitised(header, "LossyImageCompression") == "01":
-            for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-                value: Any = sanitised(header, keyword)
-                if value is not None:
-                    put(target, keyword, value)
-            return

@@ -16,12 +16,12 @@ from gatekeeper.results import codes, uids
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.results.attributes import decimal
 from gatekeeper.results.common import complete, place_of
+from gatekeeper.results.inherited import recognizable
 from gatekeeper.results.multiframe import (
     Frame,
     frame_anatomy,
     grid_of,
     new_image,
-    recognizable,
     set_frames,
 )
 from gatekeeper.results.text import plain
