@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 OHIF ?= $(CURDIR)/.cache/ohif
 
-.PHONY: demo test check format wheel-test screenshots clean
+.PHONY: demo test check format wheel-test screenshots golden clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gatekeeper demo
@@ -32,6 +32,10 @@ wheel-test: $(VENV)/.development
 screenshots: $(VENV)/.development
 	bash tests/viewer/fetch-ohif.sh "$(OHIF)"
 	GATEKEEPER_OHIF="$(OHIF)" PYTHONPATH=tests $(BIN)/python -m viewer.screenshots docs/images
+
+# The golden files of the results, after a change that is meant; see tests/results/golden.py.
+golden: $(VENV)/.development
+	PYTHONPATH=tests $(BIN)/python -m results.golden
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -20,3 +20,21 @@ def test_every_private_code_is_documented() -> None:
     rows = re.findall(r"^\| ([A-Z_]+) \| (.+) \|$", table, re.MULTILINE)
 
     assert rows == [(code.value, code.meaning) for code in codes.ALL_OURS]
+
+
+def test_what_is_said_to_be_verified_is_verified_by_a_test() -> None:
+    """Every line on AI Results is marked, and the tests that it names exist."""
+    if not PAGE.is_file():
+        pytest.skip("the documentation is not beside the tests")
+    table = PAGE.read_text(encoding="utf-8").split("against IHE AI Results")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (.+) \| (.+) \|$", table, re.MULTILINE)[1:]
+    sources = [path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py")]
+    tests = {
+        name for text in sources for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)
+    }
+
+    assert rows
+    for asked, state in rows:
+        named = re.findall(r"`(test_\w+)`", state)
+        assert state.startswith("verified by `" if named else "not verified"), asked
+        assert set(named) <= tests, asked

@@ -191,3 +191,20 @@ def test_the_procedure_is_the_sources_own(mni_slices: Sequence[Dataset], assess:
 
     (procedure,) = [item for item in children(dataset) if code_of(item) == codes.PROCEDURE_REPORTED]
     assert value_of(procedure) == "MR head"
+
+
+def test_each_algorithm_contributes_as_a_device_of_its_own(mni_study: StudyAssessment) -> None:
+    """Two models that judged a study are two items, and one that judged two series is one."""
+    (first,) = mni_study.series
+    assert first.finding is not None
+    other = dataclasses.replace(first.finding, detector="atlas", model_digest=Digest.of(b"other"))
+    second = dataclasses.replace(first, finding=other)
+    third = dataclasses.replace(first)
+
+    dataset = made(dataclasses.replace(mni_study, series=(first, second, third)))
+
+    items = dataset.ContributingEquipmentSequence
+    assert [item.ManufacturerModelName.split()[0] for item in items] == ["features", "atlas"]
+    assert [item.PurposeOfReferenceCodeSequence[0].CodeValue for item in items] == ["109102"] * 2
+    assert len({item.DeviceUID for item in items}) == 2
+    assert all(item.Manufacturer and item.SoftwareVersions for item in items)
