@@ -343,19 +343,20 @@ def fit(examples: Sequence[Example], config: Config, run: Run) -> dict[str, Tens
     usable = [example.usable for example in examples]
     reference = reference_of(scale, pooled, usable, config.cut_quantile)
     return (
-        {f"tokenizer.{name}": value.half().cpu() for name, value in _state(tokenizer)}
-        | {f"transformer.{name}": value.half().cpu() for name, value in _state(transformer)}
+        {f"tokenizer.{name}": value.half().cpu() for name, value in tokenizer.state_dict().items()}
+        | {
+            f"transformer.{name}": value.half().cpu()
+            for name, value in transformer.state_dict().items()
+        }
         | {f"reference.{name}": getattr(reference, name) for name in Reference.__slots__}
     )
 
 
-def _state(network: nn.Module) -> list[tuple[str, Tensor]]:
-    return list(network.state_dict().items())
-
-
 def _round(network: nn.Module) -> None:
     """Round the weights to float16, as they are kept: what follows must see the same network."""
-    network.load_state_dict({name: value.half().float() for name, value in _state(network)})
+    network.load_state_dict(
+        {name: value.half().float() for name, value in network.state_dict().items()}
+    )
 
 
 def networks(
@@ -371,7 +372,7 @@ def networks(
         network.load_state_dict(
             {
                 name: _finite(tensors, f"{prefix}.{name}", tuple(value.shape)).float()
-                for name, value in _state(network)
+                for name, value in network.state_dict().items()
             }
         )
         network.eval().requires_grad_(requires_grad=False).to(device)
