@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isnan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ class Figure:
     high: float
 
     def __str__(self) -> str:
+        if isnan(self.low):
+            return f"{self.value:.2f} (no interval)"
         return f"{self.value:.2f} ({self.low:.2f}-{self.high:.2f})"
 
     def as_list(self) -> list[float]:

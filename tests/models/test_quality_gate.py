@@ -67,6 +67,7 @@ def test_a_visible_fault_is_told_apart_and_nothing_is_not(floor: IntensityFloor)
 
     assert bright.auroc.value == 1.0
     assert np.isnan(bright.auroc.low)  # five patients all apart are no certainty
+    assert str(bright.auroc) == "1.00 (no interval)"
     assert [figure.value for figure in bright.sensitivity] == [1.0, 1.0]
     assert nothing.scores == clean.scores
     assert nothing.sensitivity == clean.held
