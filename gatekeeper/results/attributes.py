@@ -123,7 +123,7 @@ def _taken_over(source: Dataset, keyword: str) -> Any:
     a text is due, a data set where a number is) shows itself only in writing.
     """
     try:
-        value = sanitised(source, keyword)
+        value = _own(sanitised(source, keyword))
         if value is None:
             return None
         trial = Dataset()
@@ -133,7 +133,16 @@ def _taken_over(source: Dataset, keyword: str) -> Any:
         trial.save_as(io.BytesIO(), implicit_vr=False, little_endian=True)
     except _UNUSABLE:
         return None
-    return value
+    return _own(value)
+
+
+def _own(value: Any) -> Any:
+    """Return a name made from text anew: the library keeps the bytes of its first writing.
+
+    A name read from a file knows the character set of its bytes, and is as it was.
+    """
+    made_from_text = isinstance(value, PersonName) and value.encodings is None
+    return PersonName(str(value)) if made_from_text else value
 
 
 def sanitised(source: Dataset, keyword: str) -> Any:

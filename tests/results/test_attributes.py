@@ -172,3 +172,19 @@ def test_our_own_text_is_ascii() -> None:
 def test_times_are_in_the_zone_that_the_source_states(offset: str | None, shown: str) -> None:
     """All times of an object are in one zone: the source's if stated, else UTC."""
     assert f"{analysis_time(offset, 1735689600.0):%Y%m%d %H%M%S %z}" == shown
+
+
+def test_a_name_made_from_text_is_written_in_the_results_character_set() -> None:
+    """Whatever was written before, and in which character set, the name stays the name."""
+    source = Dataset()
+    source.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+    source.PatientName = "Yamada^Tarou=山田^太郎"
+    source.save_as(io.BytesIO(), implicit_vr=False, little_endian=True)
+
+    target = patient_and_study(source, "1.2.3")
+    target.SpecificCharacterSet = "ISO_IR 192"
+    written = io.BytesIO()
+    target.save_as(written, implicit_vr=False, little_endian=True)
+
+    read = dcmread(io.BytesIO(written.getvalue()), force=True)
+    assert str(read.PatientName) == "Yamada^Tarou=山田^太郎"
