@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from support.orthanc import Orthanc
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 # Several tests run at once, each with small arrays: one thread each is quicker than two fighting.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine is not a finding: what has to be quick says so in a test of its own.
+settings.register_profile("gatekeeper", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gatekeeper")
 
 PEERS_REQUIRED = os.environ.get("GATEKEEPER_PEERS") == "required"
 """Set in continuous integration: there, a missing peer is a failure, not a skip."""
