@@ -17,7 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper import config
 from gatekeeper.identifiers import AeTitle, IdentifierError
-from gatekeeper.results.kinds import KINDS
+from gatekeeper.results import kinds
+from gatekeeper.results.kinds import UnknownKindError
 from gatekeeper.settings import Settings
 from models.registry import Registry
 from storage import nodes
@@ -101,8 +102,10 @@ def _node_problem(node: Node) -> str | None:
         return str(error)
     if node.receives_results and not node.port:
         return "receives results but has no port"
-    if unknown := sorted(set(node.objects) - set(KINDS)):
-        return f"takes {unknown[0]!r}, which is no kind of result"
+    try:
+        kinds.parse(node.objects)
+    except UnknownKindError as error:
+        return str(error)
     try:
         socket.getaddrinfo(node.host, node.port or None)
     except OSError:

@@ -30,8 +30,9 @@ from gatekeeper.results.common import (
     first_header,
     new_object,
     place_of,
+    reference_to,
 )
-from gatekeeper.results.inherited import HEADS, recognizable, set_lossy
+from gatekeeper.results.inherited import HEADS, in_plane, pixel_spacing, recognizable, set_lossy
 from gatekeeper.results.picture import Layout, Legend, Patch, blank, paint, windowed
 from gatekeeper.results.sentences import series_title
 from gatekeeper.results.text import plain
@@ -78,7 +79,7 @@ def iterate_heatmaps(study: StudyAssessment, series: SeriesAssessment) -> Iterat
         raise ValueError("slices, volume and map are not of one shape")
     heatmaps = uids.heatmap_series(study, series)
     template = _template(study, series, volume, heatmaps)
-    spacing = _pixel_spacing(series.source.slices[0], volume)
+    spacing = pixel_spacing(series.source.slices[0].header, volume)
     layout = Layout.of(volume.array.shape[1], volume.array.shape[2], spacing)
     legend = legend_of(series, finding)
     canvas = blank(layout, legend)
@@ -236,7 +237,7 @@ def _set_plane(
 ) -> None:
     """Set the Image Plane module (PS3.3 C.7.6.2), moved to the centre of the first drawn pixel."""
     corner, across, down = _plane(source, volume, index)
-    dy, dx = _pixel_spacing(source, volume)
+    dy, dx = pixel_spacing(source.header, volume)
     target.PixelSpacing = [
         decimal(dy / layout.row_factor),
         decimal(dx / layout.column_factor),
@@ -266,8 +267,7 @@ def _plane(
     equal and not merely close.
     """
     first = np.array(volume.to_patient((index, 0, 0)))
-    down = volume.affine[:3, 1] / np.linalg.norm(volume.affine[:3, 1])
-    across = volume.affine[:3, 2] / np.linalg.norm(volume.affine[:3, 2])
+    across, down = in_plane(volume)
     position = numbers(source.header, "ImagePositionPatient", 3)
     orientation = numbers(source.header, "ImageOrientationPatient", 6)
     if source.frame is None and position and orientation:
@@ -276,14 +276,6 @@ def _plane(
         if agrees and np.linalg.norm(np.array(position) - first) < 0.1 * min(volume.spacing):
             return np.array(position), stated[:3], stated[3:]
     return first, across, down
-
-
-def _pixel_spacing(source: SourceSlice, volume: Volume) -> tuple[float, float]:
-    stated = numbers(source.header, "PixelSpacing", 2)
-    _, dy, dx = volume.spacing
-    if stated and abs(stated[0] - dy) < 0.01 * dy and abs(stated[1] - dx) < 0.01 * dx:
-        return stated[0], stated[1]
-    return dy, dx
 
 
 def set_sources(
@@ -300,12 +292,8 @@ def set_sources(
     references: list[Dataset] = []
     listed: dict[str, Dataset] = {}
     for source in sources:
-        reference = Dataset()
-        reference.ReferencedSOPClassUID = UID(str(source.header.SOPClassUID))
-        reference.ReferencedSOPInstanceUID = UID(str(source.header.SOPInstanceUID))
-        instance = Dataset()
-        instance.update(reference)
-        listed[str(source.header.SOPInstanceUID)] = instance
+        reference = reference_to(source.header)
+        listed[str(source.header.SOPInstanceUID)] = reference_to(source.header)
         if source.frame is not None:
             reference.ReferencedFrameNumber = source.frame
         reference.PurposeOfReferenceCodeSequence = [codes.code_item(codes.SOURCE_IMAGE)]

@@ -123,6 +123,14 @@ def place_of(study: StudyAssessment, series: SeriesAssessment) -> int:
     return next((place for place, other in enumerate(assessed(study)) if other is series), 0)
 
 
+def reference_to(header: Dataset) -> Dataset:
+    """Return a reference to an instance (PS3.3 10.8)."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = UID(str(header.SOPClassUID))
+    item.ReferencedSOPInstanceUID = UID(str(header.SOPInstanceUID))
+    return item
+
+
 def contributing_equipment(study: StudyAssessment, moment: datetime) -> list[Dataset]:
     """Return one item for each algorithm that contributed (PS3.3 C.12.1.1.5; IHE AI Results)."""
     findings = {

@@ -6,7 +6,7 @@ limits of use first, then what was found in each series, then what it rests on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import highdicom as hd
 from pydicom.dataset import Dataset
@@ -15,7 +15,7 @@ from pydicom.uid import UID
 
 from gatekeeper.results import codes, sentences, uids
 from gatekeeper.results.assessment import StudyAssessment
-from gatekeeper.results.common import MANUFACTURER, MODEL, images
+from gatekeeper.results.common import MANUFACTURER, MODEL, images, reference_to
 
 
 def describe_document(target: Dataset, study: StudyAssessment) -> None:
@@ -31,21 +31,31 @@ def describe_document(target: Dataset, study: StudyAssessment) -> None:
 
 def evidence(study: StudyAssessment) -> Dataset:
     """Return every image of the study, by series (PS3.3 C.17.2.3): all that was looked at."""
+    found = [
+        (str(series.source.series_instance_uid), header)
+        for series in study.series
+        for header in images(series)
+    ]
+    return evidence_of(study, sorted(found, key=lambda one: (one[0], str(one[1].SOPInstanceUID))))
+
+
+def evidence_of(study: StudyAssessment, cited: Iterable[tuple[str, Dataset]]) -> Dataset:
+    """Return instances by series, each once, in the order in which they come (PS3.3 C.17.2.3).
+
+    Args:
+        study: theirs.
+        cited: SeriesInstanceUID and data set of each.
+    """
     found: dict[str, dict[str, Dataset]] = {}
-    for series in study.series:
-        for header in images(series):
-            instance = Dataset()
-            instance.ReferencedSOPClassUID = UID(str(header.SOPClassUID))
-            instance.ReferencedSOPInstanceUID = UID(str(header.SOPInstanceUID))
-            known = found.setdefault(series.source.series_instance_uid, {})
-            known[str(header.SOPInstanceUID)] = instance
+    for series_uid, instance in cited:
+        found.setdefault(series_uid, {})[str(instance.SOPInstanceUID)] = reference_to(instance)
     item = Dataset()
     item.StudyInstanceUID = UID(study.study_instance_uid)
     item.ReferencedSeriesSequence = []
-    for series_uid in sorted(found):
+    for series_uid, references in found.items():
         part = Dataset()
         part.SeriesInstanceUID = UID(series_uid)
-        part.ReferencedSOPSequence = [found[series_uid][uid] for uid in sorted(found[series_uid])]
+        part.ReferencedSOPSequence = list(references.values())
         item.ReferencedSeriesSequence.append(part)
     return item
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from gatekeeper.results.assessment import SeriesAssessment
-from gatekeeper.results.attributes import put, sanitised
+from gatekeeper.results.attributes import numbers, put, sanitised
 from gatekeeper.results.common import first_header
+from models.volume import Volume
 
 HEADS = frozenset({"BRAIN", "HEAD", "HEADNECK", "FACE", "SKULL"})
 """Body parts by whose images a person may be recognised."""
@@ -26,6 +29,21 @@ def set_lossy(target: Dataset, series: SeriesAssessment) -> None:
                 if value is not None:
                     put(target, keyword, value)
             return
+
+
+def in_plane(volume: Volume) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the unit vectors along a row and down a column, LPS."""
+    down, across = (volume.affine[:3, axis] for axis in (1, 2))
+    return across / np.linalg.norm(across), down / np.linalg.norm(down)
+
+
+def pixel_spacing(header: Dataset, volume: Volume) -> tuple[float, float]:
+    """Return mm between rows and columns: the source's numbers where they are the volume's."""
+    stated = numbers(header, "PixelSpacing", 2)
+    _, dy, dx = volume.spacing
+    if stated and abs(stated[0] - dy) < 0.01 * dy and abs(stated[1] - dx) < 0.01 * dx:
+        return stated[0], stated[1]
+    return dy, dx
 
 
 def recognizable(series: SeriesAssessment) -> str:

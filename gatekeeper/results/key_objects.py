@@ -17,8 +17,15 @@ from pydicom.uid import UID, KeyObjectSelectionDocumentStorage, SecondaryCapture
 
 from gatekeeper.results import codes, uids
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
-from gatekeeper.results.common import RESEARCH, complete, first_header, new_object, place_of
-from gatekeeper.results.document import observation_context, separate, text
+from gatekeeper.results.common import (
+    RESEARCH,
+    complete,
+    first_header,
+    new_object,
+    place_of,
+    reference_to,
+)
+from gatekeeper.results.document import evidence_of, observation_context, separate, text
 from gatekeeper.results.measurements import key_slices
 from gatekeeper.results.sentences import series_title
 from gatekeeper.results.text import plain
@@ -74,30 +81,11 @@ def key_objects(
         items += [_image(part.header, part.frame, presentation), _image(heatmap)]
     if presentation is not None:
         cited.append((str(presentation.SeriesInstanceUID), presentation))
-    target.CurrentRequestedProcedureEvidenceSequence = [_evidence(study, cited)]
+    target.CurrentRequestedProcedureEvidenceSequence = [evidence_of(study, cited)]
     target.update(_selection(study, _description(series, title), items))
     given = [str(one.SOPInstanceUID) for one in (montage, presentation) if one is not None]
     uid = uids.key_object_instance(study, series, given)
     return complete(target, uid, place_of(study, series) + 1)
-
-
-def _evidence(study: StudyAssessment, cited: Sequence[tuple[str, Dataset]]) -> Dataset:
-    """Return what is cited, by series, each instance once (PS3.3 C.17.2.3)."""
-    found: dict[str, dict[str, Dataset]] = {}
-    for series_uid, instance in cited:
-        reference = Dataset()
-        reference.ReferencedSOPClassUID = UID(str(instance.SOPClassUID))
-        reference.ReferencedSOPInstanceUID = UID(str(instance.SOPInstanceUID))
-        found.setdefault(series_uid, {})[str(instance.SOPInstanceUID)] = reference
-    item = Dataset()
-    item.StudyInstanceUID = UID(study.study_instance_uid)
-    item.ReferencedSeriesSequence = []
-    for series_uid, references in found.items():
-        part = Dataset()
-        part.SeriesInstanceUID = UID(series_uid)
-        part.ReferencedSOPSequence = list(references.values())
-        item.ReferencedSeriesSequence.append(part)
-    return item
 
 
 def _image(
@@ -112,10 +100,7 @@ def _image(
         relationship_type="CONTAINS",
     )
     if presentation is not None:
-        state = Dataset()
-        state.ReferencedSOPClassUID = presentation.SOPClassUID
-        state.ReferencedSOPInstanceUID = presentation.SOPInstanceUID
-        item.ReferencedSOPSequence[0].ReferencedSOPSequence = [state]
+        item.ReferencedSOPSequence[0].ReferencedSOPSequence = [reference_to(presentation)]
     return item
 
 

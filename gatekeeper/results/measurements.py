@@ -193,21 +193,27 @@ def _region_of(part: SourceSlice, points: NDArray[np.float64]) -> hd.sr.ImageReg
 
 def _algorithm(finding: Finding, false_hold_rate: float) -> hd.sr.AlgorithmIdentification:
     """Return PS3.16 TID 4019: all it takes to name the judge and how it was set."""
-    parameters = (
-        f"bundle_sha256={finding.model_digest}",
-        f"calibration_sha256={finding.calibration_digest}",
-        f"false_hold_rate={false_hold_rate:.6g}",
-        f"map_threshold={finding.map_threshold:.6g}",
-        f"map_unit={finding.map_unit}",
-        f"calibration={finding.calibration_description}",
-    )
+    parameters = algorithm_parameters(finding, false_hold_rate)
     return hd.sr.AlgorithmIdentification(
         name=plain(f"{finding.detector} {finding.profile}"),
         version=plain(finding.bundle_version),
-        parameters=[plain(parameter) for parameter in parameters],
+        parameters=[f"{name}={value}" for name, value in parameters.items()],
         family=codes.ARTIFICIAL_INTELLIGENCE,
         manufacturer=MANUFACTURER,
     )
+
+
+def algorithm_parameters(finding: Finding, false_hold_rate: float) -> dict[str, str]:
+    """Return how the judge was set, as every result that names it says."""
+    parameters = {
+        "bundle_sha256": finding.model_digest,
+        "calibration_sha256": finding.calibration_digest,
+        "false_hold_rate": f"{false_hold_rate:.6g}",
+        "map_threshold": f"{finding.map_threshold:.6g}",
+        "map_unit": finding.map_unit,
+        "calibration": finding.calibration_description,
+    }
+    return {name: plain(value) for name, value in parameters.items()}
 
 
 def _number(name: Code, value: float, unit: Code = codes.NO_UNITS) -> hd.sr.Measurement:

@@ -43,6 +43,7 @@ from gatekeeper.results.common import (
     new_object,
     place_of,
 )
+from gatekeeper.results.inherited import in_plane
 from gatekeeper.results.measurements import image_name
 from gatekeeper.results.picture import Layout, Legend, blank, font, paint, windowed
 from gatekeeper.results.sentences import series_title
@@ -96,13 +97,14 @@ def montage(study: StudyAssessment, series: SeriesAssessment) -> Dataset | None:
     describe_capture(target, series)
     set_common_body_part(target, study)
     chosen = most_suspicious(finding)
-    set_pixels(target, picture(series, volume, finding, chosen))
+    window = display_window(series, finding)
+    set_pixels(target, picture(series, volume, finding, chosen, window))
     set_sources(target, series, [series.source.slices[index] for index in chosen], preserved=False)
     across, down = _directions(volume)
     target.PatientOrientation = [across, down]
     slices = ", ".join(_where(series, index) for index in chosen)
     put(target, "ImageComments", plain(f"{title}: {slices}")[:10240])
-    put(target, "DerivationDescription", _derivation(finding, display_window(series, finding)))
+    put(target, "DerivationDescription", _derivation(finding, window))
     number = place_of(study, series) + 1
     return complete(target, uids.montage_instance(study, series), number)
 
@@ -127,7 +129,11 @@ def most_suspicious(finding: Finding) -> list[int]:
 
 
 def picture(
-    series: SeriesAssessment, volume: Volume, finding: Finding, chosen: Sequence[int]
+    series: SeriesAssessment,
+    volume: Volume,
+    finding: Finding,
+    chosen: Sequence[int],
+    window: Window,
 ) -> NDArray[np.uint8]:
     """Return the montage, uint8 (rows, columns, 3).
 
@@ -136,9 +142,10 @@ def picture(
         volume: its volume.
         finding: its finding.
         chosen: places of the slices to show.
+        window: how source intensities are shown.
     """
     legend = legend_of(series, finding)
-    panels = [_panel(series, volume, finding, legend, index) for index in chosen]
+    panels = [_panel(series, volume, finding, legend, window, index) for index in chosen]
     inner = sum(panel.width for panel in panels) + _GAP * (len(panels) - 1)
     width = max(inner + 2 * _GAP, _LEAST_WIDTH)
     strip_layout = Layout.of(0, width, (1.0, 1.0))
@@ -161,10 +168,14 @@ def picture(
 
 
 def _panel(
-    series: SeriesAssessment, volume: Volume, finding: Finding, legend: Legend, index: int
+    series: SeriesAssessment,
+    volume: Volume,
+    finding: Finding,
+    legend: Legend,
+    window: Window,
+    index: int,
 ) -> Image.Image:
     """Return one slice with its map, sides and caption."""
-    window = display_window(series, finding)
     grey = windowed(volume.array[index], window.centre, window.width, window.function)
     if sanitised(first_header(series), "PhotometricInterpretation") == "MONOCHROME1":
         grey = 255 - grey
@@ -302,8 +313,7 @@ def _where(series: SeriesAssessment, index: int) -> str:
 
 def _directions(volume: Volume) -> tuple[str, str]:
     """Return the letters of the directions along a row and down a column (C.7.6.1.1.1)."""
-    down = volume.affine[:3, 1] / np.linalg.norm(volume.affine[:3, 1])
-    across = volume.affine[:3, 2] / np.linalg.norm(volume.affine[:3, 2])
+    across, down = in_plane(volume)
     return toward(across), toward(down)
 
 

@@ -27,8 +27,8 @@ from gatekeeper.identifiers import Uid
 from gatekeeper.results import codes
 from gatekeeper.results.assessment import SeriesAssessment, SourceSlice, StudyAssessment
 from gatekeeper.results.attributes import decimal, numbers, put, sanitised
-from gatekeeper.results.common import RESEARCH, first_header, new_object
-from gatekeeper.results.inherited import set_lossy
+from gatekeeper.results.common import RESEARCH, first_header, new_object, reference_to
+from gatekeeper.results.inherited import in_plane, pixel_spacing, set_lossy
 from gatekeeper.results.sentences import series_title
 from models.volume import Volume
 
@@ -79,15 +79,13 @@ def grid_of(series: SeriesAssessment) -> Grid | None:
     if _repeats(positions, volume) or _stated_twice(slices):
         return None
     first = slices[0]
-    step, dy, dx = volume.spacing
-    spacing = numbers(first.header, "PixelSpacing", 2)
+    step = volume.spacing[0]
     thickness = numbers(first.header, "SliceThickness", 1)
-    close = spacing is not None and np.allclose(spacing, (dy, dx), rtol=0.01, atol=0)
     return Grid(
         frame_of_reference=str(frame_of_reference),
         positions=positions,
         orientation=_orientation(first, volume),
-        pixel_spacing=(spacing[0], spacing[1]) if spacing is not None and close else (dy, dx),
+        pixel_spacing=pixel_spacing(first.header, volume),
         spacing=step,
         thickness=thickness[0] if thickness and thickness[0] > 0 else step,
     )
@@ -221,8 +219,7 @@ def _position(part: SourceSlice, volume: Volume, index: int) -> tuple[float, ...
 
 
 def _orientation(part: SourceSlice, volume: Volume) -> tuple[float, ...]:
-    down = volume.affine[:3, 1] / np.linalg.norm(volume.affine[:3, 1])
-    across = volume.affine[:3, 2] / np.linalg.norm(volume.affine[:3, 2])
+    across, down = in_plane(volume)
     stated = numbers(part.header, "ImageOrientationPatient", 6)
     if part.frame is None and stated is not None:
         agrees = min(float(stated[:3] @ across), float(stated[3:] @ down)) > 0.999
@@ -249,7 +246,7 @@ def _stated_twice(slices: Sequence[SourceSlice]) -> bool:
 
 def _source_image(part: SourceSlice) -> Dataset:
     """Return the reference of one frame to the image it was derived from (C.7.6.16.2.6)."""
-    item = _reference(part)
+    item = reference_to(part.header)
     if part.frame is not None:
         item.ReferencedFrameNumber = part.frame
     item.PurposeOfReferenceCodeSequence = [codes.code_item(codes.SOURCE_IMAGE)]
@@ -259,17 +256,10 @@ def _source_image(part: SourceSlice) -> Dataset:
 
 def _referenced_series(series: SeriesAssessment) -> Dataset:
     """Return the source series with its images, each once (PS3.3 C.12.2)."""
-    parts = {str(part.header.SOPInstanceUID): part for part in series.source.slices}
+    headers = {str(part.header.SOPInstanceUID): part.header for part in series.source.slices}
     item = Dataset()
     item.SeriesInstanceUID = UID(series.source.series_instance_uid)
-    item.ReferencedInstanceSequence = [_reference(part) for part in parts.values()]
-    return item
-
-
-def _reference(part: SourceSlice) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = UID(str(part.header.SOPClassUID))
-    item.ReferencedSOPInstanceUID = UID(str(part.header.SOPInstanceUID))
+    item.ReferencedInstanceSequence = [reference_to(header) for header in headers.values()]
     return item
 
 

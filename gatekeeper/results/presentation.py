@@ -24,7 +24,14 @@ from gatekeeper.results import uids
 from gatekeeper.results.assessment import SeriesAssessment, SourceSlice, StudyAssessment
 from gatekeeper.results.attributes import decimal, numbers, put, sanitised
 from gatekeeper.results.capture import Window, display_window, set_common_body_part
-from gatekeeper.results.common import RESEARCH, complete, first_header, new_object, place_of
+from gatekeeper.results.common import (
+    RESEARCH,
+    complete,
+    first_header,
+    new_object,
+    place_of,
+    reference_to,
+)
 from gatekeeper.results.measurements import outline
 from gatekeeper.results.sentences import series_title
 from models.finding import Finding
@@ -123,9 +130,7 @@ def _references(slices: Sequence[SourceSlice]) -> list[Dataset]:
     for part in slices:
         uid = str(part.header.SOPInstanceUID)
         if uid not in found:
-            found[uid] = Dataset()
-            found[uid].ReferencedSOPClassUID = UID(str(part.header.SOPClassUID))
-            found[uid].ReferencedSOPInstanceUID = UID(uid)
+            found[uid] = reference_to(part.header)
         if part.frame is not None:
             frames.setdefault(uid, []).append(part.frame)
     for uid, numbered in frames.items():

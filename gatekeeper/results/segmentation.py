@@ -21,6 +21,7 @@ from gatekeeper.results import codes, uids
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.results.attributes import put
 from gatekeeper.results.common import MANUFACTURER, complete, place_of
+from gatekeeper.results.measurements import algorithm_parameters
 from gatekeeper.results.multiframe import Frame, grid_of, new_image, set_frames
 from gatekeeper.results.sentences import series_title
 from gatekeeper.results.text import plain
@@ -114,20 +115,12 @@ def _segment(
 
 def _algorithm(finding: Finding, false_hold_rate: float) -> hd.AlgorithmIdentificationSequence:
     """Return the Algorithm Identification macro (PS3.3 10.16), as the report has it."""
-    parameters = {
-        "bundle_sha256": finding.model_digest,
-        "calibration_sha256": finding.calibration_digest,
-        "false_hold_rate": f"{false_hold_rate:.6g}",
-        "map_threshold": f"{finding.map_threshold:.6g}",
-        "map_unit": finding.map_unit,
-        "calibration": finding.calibration_description,
-    }
     return hd.AlgorithmIdentificationSequence(
         name=plain(f"{finding.detector} {finding.profile}")[:64],
         family=codes.ARTIFICIAL_INTELLIGENCE,
         version=plain(finding.bundle_version)[:64],
         source=MANUFACTURER,
-        parameters={name: plain(value) for name, value in parameters.items()},
+        parameters=algorithm_parameters(finding, false_hold_rate),
     )
 
 

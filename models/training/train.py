@@ -135,31 +135,24 @@ def _configs(
     Raises:
         ModelError: if a setting is of no member, or has a value of another kind.
     """
-    known = [{one.name: one for one in fields(module.Config)} for module in modules]
-    given = [
-        {
-            name: value
-            for name in names
-            for key, value in plan.settings.items()
-            if key in (name, f"{recipe.name}.{name}")
-        }
-        for recipe, names in zip(recipes, known, strict=True)
-    ]
-    said = {f"{r.name}.{name}" for r, own in zip(recipes, given, strict=True) for name in own}
-    said |= {name for own in given for name in own}
-    if unknown := sorted(set(plan.settings) - said):
+    configs: list[GridConfig] = []
+    used: set[str] = set()
+    for recipe, module in zip(recipes, modules, strict=True):
+        config = module.Config(**(recipe.settings | plan.profile.settings_for(recipe.detector)))
+        for one in fields(config):
+            for key in (one.name, f"{recipe.name}.{one.name}"):
+                if key not in plan.settings:
+                    continue
+                used.add(key)
+                value = _like(getattr(config, one.name), one.name, plan.settings[key])
+                config = replace(config, **{one.name: value})
+        configs.append(config)
+    if unknown := sorted(set(plan.settings) - used):
+        names = sorted({one.name for config in configs for one in fields(config)})
         raise ModelError(
-            f"detector {plan.detector} has no setting {unknown[0]!r}; there are: "
-            + ", ".join(sorted({name for names in known for name in names}))
+            f"detector {plan.detector} has no setting {unknown[0]!r}; there are: {', '.join(names)}"
         )
-    configs = [
-        module.Config(**(recipe.settings | plan.profile.settings_for(recipe.detector)))
-        for module, recipe in zip(modules, recipes, strict=True)
-    ]
-    return [
-        replace(config, **{name: _like(getattr(config, name), name, v) for name, v in own.items()})
-        for config, own in zip(configs, given, strict=True)
-    ]
+    return configs
 
 
 def _like(usual: Any, name: str, value: Any) -> Any:

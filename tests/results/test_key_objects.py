@@ -13,9 +13,11 @@ from pydicom.uid import BasicTextSRStorage
 from results.validators import (
     KNOWN_ENTITY_WARNINGS,
     KNOWN_WARNINGS,
+    RealScan,
     Validate,
     ValidateReports,
     errors,
+    on_real_scans,
     round_trip,
     sr_errors,
     unknown,
@@ -189,27 +191,14 @@ def test_a_second_run_gives_the_same_bytes(mni_study: StudyAssessment) -> None:
     assert to_bytes(made(replace(mni_study))) == to_bytes(made(mni_study))
 
 
-@pytest.mark.parametrize(
-    ("source", "body_part", "chosen"),
-    [
-        ("mni_slices", "BRAIN", slice(None, None, 5)),
-        ("seven_tesla_slices", "BRAIN", slice(180, 188)),
-        ("pelvis_slices", "PELVIS", slice(None)),
-        ("chest_slices", "CHEST", slice(None)),
-    ],
-)
+@on_real_scans()
 def test_validators_find_no_error_in_a_selection(
-    source: str,
-    body_part: str,
-    chosen: slice,
-    assess: Any,
-    request: pytest.FixtureRequest,
+    real: RealScan,
     dciodvfy: Validate,
     dcentvfy: Validate,
 ) -> None:
     """Selections of real scans are free of errors and unknown warnings, with what they cite."""
-    slices = request.getfixturevalue(source)[chosen]
-    study = assess(slices, body_part=body_part)
+    slices, study = real
     results = [one for one in (*others(study), made(study)) if one is not None]
 
     assert unknown(dciodvfy(results), KNOWN_WARNINGS) == []

@@ -14,15 +14,17 @@ from pydicom.dataset import Dataset
 from results.validators import (
     KNOWN_ENTITY_WARNINGS,
     KNOWN_WARNINGS,
+    RealScan,
     Validate,
     errors,
+    on_real_scans,
     round_trip,
     unknown,
     without,
 )
 
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
-from gatekeeper.results.capture import heatmap_series
+from gatekeeper.results.capture import display_window, heatmap_series
 from gatekeeper.results.common import to_bytes
 from gatekeeper.results.measurements import peak_slice
 from gatekeeper.results.montage import montage, most_suspicious, picture
@@ -42,7 +44,8 @@ def drawn(series: SeriesAssessment) -> NDArray[np.uint8]:
     """Return the montage's pixels."""
     assert series.volume is not None
     assert series.finding is not None
-    return picture(series, series.volume, series.finding, most_suspicious(series.finding))
+    chosen, window = most_suspicious(series.finding), display_window(series, series.finding)
+    return picture(series, series.volume, series.finding, chosen, window)
 
 
 def coloured(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -243,27 +246,15 @@ def test_montages_of_several_series_are_one_series(
     assert unknown(dciodvfy(images), known) == []
 
 
-@pytest.mark.parametrize(
-    ("source", "body_part", "chosen"),
-    [
-        ("mni_slices", "BRAIN", slice(None, None, 5)),
-        ("seven_tesla_slices", "BRAIN", slice(180, 188)),
-        ("pelvis_slices", "PELVIS", slice(None)),
-        ("chest_slices", "CHEST", slice(None)),
-    ],
-)
+@on_real_scans()
 def test_validators_find_no_error_in_a_montage(
-    source: str,
-    body_part: str,
-    chosen: slice,
-    assess: Any,
-    request: pytest.FixtureRequest,
+    real: RealScan,
     dciodvfy: Validate,
     dcentvfy: Validate,
 ) -> None:
     """Montages of real scans are free of errors and unknown warnings."""
-    slices = request.getfixturevalue(source)[chosen]
-    image = made(assess(slices, body_part=body_part))
+    slices, study = real
+    image = made(study)
 
     assert unknown(dciodvfy([image]), KNOWN_WARNINGS) == []
     assert unknown(dcentvfy([*slices, image]), KNOWN_ENTITY_WARNINGS) == []

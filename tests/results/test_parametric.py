@@ -18,8 +18,10 @@ from results.readers import on_grid, read_by_dcmqi
 from results.validators import (
     KNOWN_ENTITY_WARNINGS,
     KNOWN_WARNINGS,
+    RealScan,
     Validate,
     errors,
+    on_real_scans,
     round_trip,
     unknown,
     without,
@@ -131,27 +133,15 @@ def test_dcmqi_reads_back_every_value(
     assert np.array_equal(on_grid(path, mni_study.series[0]), finding_of(mni_study).map)
 
 
-@pytest.mark.parametrize(
-    ("source", "body_part", "chosen"),
-    [
-        ("mni_slices", "BRAIN", slice(None)),
-        ("seven_tesla_slices", "BRAIN", slice(180, 188)),
-        ("pelvis_slices", "PELVIS", slice(None)),
-        ("chest_slices", "CHEST", slice(None)),
-    ],
-)
+@on_real_scans(slice(None))
 def test_validators_find_no_error_in_a_map(
-    source: str,
-    body_part: str,
-    chosen: slice,
-    assess: Any,
-    request: pytest.FixtureRequest,
+    real: RealScan,
     dciodvfy: Validate,
     dcentvfy: Validate,
 ) -> None:
     """Maps of real scans are free of errors and of warnings that are not explained."""
-    slices = request.getfixturevalue(source)[chosen]
-    dataset = made(assess(slices, body_part=body_part))
+    slices, study = real
+    dataset = made(study)
 
     assert unknown(dciodvfy([dataset]), KNOWN) == []
     assert unknown(dcentvfy([*slices, dataset]), KNOWN_ENTITY_WARNINGS) == []

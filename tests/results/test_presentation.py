@@ -19,8 +19,10 @@ from results.validators import (
     KNOWN_ENTITY_WARNINGS,
     KNOWN_STATE_WARNINGS,
     KNOWN_WARNINGS,
+    RealScan,
     Validate,
     errors,
+    on_real_scans,
     round_trip,
     unknown,
     without,
@@ -378,28 +380,16 @@ def turned_round(study: StudyAssessment) -> StudyAssessment:
     return replace(study, series=(turned,))
 
 
-@pytest.mark.parametrize(
-    ("source", "body_part", "chosen"),
-    [
-        ("mni_slices", "BRAIN", slice(None, None, 5)),
-        ("seven_tesla_slices", "BRAIN", slice(180, 188)),
-        ("pelvis_slices", "PELVIS", slice(None)),
-        ("chest_slices", "CHEST", slice(None)),
-    ],
-)
+@on_real_scans()
 def test_validators_find_no_error_in_a_presentation_state(
-    source: str,
-    body_part: str,
-    chosen: slice,
-    assess: Any,
-    request: pytest.FixtureRequest,
+    real: RealScan,
     dciodvfy: Validate,
     dcentvfy: Validate,
     dcmpschk: Validate,
 ) -> None:
     """Presentation states of real scans are free of errors and unknown warnings."""
-    slices = request.getfixturevalue(source)[chosen]
-    state = made(assess(slices, body_part=body_part))
+    slices, study = real
+    state = made(study)
 
     assert unknown(dciodvfy([state]), KNOWN_WARNINGS) == []
     assert unknown(dcentvfy([*slices, state]), KNOWN_ENTITY_WARNINGS) == []

@@ -14,10 +14,12 @@ from results.validators import (
     KNOWN_ENTITY_WARNINGS,
     KNOWN_SR_WARNINGS,
     KNOWN_WARNINGS,
+    RealScan,
     Validate,
     ValidateReports,
     errors,
     number_without_units,
+    on_real_scans,
     round_trip,
     sr_errors,
     unknown,
@@ -145,27 +147,14 @@ def test_a_second_run_gives_the_same_bytes(mni_study: StudyAssessment) -> None:
     assert to_bytes(in_words(again)) == to_bytes(in_words(mni_study))
 
 
-@pytest.mark.parametrize(
-    ("source", "body_part", "chosen"),
-    [
-        ("mni_slices", "BRAIN", slice(None, None, 5)),
-        ("seven_tesla_slices", "BRAIN", slice(180, 188)),
-        ("pelvis_slices", "PELVIS", slice(None)),
-        ("chest_slices", "CHEST", slice(None)),
-    ],
-)
+@on_real_scans()
 def test_validators_find_no_error_in_any_form(
-    source: str,
-    body_part: str,
-    chosen: slice,
-    assess: Any,
-    request: pytest.FixtureRequest,
+    real: RealScan,
     dciodvfy: Validate,
     dcentvfy: Validate,
 ) -> None:
     """Every form of reports of real scans is free of errors and unknown warnings."""
-    slices = request.getfixturevalue(source)[chosen]
-    study = assess(slices, body_part=body_part)
+    slices, study = real
     documents = [*(made(study, form) for form in Form), in_words(study)]
 
     assert unknown(dciodvfy(documents), KNOWN_WARNINGS) == []

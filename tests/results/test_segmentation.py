@@ -19,8 +19,10 @@ from results.readers import on_grid, read_by_dcmqi
 from results.validators import (
     KNOWN_ENTITY_WARNINGS,
     KNOWN_WARNINGS,
+    RealScan,
     Validate,
     errors,
+    on_real_scans,
     round_trip,
     unknown,
     without,
@@ -183,27 +185,15 @@ def test_dcmqi_reads_back_every_voxel(
         assert np.array_equal(on_grid(path, series) > 0, mask_of(series, region))
 
 
-@pytest.mark.parametrize(
-    ("source", "body_part", "chosen"),
-    [
-        ("mni_slices", "BRAIN", slice(None)),
-        ("seven_tesla_slices", "BRAIN", slice(180, 188)),
-        ("pelvis_slices", "PELVIS", slice(None)),
-        ("chest_slices", "CHEST", slice(None)),
-    ],
-)
+@on_real_scans(slice(None))
 def test_validators_find_no_error_in_a_segmentation(
-    source: str,
-    body_part: str,
-    chosen: slice,
-    assess: Any,
-    request: pytest.FixtureRequest,
+    real: RealScan,
     dciodvfy: Validate,
     dcentvfy: Validate,
 ) -> None:
     """Segmentations of real scans are free of errors and of warnings that are not explained."""
-    slices = request.getfixturevalue(source)[chosen]
-    dataset = made(assess(slices, body_part=body_part))
+    slices, study = real
+    dataset = made(study)
 
     assert unknown(dciodvfy([dataset]), KNOWN_WARNINGS) == []
     assert unknown(dcentvfy([*slices, dataset]), KNOWN_ENTITY_WARNINGS) == []

@@ -17,10 +17,12 @@ from results.validators import (
     KNOWN_ENTITY_WARNINGS,
     KNOWN_SR_WARNINGS,
     KNOWN_WARNINGS,
+    RealScan,
     Validate,
     ValidateReports,
     errors,
     number_without_units,
+    on_real_scans,
     round_trip,
     sr_errors,
     unknown,
@@ -41,27 +43,15 @@ def made(study: StudyAssessment) -> Dataset:
     return dataset
 
 
-@pytest.mark.parametrize(
-    ("source", "body_part", "chosen"),
-    [
-        ("mni_slices", "BRAIN", slice(None, None, 5)),
-        ("seven_tesla_slices", "BRAIN", slice(180, 188)),
-        ("pelvis_slices", "PELVIS", slice(None)),
-        ("chest_slices", "CHEST", slice(None)),
-    ],
-)
+@on_real_scans()
 def test_validators_find_no_error_in_any_result(
-    source: str,
-    body_part: str,
-    chosen: slice,
+    real: RealScan,
     assess: Any,
-    request: pytest.FixtureRequest,
     dciodvfy: Validate,
     dcentvfy: Validate,
 ) -> None:
     """Heatmaps and both kinds of report of real scans are free of errors and unknown warnings."""
-    slices = request.getfixturevalue(source)[chosen]
-    study = assess(slices, body_part=body_part)
+    slices, study = real
     unread = assess(slices, p_value=None, verdict=Verdict.UNREADABLE, model_digest="other")
     images = heatmap_series(study, study.series[0])
     reports = [made(study), made(unread)]

@@ -12,10 +12,13 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from gatekeeper.results.assessment import StudyAssessment
 from gatekeeper.results.common import to_bytes
 from gatekeeper.results.tree import descendants
 
 Validate = Callable[[Sequence[Dataset]], list[str]]
+RealScan = tuple[Sequence[Dataset], StudyAssessment]
+"""The slices of a real scan and what is judged of them."""
 ValidateReports = Callable[[Sequence[Dataset]], list[list[str]]]
 
 # Warnings that stay, each explained in docs/results.md; a new one fails the test.
@@ -205,3 +208,26 @@ def number_without_units(dataset: Dataset) -> None:
     for item in descendants(dataset):
         if item.ValueType == "NUM":
             del item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence
+
+
+def on_real_scans(of_the_template: slice = slice(None, None, 5)) -> pytest.MarkDecorator:
+    """Return the mark under which a test's `real` is each real scan in turn, a part of the long."""
+    return pytest.mark.parametrize(
+        "real",
+        [
+            ("mni_slices", "BRAIN", of_the_template),
+            ("seven_tesla_slices", "BRAIN", slice(180, 188)),
+            ("pelvis_slices", "PELVIS", slice(None)),
+            ("chest_slices", "CHEST", slice(None)),
+        ],
+        indirect=True,
+        ids=["mni", "seven_tesla", "pelvis", "chest"],
+    )
+
+
+@pytest.fixture
+def real(request: pytest.FixtureRequest, assess: Callable[..., StudyAssessment]) -> RealScan:
+    """Return one of the scans of `on_real_scans`."""
+    source, body_part, chosen = request.param
+    slices = request.getfixturevalue(source)[chosen]
+    return slices, assess(slices, body_part=body_part)
