@@ -16,7 +16,7 @@ from gatekeeper import __version__
 from gatekeeper.identifiers import Digest, Uid
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 
-RENDERER = "2"
+RENDERER = "3"
 """Raised with every change of what the results look like or say."""
 
 IMPLEMENTATION_CLASS_UID = Uid.derive("gatekeeper", "implementation class")
