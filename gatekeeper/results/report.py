@@ -95,7 +95,8 @@ def report(study: StudyAssessment, form: Form | str = Form.COMPREHENSIVE_3D) -> 
     target.update(_measurement_report(study) if measured else text_tree(study))
     usual = form is Form.COMPREHENSIVE_3D or not measured
     uid = uids.report_instance(study) if usual else uids.report_instance_as(study, form)
-    return complete(target, uid, 1)
+    # All forms are in one series: the number is the form's place, whichever others are made.
+    return complete(target, uid, 1 if usual else list(Form).index(form) + 1)
 
 
 def _measurement_report(study: StudyAssessment) -> Dataset:
