@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import Connection, RowMapping, select
 
 from storage import jobs
-from storage.records import Job, Outcome, Result
+from storage.records import Job, JobState, Outcome, Result
 from storage.schema import job, job_result, outcome, result
 
 
@@ -24,6 +26,31 @@ def results_of_job(tx: Connection, job_id: int) -> list[Result]:
         .order_by(job_result.c.position)
     )
     return [Result(**row) for row in tx.execute(query).mappings()]
+
+
+def results_before(tx: Connection, of: Job, kinds: Collection[str]) -> list[tuple[int, Result]]:
+    """Return the results of these kinds of the latest job on the same study made before `of`.
+
+    A job that left none of these kinds is passed over.
+
+    Returns:
+        the earlier job's revision with each result, in the order in which they were settled.
+    """
+    query = (
+        select(job.c.id.label("job_id"), job.c.revision, result)
+        .join(job_result, job_result.c.job_id == job.c.id)
+        .join(result, job_result.c.sop_instance_uid == result.c.sop_instance_uid)
+        .where(
+            job.c.study_instance_uid == of.study_instance_uid,
+            job.c.id < of.id,
+            job.c.state == JobState.DONE.value,
+            result.c.kind.in_(list(kinds)),
+        )
+        .order_by(job.c.id.desc(), job_result.c.position)
+    )
+    found = [dict(row) for row in tx.execute(query).mappings()]
+    latest = [(row.pop("job_id"), row.pop("revision"), Result(**row)) for row in found]
+    return [(revision, one) for job_id, revision, one in latest if job_id == latest[0][0]]
 
 
 def is_own_result(tx: Connection, sop_instance_uid: str) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from gatekeeper.identifiers import Digest, Uid
+from gatekeeper.results.earlier import EarlierReport
 from gatekeeper.rules.verdict import Judgement
 from models.finding import Finding
 from models.volume import Volume
@@ -76,6 +77,7 @@ class StudyAssessment:
         ae_title: our own AE title.
         institution: InstitutionName for the results, may be empty.
         series_number: SeriesNumber of the report; heatmap series count on from it.
+        earlier: the reports of the latest job on this study before this one.
     """
 
     study_instance_uid: Uid
@@ -89,3 +91,4 @@ class StudyAssessment:
     ae_title: str
     institution: str = ""
     series_number: int = 9100
+    earlier: tuple[EarlierReport, ...] = ()

@@ -8,11 +8,18 @@ taken for it. `docs/results.md` lists them.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
 from gatekeeper.identifiers import Uid
+from gatekeeper.results.text import plain
 from gatekeeper.rules.verdict import Verdict
 
 SCHEME = "99GATEKEEPER"
@@ -67,19 +74,71 @@ ALL_OURS: tuple[Code, ...] = (
 )
 
 
+class LevelPart(StrEnum):
+    """What is told of one level; the value begins the code."""
+
+    SCORE = "S"
+    MEDIAN = "M"
+    P_VALUE = "P"
+
+
+_LEVEL_MEANINGS = {
+    LevelPart.SCORE: "Anomaly score, level '{}'",
+    LevelPart.MEDIAN: "Median of the reference, level '{}'",
+    LevelPart.P_VALUE: "Conformal p-value, level '{}'",
+}
+_KEY = 13
+"""Characters of a level's key, 5 bits each."""
+_NAME = 31
+"""Characters of a level's name that every meaning has room for: Code Meaning has 64 (LO)."""
+_LEVEL_CODE = re.compile(rf"([SMP])_([A-Z2-7]{{{_KEY}}})")
+
+
+@dataclass(frozen=True, slots=True)
+class LevelCode:
+    """What a level's code says: of which level, by its key and its name, and what of it."""
+
+    part: LevelPart
+    key: str
+    name: str
+
+
 def level_score(level: str) -> Code:
     """Return the code of one level's score."""
-    return _ours(f"SCORE_{level}".upper()[:16], f"Anomaly score, level '{level}'"[:64])
+    return _level(LevelPart.SCORE, level)
 
 
 def level_p_value(level: str) -> Code:
     """Return the code of one level's p-value."""
-    return _ours(f"P_{level}".upper()[:16], f"Conformal p-value, level '{level}'"[:64])
+    return _level(LevelPart.P_VALUE, level)
 
 
 def level_median(level: str) -> Code:
     """Return the code of the reference subjects' median score at one level."""
-    return _ours(f"MEDIAN_{level}".upper()[:16], f"Median of the reference, level '{level}'"[:64])
+    return _level(LevelPart.MEDIAN, level)
+
+
+def level_of(code: Code) -> LevelCode | None:
+    """Return which level a code is of; None when it is of none."""
+    found = _LEVEL_CODE.fullmatch(code.value)
+    if found is None or code.scheme_designator != SCHEME:
+        return None
+    part = LevelPart(found[1])
+    before, after = _LEVEL_MEANINGS[part].split("{}")
+    return LevelCode(part, found[2], code.meaning.removeprefix(before).removesuffix(after))
+
+
+def _level(part: LevelPart, level: str) -> Code:
+    """Return a level's code: its name is too long for a value, so the value has its digest.
+
+    So two levels never share a code, and a level has the same one in every bundle.
+    """
+    key = base64.b32encode(hashlib.sha256(level.encode()).digest()).decode("ascii")[:_KEY]
+    name = plain(level)
+    if name != level or len(name) > _NAME or not name.isprintable():
+        kept = "".join(letter if letter.isprintable() else "?" for letter in name)
+        name = f"{kept[: _NAME - 8]}~{key[:7]}"
+    return _ours(f"{part}_{key}", _LEVEL_MEANINGS[part].format(name))
 
 
 # CID 222 'Normality Codes' (PS3.16): what the comparison with the reference says, not the patient.

@@ -16,10 +16,17 @@ from pydicom.uid import UID
 from gatekeeper.results import codes, sentences, uids
 from gatekeeper.results.assessment import StudyAssessment
 from gatekeeper.results.common import MANUFACTURER, MODEL, images, reference_to
+from gatekeeper.results.predecessors import set_predecessors
 
 
-def describe_document(target: Dataset, study: StudyAssessment) -> None:
-    """Set what every report is: complete, seen by no person, on all images (PS3.3 C.17.2)."""
+def describe_document(target: Dataset, study: StudyAssessment, kind: str) -> None:
+    """Set what every report is: complete, seen by no person, on all images (PS3.3 C.17.2).
+
+    Args:
+        target: the report.
+        study: the job's answer.
+        kind: of the report; it replaces earlier ones of its kind.
+    """
     target.Modality = "SR"
     target.ReferencedPerformedProcedureStepSequence = []
     target.PerformedProcedureCodeSequence = []
@@ -27,6 +34,7 @@ def describe_document(target: Dataset, study: StudyAssessment) -> None:
     target.VerificationFlag = "UNVERIFIED"
     target.PreliminaryFlag = "PRELIMINARY"
     target.CurrentRequestedProcedureEvidenceSequence = [evidence(study)]
+    set_predecessors(target, study, kind)
 
 
 def evidence(study: StudyAssessment) -> Dataset:

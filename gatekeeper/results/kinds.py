@@ -24,6 +24,14 @@ KINDS: dict[str, str] = {
 """Name, at most 16 characters -> what it is."""
 STATEMENT = "statement"
 """Basic Text SR that says why no series was assessed: every destination takes it."""
+DOCUMENTS: tuple[str, ...] = (
+    "report",
+    "report-2d",
+    "report-enhanced",
+    "plain-report",
+    STATEMENT,
+)
+"""Kinds that are reports, each of which replaces those of an earlier revision."""
 USUAL: tuple[str, ...] = ("report", "montage", "heatmap")
 """What a destination takes that says nothing else."""
 VIEWERS: dict[str, tuple[str, ...]] = {

@@ -33,7 +33,11 @@ __all__ = ["contact_sheet", "report_html"]
 _GROUP = Code("125007", "DCM", "Measurement Group")
 _TRACKING = Code("112039", "DCM", "Tracking Identifier")
 _VERDICTS = {code: verdict for verdict, code in codes.VERDICTS.items()}
-_LEVEL_COLUMNS = (("SCORE_", "Score"), ("MEDIAN_", "Reference median"), ("P_", "p-value"))
+_LEVEL_COLUMNS = {
+    codes.LevelPart.SCORE: "Score",
+    codes.LevelPart.MEDIAN: "Reference median",
+    codes.LevelPart.P_VALUE: "p-value",
+}
 _REGION_COLUMNS = (
     (codes.VOLUME, "Volume"),
     (codes.MAP_PEAK, "Peak"),
@@ -162,21 +166,24 @@ def _regions(groups: Sequence[Dataset]) -> list[str]:
 
 
 def _levels(numbers: dict[str, Dataset]) -> str:
-    """Take the levels' numbers out of `numbers` and return them as a table."""
-    found = [code.removeprefix("SCORE_") for code in numbers if code.startswith("SCORE_")]
-    if not found:
+    """Take the levels' numbers out of `numbers` and return them as a table, a row each."""
+    names: dict[str, str] = {}
+    values: dict[tuple[str, codes.LevelPart], str] = {}
+    for value, item in list(numbers.items()):
+        level = codes.level_of(code_of(item))
+        if level is not None:
+            names[level.key] = level.name
+            values[level.key, level.part] = value_of(numbers.pop(value))
+    if not names:
         return ""
-    lines: list[str] = []
-    for level in found:
-        cells = [numbers.pop(f"{prefix}{level}"[:16], None) for prefix, _ in _LEVEL_COLUMNS]
-        values = [escape(value_of(cell)) if cell is not None else "" for cell in cells]
-        lines.append(
-            f"<tr><th>{escape(level.capitalize())}</th>"
-            + "".join(f"<td>{value}</td>" for value in values)
-            + "</tr>"
-        )
-    heads = "".join(f"<th>{name}</th>" for _, name in _LEVEL_COLUMNS)
-    return f"<table class=levels><tr><th>Level</th>{heads}</tr>{''.join(lines)}</table>"
+    lines = [
+        f"<tr><th>{escape(name)}</th>"
+        + "".join(f"<td>{escape(values.get((key, part), ''))}</td>" for part in _LEVEL_COLUMNS)
+        + "</tr>"
+        for key, name in names.items()
+    ]
+    heads = "".join(f"<th>{name}</th>" for name in _LEVEL_COLUMNS.values())
+    return f'<table class="levels by-level"><tr><th>Level</th>{heads}</tr>{"".join(lines)}</table>'
 
 
 def _opening(report: Dataset) -> list[Dataset]:

@@ -39,7 +39,7 @@ def plain_report(study: StudyAssessment) -> Dataset | None:
         f"Gatekeeper report in words: {study.judgement.verdict}",
         [sentences.series_title(series) for series in study.series],
     )
-    describe_document(target, study)
+    describe_document(target, study, "plain-report")
     lines = [line for series in measured for line in _region_lines(series)]
     lines.append(
         f"Numbers, outlines and codes stand in the measurement report, series "

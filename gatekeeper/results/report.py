@@ -43,6 +43,7 @@ from gatekeeper.results.document import (
     text,
     text_tree,
 )
+from gatekeeper.results.kinds import STATEMENT
 from gatekeeper.results.measurements import image_library, measurement_groups
 
 
@@ -54,6 +55,13 @@ class Form(StrEnum):
     ENHANCED = "enhanced"
 
 
+FORMS: dict[str, Form] = {
+    "report": Form.COMPREHENSIVE_3D,
+    "report-2d": Form.COMPREHENSIVE,
+    "report-enhanced": Form.ENHANCED,
+}
+"""Kind of result -> its form."""
+_KINDS = {form: kind for kind, form in FORMS.items()}
 _CLASSES: dict[Form, UID] = {
     Form.COMPREHENSIVE_3D: Comprehensive3DSRStorage,
     Form.COMPREHENSIVE: ComprehensiveSRStorage,
@@ -91,11 +99,12 @@ def report(study: StudyAssessment, form: Form | str = Form.COMPREHENSIVE_3D) -> 
         f"Gatekeeper report: {study.judgement.verdict}",
         foreign,
     )
-    describe_document(target, study)
+    describe_document(target, study, _KINDS[form] if measured else STATEMENT)
     target.update(_measurement_report(study) if measured else text_tree(study))
     usual = form is Form.COMPREHENSIVE_3D or not measured
     uid = uids.report_instance(study) if usual else uids.report_instance_as(study, form)
-    return complete(target, uid, 1)
+    # All forms are in one series: the number is the form's place, whichever others are made.
+    return complete(target, uid, 1 if usual else list(Form).index(form) + 1)
 
 
 def _measurement_report(study: StudyAssessment) -> Dataset:

@@ -57,10 +57,19 @@ def background(study: StudyAssessment) -> list[str]:
     )
     if study.revision > 1:
         lines.append(
-            f"Revision {study.revision}: the study's content changed after an earlier report; "
-            "this report takes its place."
+            f"Revision {study.revision}: the study's content changed after it was first complete."
         )
+    lines += _of_earlier(study)
     return lines
+
+
+def _of_earlier(study: StudyAssessment) -> list[str]:
+    """Return which report this one replaces, if any."""
+    if not study.earlier:
+        return []
+    earlier = study.earlier[0].revision
+    why = ", which other models made" if earlier == study.revision else ""
+    return [f"This report replaces the one of revision {earlier}{why}."]
 
 
 def _of_finding(title: str, finding: Finding, heatmap_number: int) -> list[str]:

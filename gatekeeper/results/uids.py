@@ -3,9 +3,9 @@
 An archive that gets a changed object under a known UID keeps the old one and answers success. So
 everything that shapes an object's bytes is in its UID: what was received (study, content digest,
 the source series with the digest of its sorted SOP Instance UIDs), what judged it (models and
-calibration), what drew it (the software version and `RENDERER`), and what the job says (its
-creation time and the settings that are shown). A second run of one job repeats every UID; a late
-slice, a new model or a new job gives new ones.
+calibration), what drew it (the software version and `RENDERER`), what the job says (its creation
+time and the settings that are shown), and of a report which ones it replaces. A second run of one
+job repeats every UID; a late slice, a new model or a new job gives new ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gatekeeper import __version__
 from gatekeeper.identifiers import Digest, Uid
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 
-RENDERER = "2"
+RENDERER = "3"
 """Raised with every change of what the results look like or say."""
 
 IMPLEMENTATION_CLASS_UID = Uid.derive("gatekeeper", "implementation class")
@@ -30,7 +30,7 @@ def report_series(study: StudyAssessment) -> Uid:
 
 def report_instance(study: StudyAssessment) -> Uid:
     """Return the SOPInstanceUID of the study's report."""
-    return Uid.derive("report", *_job(study))
+    return Uid.derive("report", *_job(study), *_earlier(study))
 
 
 def heatmap_series(study: StudyAssessment, series: SeriesAssessment) -> Uid:
@@ -81,7 +81,7 @@ def device(model_digest: str) -> Uid:
 
 def report_instance_as(study: StudyAssessment, form: str) -> Uid:
     """Return the SOPInstanceUID of the study's report in another SR class than the usual one."""
-    return Uid.derive("report form", form, *_job(study))
+    return Uid.derive("report form", form, *_job(study), *_earlier(study))
 
 
 def plain_report_series(study: StudyAssessment) -> Uid:
@@ -91,7 +91,7 @@ def plain_report_series(study: StudyAssessment) -> Uid:
 
 def plain_report_instance(study: StudyAssessment) -> Uid:
     """Return the SOPInstanceUID of the report in plain sentences."""
-    return Uid.derive("plain report", *_job(study))
+    return Uid.derive("plain report", *_job(study), *_earlier(study))
 
 
 def montage_series(study: StudyAssessment) -> Uid:
@@ -146,6 +146,10 @@ def _job(study: StudyAssessment) -> tuple[str, ...]:
         __version__,
         RENDERER,
     )
+
+
+def _earlier(study: StudyAssessment) -> tuple[str, ...]:
+    return tuple(one.sop_instance_uid for one in study.earlier)
 
 
 def _source(series: SeriesAssessment) -> tuple[str, ...]:

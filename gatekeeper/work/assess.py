@@ -87,6 +87,7 @@ def assess_study(
         ae_title=request.ae_title,
         institution=request.institution,
         series_number=request.series_number,
+        earlier=request.earlier,
     )
 
 

@@ -21,18 +21,13 @@ from gatekeeper.results.montage import montage
 from gatekeeper.results.parametric import parametric_map
 from gatekeeper.results.plain_report import plain_report
 from gatekeeper.results.presentation import presentation_states
-from gatekeeper.results.report import Form, report
+from gatekeeper.results.report import FORMS, report
 from gatekeeper.results.segmentation import segmentation
 from gatekeeper.work.stages import Stages
 
 Composed = tuple[str, Dataset]
 """A kind of result and the object, with its file meta information."""
 
-_FORMS = {
-    "report": Form.COMPREHENSIVE_3D,
-    "report-2d": Form.COMPREHENSIVE,
-    "report-enhanced": Form.ENHANCED,
-}
 _SYNTAXES = {"none": ExplicitVRLittleEndian, "rle": RLELossless, "jpeg2000": JPEG2000Lossless}
 
 
@@ -72,7 +67,7 @@ def _documents(study: StudyAssessment, wanted: Collection[str]) -> Iterator[Comp
         if statement is not None:
             yield STATEMENT, statement
         return
-    for kind, form in _FORMS.items():
+    for kind, form in FORMS.items():
         document = report(study, form) if kind in wanted else None
         if document is not None:
             yield kind, document

@@ -16,6 +16,7 @@ from typing import Any, cast
 from gatekeeper.errors import ChildFailed, IdentifierError
 from gatekeeper.identifiers import Uid
 from gatekeeper.results import kinds
+from gatekeeper.results.earlier import EarlierReport
 from gatekeeper.rules.verdict import Verdict
 
 LARGEST_ANSWER = 64 << 20
@@ -55,6 +56,7 @@ class Request:
         false_hold_rate, ae_title, institution, series_number: see `StudyAssessment`.
         objects: kinds of result to make; see `gatekeeper.results.kinds`.
         compression: of pictures: ``none``, ``rle`` or ``jpeg2000``.
+        earlier: the reports of the latest job on this study before this one.
     """
 
     job: int
@@ -78,6 +80,7 @@ class Request:
     series_number: int
     objects: tuple[str, ...] = kinds.USUAL
     compression: str = "none"
+    earlier: tuple[EarlierReport, ...] = ()
 
     def write(self, path: Path) -> None:
         """Write the request to `path`."""
@@ -90,6 +93,7 @@ class Request:
         content["files"] = tuple(ReceivedFile(**file) for file in content["files"])
         content["bundles"] = tuple(content["bundles"])
         content["objects"] = tuple(content["objects"])
+        content["earlier"] = tuple(EarlierReport(**one) for one in content["earlier"])
         return cls(**content)
 
 

@@ -39,14 +39,17 @@ from gatekeeper.assemble.content import content_digest
 from gatekeeper.errors import ChildFailed
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.results import kinds
+from gatekeeper.results.earlier import EarlierReport
 from gatekeeper.settings import Settings, WorkSettings
+from gatekeeper.work.destinations import kinds_taken
+from gatekeeper.work.earlier import earlier_reports
 from gatekeeper.work.heartbeat import Heartbeat
 from gatekeeper.work.messages import ANSWER, Answer, ReceivedFile, Request, ResultFile
 from gatekeeper.work.process import Child, ChildLimits, ChildStopped
 from models.registry import Registry
 from storage import backoff, instances, jobs, nodes
 from storage.engine import Database, DatabaseUnavailableError
-from storage.records import Instance, Job, Node, Outcome, Result
+from storage.records import Instance, Job, Outcome, Result
 from storage.settlement import ResultConflictError
 from storage.spool import Spool
 
@@ -62,15 +65,6 @@ BYTES_PER_VOXEL = 16
 _RESIDUE_SECONDS = 3600.0
 _CHUNK = 1 << 20
 _STORING_AT_ONCE = 8
-
-
-def _kinds_taken(known: Sequence[Node]) -> dict[str, tuple[str, ...]]:
-    """Return what each node that receives results takes of them, by AE title."""
-    return {
-        node.ae_title: kinds.taken(node.objects)
-        for node in known
-        if node.enabled and node.receives_results
-    }
 
 
 def serve(settings: Settings) -> None:
@@ -209,13 +203,14 @@ class Worker:
     def _analyse(self, job: Job, scratch: Path, heartbeat: Heartbeat) -> None:
         with self._database.read() as tx:
             content = instances.of_study(tx, job.study_instance_uid)
-            wanted = _kinds_taken(nodes.listing(tx))
+            wanted = kinds_taken(nodes.listing(tx))
+            earlier = earlier_reports(tx, job)
         if content_digest(content) != job.content_digest:
             self._fail(job, f"superseded: the study changed after revision {job.revision}", None)
             return
         work = self._settings.work
         request = scratch / "request.json"
-        self._request(job, content, scratch, wanted).write(request)
+        self._request(job, content, scratch, wanted, earlier).write(request)
         reply = self._child.ask(request, work.cpu_seconds, work.wall_seconds, heartbeat.cancelled)
         if "models" in reply:
             self._models_changed(job, str(reply["models"]))
@@ -236,6 +231,7 @@ class Worker:
         content: Sequence[Instance],
         scratch: Path,
         wanted: Mapping[str, Sequence[str]],
+        earlier: tuple[EarlierReport, ...],
     ) -> Request:
         settings = self._settings
         work = settings.work
@@ -272,6 +268,7 @@ class Worker:
             series_number=settings.results.series_number,
             objects=tuple({kind: None for own in wanted.values() for kind in own} or kinds.USUAL),
             compression=settings.results.compression,
+            earlier=earlier,
         )
 
     def _store(self, scratch: Path, file: ResultFile) -> Result:
@@ -307,7 +304,7 @@ class Worker:
         )
 
         def settle(tx: Connection) -> bool:
-            taken = _kinds_taken(nodes.listing(tx))
+            taken = kinds_taken(nodes.listing(tx))
             return jobs.settle(tx, job.id, job.attempt, outcome, results, list(taken), taken)
 
         if self._write(settle):

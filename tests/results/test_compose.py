@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+from results.golden_study import assessed_study
 
 from gatekeeper.results.assessment import StudyAssessment
 from gatekeeper.results.common import to_bytes
@@ -27,6 +28,17 @@ def test_every_kind_is_made_once_for_whoever_takes_everything(mni_study: StudyAs
     assert set(counted.values()) == {1}
     assert len({str(dataset.SOPInstanceUID) for _, dataset in made}) == len(made)
     assert set(stages.milliseconds) == {"report", "render", "objects"}
+
+
+@pytest.mark.parametrize("wanted", [tuple(KINDS), ("report-enhanced", "report-2d", "plain-report")])
+def test_no_two_objects_of_a_series_have_one_number(wanted: tuple[str, ...]) -> None:
+    """A viewer lists a series by InstanceNumber; a form's number is its own, whoever else is."""
+    made = list(compose(assessed_study(), wanted, "none", Stages()))
+
+    places = [(dataset.SeriesInstanceUID, dataset.InstanceNumber) for _, dataset in made]
+    assert len(set(places)) == len(places)
+    forms = {kind: dataset.InstanceNumber for kind, dataset in made if kind.startswith("report")}
+    assert forms.items() <= {"report": 1, "report-2d": 2, "report-enhanced": 3}.items()
 
 
 def test_what_nobody_takes_is_not_made(mni_study: StudyAssessment) -> None:

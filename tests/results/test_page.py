@@ -6,14 +6,18 @@ import io
 import re
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from results.golden_study import assessed_study
 
 from gatekeeper.results.assessment import StudyAssessment
 from gatekeeper.results.capture import heatmap_series
@@ -21,6 +25,7 @@ from gatekeeper.results.common import to_bytes
 from gatekeeper.results.page import contact_sheet, report_html
 from gatekeeper.results.report import report
 from gatekeeper.results.tree import descendants, value_of
+from models.finding import Level
 
 HOSTILE = '<script>alert("x")</script>&amp;'
 
@@ -75,6 +80,57 @@ def test_a_page_says_all_that_the_report_says(mni_study: StudyAssessment) -> Non
         assert value_of(item) in text
     assert text.index("SUSPECT") < text.index("Research: not for diagnostic use")
     assert "Yamada, Tarou / 山田, 太郎" in text
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=80)
+
+
+def level_rows(page: str) -> list[list[str]]:
+    """Return the text of each cell of the table of levels, row by row, heads first."""
+    table = page.split('<table class="levels by-level">')[1].split("</table>", maxsplit=1)[0]
+    return [
+        re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", table)
+    ]
+
+
+def with_levels(study: StudyAssessment, names: Sequence[str]) -> StudyAssessment:
+    """Return the study with these levels, whose numbers tell which is which."""
+    (series,) = study.series
+    assert series.finding is not None
+    levels = tuple(
+        Level(name, "Is it?", place + 0.25, (place + 1) / 128, 19, place + 0.5)
+        for place, name in enumerate(names)
+    )
+    finding = replace(series.finding, levels=levels, regions=())
+    return replace(study, series=(replace(series, finding=finding),))
+
+
+def test_levels_of_members_keep_their_names_and_numbers() -> None:
+    """Names too long for a code value, alike in their first letters, have a row each."""
+    names = ("features.geometry", "features.global", "features.focal", "quality.artefacts")
+
+    rows = level_rows(page_of(with_levels(assessed_study(), names)))
+
+    assert rows == [
+        ["Level", "Score", "Reference median", "p-value"],
+        *(
+            [name, f"{place + 0.25:.4g}", f"{place + 0.5:.4g}", f"{(place + 1) / 128:.4g}"]
+            for place, name in enumerate(names)
+        ),
+    ]
+
+
+@settings(max_examples=15, deadline=None)
+@given(names=st.lists(NAMES, min_size=1, max_size=12, unique=True))
+def test_every_level_has_a_row_of_its_own(names: list[str]) -> None:
+    """Whatever the levels are called: score, median and p-value of each, in its order."""
+    rows = level_rows(page_of(with_levels(assessed_study(), names)))[1:]
+
+    assert len({row[0] for row in rows}) == len(names)
+    assert [row[1:] for row in rows] == [
+        [f"{place + 0.25:.4g}", f"{place + 0.5:.4g}", f"{(place + 1) / 128:.4g}"]
+        for place in range(len(names))
+    ]
 
 
 def test_what_comes_from_outside_is_escaped(mni_slices: Sequence[Dataset], assess: Any) -> None:

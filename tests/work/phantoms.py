@@ -199,11 +199,11 @@ class Ward:
                 instances.record(tx, instance, None)
         return study
 
-    def queue(self, study: str, models: str | None = None) -> int:
+    def queue(self, study: str, models: str | None = None, revision: int = 1) -> int:
         """Make the job of a study's present content."""
         with self.database.begin() as tx:
             content = content_digest(instances.of_study(tx, study))
-            made = jobs.enqueue(tx, study, content, models or Registry().digest, 1)
+            made = jobs.enqueue(tx, study, content, models or Registry().digest, revision)
         assert made is not None
         return made
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gatekeeper.errors import ChildFailed
+from gatekeeper.results.earlier import EarlierReport
 from gatekeeper.rules.verdict import Verdict
 from gatekeeper.work.messages import LARGEST_ANSWER, Answer, ReceivedFile, Request, ResultFile
 
@@ -52,6 +53,7 @@ def test_a_request_is_read_as_it_was_written(tmp_path: Path) -> None:
     request = Request(
         1, 2, "1.9", "b" * 64, "c" * 64, 1, 1e9, (file,), "/scratch", ("/bundles",), "cpu", 1,
         10, 8, 60.0, 0.05, "GATEKEEPER", "", 9100,
+        earlier=(EarlierReport(1, "report", "1.6", "1.7", "1.8"),),
     )  # fmt: skip
     request.write(tmp_path / "request.json")
 

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from support.waiting import until
 from work.phantoms import ROOT, Ward, encoded, image, series
 
 from gatekeeper.errors import ChildFailed
+from gatekeeper.results.common import to_bytes
 from gatekeeper.work import worker as worker_module
 from gatekeeper.work.failpoint import VARIABLE
 from gatekeeper.work.heartbeat import Heartbeat
@@ -455,3 +457,30 @@ def test_the_real_pelvis_study_is_answered_with_its_missing_slice(
 
 def _no_space(*_: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_a_report_on_a_late_slice_names_the_report_before(ward: Ward) -> None:
+    """The predecessor is the stored report of revision 1; a further revision names the second."""
+    images = ct()
+    ward.add_node("PACS", receives_results=True)
+    study = ward.receive(images[:2])
+    made: list[Dataset] = []
+    with working(ward) as worker:
+        for revision, late in enumerate(([], images[2:3], images[3:]), start=1):
+            ward.receive(late)
+            job = ward.queue(study, revision=revision)
+            worker.run_once()
+            with ward.database.read() as tx:
+                (result,) = outcomes.results_of_job(tx, job)
+            made.append(dcmread(ward.spool.path(result.digest)))
+
+    assert "PredecessorDocumentsSequence" not in made[0]
+    for before, report in pairwise(made):
+        (named,) = report.PredecessorDocumentsSequence
+        (series,) = named.ReferencedSeriesSequence
+        (reference,) = series.ReferencedSOPSequence
+        assert named.StudyInstanceUID == study
+        assert series.SeriesInstanceUID == before.SeriesInstanceUID
+        assert reference.ReferencedSOPInstanceUID == before.SOPInstanceUID
+        assert reference.ReferencedSOPClassUID == before.SOPClassUID
+    assert b"This report replaces the one of revision 2." in to_bytes(made[2])
