@@ -32,7 +32,14 @@ from gatekeeper.results.common import (
     place_of,
     reference_to,
 )
-from gatekeeper.results.inherited import HEADS, in_plane, pixel_spacing, recognizable, set_lossy
+from gatekeeper.results.inherited import (
+    HEADS,
+    pixel_spacing,
+    plane_of,
+    recognizable,
+    set_lossy,
+    slice_distance,
+)
 from gatekeeper.results.picture import Layout, Legend, Patch, blank, paint, windowed
 from gatekeeper.results.sentences import series_title
 from gatekeeper.results.text import plain
@@ -236,7 +243,8 @@ def _set_plane(
     target: Dataset, source: SourceSlice, volume: Volume, index: int, layout: Layout
 ) -> None:
     """Set the Image Plane module (PS3.3 C.7.6.2), moved to the centre of the first drawn pixel."""
-    corner, across, down = _plane(source, volume, index)
+    plane = plane_of(source, volume, index)
+    across, down = np.array(plane.across), np.array(plane.down)
     dy, dx = pixel_spacing(source.header, volume)
     target.PixelSpacing = [
         decimal(dy / layout.row_factor),
@@ -246,36 +254,16 @@ def _set_plane(
     if "FrameOfReferenceUID" not in target:
         # Without a frame of reference a position means nothing.
         return
-    corner = corner + across * dx * (1 / layout.column_factor - 1) / 2
+    corner = plane.position + across * dx * (1 / layout.column_factor - 1) / 2
     corner = corner + down * dy * (1 / layout.row_factor - 1) / 2
     target.ImagePositionPatient = [decimal(value) for value in corner]
     target.ImageOrientationPatient = [decimal(value) for value in (*across, *down)]
-    step = volume.spacing[0]
+    step = slice_distance(volume)
     stated = numbers(source.header, "SpacingBetweenSlices", 1)
     spacing = stated[0] if stated and abs(stated[0] - step) < 0.01 * step else step
     thickness = numbers(source.header, "SliceThickness", 1)
     target.SliceThickness = decimal(thickness[0] if thickness and thickness[0] > 0 else step)
     target.SpacingBetweenSlices = decimal(spacing)
-
-
-def _plane(
-    source: SourceSlice, volume: Volume, index: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return first pixel's centre, and the unit vectors along a row and down a column.
-
-    The source's own numbers are kept where they agree with the volume's, so that positions are
-    equal and not merely close.
-    """
-    first = np.array(volume.to_patient((index, 0, 0)))
-    across, down = in_plane(volume)
-    position = numbers(source.header, "ImagePositionPatient", 3)
-    orientation = numbers(source.header, "ImageOrientationPatient", 6)
-    if source.frame is None and position and orientation:
-        stated = np.array(orientation)
-        agrees = min(float(stated[:3] @ across), float(stated[3:] @ down)) > 0.999
-        if agrees and np.linalg.norm(np.array(position) - first) < 0.1 * min(volume.spacing):
-            return np.array(position), stated[:3], stated[3:]
-    return first, across, down
 
 
 def set_sources(
