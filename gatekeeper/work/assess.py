@@ -87,6 +87,7 @@ def assess_study(
         series=tuple(found),
         ae_title=request.ae_title,
         institution=request.institution,
+        heatmap_margin=request.heatmap_margin,
         series_number=request.series_number,
     )
 

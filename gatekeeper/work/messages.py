@@ -53,6 +53,7 @@ class Request:
         maximum_series: volumes assessed at most.
         cpu_seconds: processor time for this job.
         false_hold_rate, ae_title, institution, series_number: see `StudyAssessment`.
+        heatmap_margin: see `StudyAssessment`.
         objects: kinds of result to make; see `gatekeeper.results.kinds`.
         compression: of pictures: ``none``, ``rle`` or ``jpeg2000``.
     """
@@ -77,6 +78,7 @@ class Request:
     institution: str
     series_number: int
     objects: tuple[str, ...] = kinds.USUAL
+    heatmap_margin: int | None = None
     compression: str = "none"
 
     def write(self, path: Path) -> None:

@@ -226,6 +226,13 @@ def test_a_tilted_series_is_judged_upright_and_answered_on_its_slices(
     ]
 
 
+def test_the_request_says_which_slices_get_heatmaps(tmp_path: Path, registry: Registry) -> None:
+    """What the site set reaches the results."""
+    asked = request(series(5), tmp_path, heatmap_margin=3)
+
+    assert assess(asked, registry, Fixed()).heatmap_margin == 3
+
+
 def test_a_refusal_of_the_detector_is_no_verdict_on_the_patient(
     tmp_path: Path, registry: Registry
 ) -> None:
