@@ -323,6 +323,7 @@ def _read(
     import numpy as np
 
     from gatekeeper.work.series import candidates, read_series
+    from gatekeeper.work.upright import upright
 
     series = read_series(uid, files, scratch)
     if series.problem is not None:
@@ -338,7 +339,8 @@ def _read(
             if not _fits(profile, candidate.protocol):
                 reply["left_out"].append(f"a volume of another profile: {candidate.protocol}")
                 continue
-            volume = candidate.decode(allowed.maximum_voxels)
+            received = candidate.decode(allowed.maximum_voxels)
+            volume = upright(received, allowed.maximum_voxels).volume
             name = f"{number:03d}.npy"
             np.save(scratch / name, volume.array, allow_pickle=False)
             reply["volumes"].append(

@@ -203,6 +203,20 @@ class ResultSettings:
         "lossless compression of pictures; a destination that does not take it refuses them",
         choices=("none", "rle", "jpeg2000"),
     )
+    heatmap_slices: str = setting(
+        "all",
+        "slices that get a heatmap: all, or those of a held series that its regions or its peak "
+        "touch; the montage is made in any case",
+        choices=("all", "flagged"),
+    )
+    heatmap_margin: int = setting(
+        2, "further slices to each side of flagged ones", unit="slices", minimum=0, maximum=1000
+    )
+
+    @property
+    def flagged_margin(self) -> int | None:
+        """Slices to each side of a flagged one that get a heatmap too; None when all slices do."""
+        return self.heatmap_margin if self.heatmap_slices == "flagged" else None
 
 
 @dataclass(frozen=True, slots=True)

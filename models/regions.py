@@ -48,7 +48,7 @@ def regions(
             box[2].start + local[2].start,
         )
         mask = labels[local] == label
-        found.append(_measure(volume, rank, mask, offset, inside[local]))
+        found.append(measured(volume, rank, mask, offset, inside[local]))
     return tuple(found)
 
 
@@ -61,13 +61,22 @@ def _bounding_box(above: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
     return spans[0], spans[1], spans[2]
 
 
-def _measure(
+def measured(
     volume: Volume,
     rank: int,
     mask: NDArray[np.bool_],
     offset: tuple[int, int, int],
     values: NDArray[np.float32],
 ) -> Region:
+    """Return a region with its measures.
+
+    Args:
+        volume: the source, for its place in the patient.
+        rank: the region's label.
+        mask: bool, (slices, rows, columns) of the bounding box; somewhere True.
+        offset: index (slice, row, column) of the box's first voxel.
+        values: the map in the box.
+    """
     index = np.argwhere(mask).mean(axis=0) + offset
     largest = int(mask.sum(axis=(1, 2)).argmax())
     return Region(

@@ -76,6 +76,8 @@ class StudyAssessment:
         series: each series of the study; the assessed ones first.
         ae_title: our own AE title.
         institution: InstitutionName for the results, may be empty.
+        heatmap_margin: slices to each side of a flagged one that get a heatmap with it; None where
+            every slice gets one.
         series_number: SeriesNumber of the report; heatmap series count on from it.
         earlier: the reports of the latest job on this study before this one.
     """
@@ -90,5 +92,6 @@ class StudyAssessment:
     series: tuple[SeriesAssessment, ...]
     ae_title: str
     institution: str = ""
+    heatmap_margin: int | None = None
     series_number: int = 9100
     earlier: tuple[EarlierReport, ...] = ()

@@ -1,4 +1,4 @@
-"""Heatmaps: one Secondary Capture for each source slice, in place in the patient.
+"""Heatmaps: one Secondary Capture for each source slice, or flagged one, in place in the patient.
 
 Each object is single-frame RGB, in the study and frame of reference of its source, with the plane
 of its source slice, so that a viewer scrolls both together. It names its source, says how it was
@@ -32,10 +32,19 @@ from gatekeeper.results.common import (
     place_of,
     reference_to,
 )
-from gatekeeper.results.inherited import HEADS, in_plane, pixel_spacing, recognizable, set_lossy
+from gatekeeper.results.inherited import (
+    HEADS,
+    pixel_spacing,
+    plane_of,
+    recognizable,
+    set_lossy,
+    slice_distance,
+)
+from gatekeeper.results.measurements import key_slices
 from gatekeeper.results.picture import Layout, Legend, Patch, blank, paint, windowed
 from gatekeeper.results.sentences import series_title
 from gatekeeper.results.text import plain
+from gatekeeper.rules.verdict import Verdict
 from models.finding import Finding
 from models.volume import Volume
 
@@ -51,13 +60,36 @@ class Window:
     function: str = "LINEAR"
 
 
+def heatmap_slices(study: StudyAssessment, series: SeriesAssessment) -> list[int]:
+    """Return the slices of a series that get a heatmap, in slice order.
+
+    Where only flagged slices do, these are, of a held series, those that a region touches and the
+    one where the map is highest, with the margin to each side of them. Of a series that is not held
+    none is flagged, even if the map has a region.
+    """
+    volume, finding = series.volume, series.finding
+    if volume is None or finding is None or not series.source.slices:
+        return []
+    slices, margin = len(series.source.slices), study.heatmap_margin
+    if margin is None:
+        return list(range(slices))
+    if series.judgement.verdict is not Verdict.SUSPECT:
+        return []
+    flagged = set(key_slices(series))
+    for region in finding.regions:
+        first = region.mask_offset[0]
+        flagged.update(first + int(inside) for inside in np.flatnonzero(region.mask.any((1, 2))))
+    near = {other for one in flagged for other in range(one - margin, one + margin + 1)}
+    return sorted(near & set(range(slices)))
+
+
 def heatmap_series(study: StudyAssessment, series: SeriesAssessment) -> list[Dataset]:
     """Return the heatmaps of one series in slice order; none when it has no finding."""
     return list(iterate_heatmaps(study, series))
 
 
 def iterate_heatmaps(study: StudyAssessment, series: SeriesAssessment) -> Iterator[Dataset]:
-    """Yield the heatmaps of one series, one at a time, so that memory stays flat.
+    """Yield the heatmaps of `heatmap_slices`, one at a time, so that memory stays flat.
 
     Args:
         study: the job's answer, of which `series` is a part.
@@ -69,8 +101,8 @@ def iterate_heatmaps(study: StudyAssessment, series: SeriesAssessment) -> Iterat
     Raises:
         ValueError: if slices, volume and map are not of one shape.
     """
-    volume, finding = series.volume, series.finding
-    if volume is None or finding is None or not series.source.slices:
+    volume, finding, shown = series.volume, series.finding, heatmap_slices(study, series)
+    if volume is None or finding is None or not shown:
         return
     if (
         not len(series.source.slices) == len(volume.array)
@@ -87,7 +119,8 @@ def iterate_heatmaps(study: StudyAssessment, series: SeriesAssessment) -> Iterat
     inverted = sanitised(first_header(series), "PhotometricInterpretation") == "MONOCHROME1"
     instance_numbers = _instance_numbers(series)
     put(template, "DerivationDescription", _derivation(finding, window))
-    for index, source in enumerate(series.source.slices):
+    for index in shown:
+        source = series.source.slices[index]
         grey = windowed(volume.array[index], window.centre, window.width, window.function)
         grey = 255 - grey if inverted else grey
         patches = patches_of(finding, index)
@@ -236,7 +269,8 @@ def _set_plane(
     target: Dataset, source: SourceSlice, volume: Volume, index: int, layout: Layout
 ) -> None:
     """Set the Image Plane module (PS3.3 C.7.6.2), moved to the centre of the first drawn pixel."""
-    corner, across, down = _plane(source, volume, index)
+    plane = plane_of(source, volume, index)
+    across, down = np.array(plane.across), np.array(plane.down)
     dy, dx = pixel_spacing(source.header, volume)
     target.PixelSpacing = [
         decimal(dy / layout.row_factor),
@@ -246,36 +280,16 @@ def _set_plane(
     if "FrameOfReferenceUID" not in target:
         # Without a frame of reference a position means nothing.
         return
-    corner = corner + across * dx * (1 / layout.column_factor - 1) / 2
+    corner = plane.position + across * dx * (1 / layout.column_factor - 1) / 2
     corner = corner + down * dy * (1 / layout.row_factor - 1) / 2
     target.ImagePositionPatient = [decimal(value) for value in corner]
     target.ImageOrientationPatient = [decimal(value) for value in (*across, *down)]
-    step = volume.spacing[0]
+    step = slice_distance(volume)
     stated = numbers(source.header, "SpacingBetweenSlices", 1)
     spacing = stated[0] if stated and abs(stated[0] - step) < 0.01 * step else step
     thickness = numbers(source.header, "SliceThickness", 1)
     target.SliceThickness = decimal(thickness[0] if thickness and thickness[0] > 0 else step)
     target.SpacingBetweenSlices = decimal(spacing)
-
-
-def _plane(
-    source: SourceSlice, volume: Volume, index: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return first pixel's centre, and the unit vectors along a row and down a column.
-
-    The source's own numbers are kept where they agree with the volume's, so that positions are
-    equal and not merely close.
-    """
-    first = np.array(volume.to_patient((index, 0, 0)))
-    across, down = in_plane(volume)
-    position = numbers(source.header, "ImagePositionPatient", 3)
-    orientation = numbers(source.header, "ImageOrientationPatient", 6)
-    if source.frame is None and position and orientation:
-        stated = np.array(orientation)
-        agrees = min(float(stated[:3] @ across), float(stated[3:] @ down)) > 0.999
-        if agrees and np.linalg.norm(np.array(position) - first) < 0.1 * min(volume.spacing):
-            return np.array(position), stated[:3], stated[3:]
-    return first, across, down
 
 
 def set_sources(

@@ -1,8 +1,9 @@
 """Key objects: which images to look at, marked so that a viewer can jump to them.
 
 One Key Object Selection (PS3.3 A.35.4, PS3.16 TID 2010) 'Of Interest' for each assessed series: its
-montage first, then each key slice (those that the report cites) followed by its heatmap. A source
-slice is cited with the presentation state that draws the regions on it, where there is one.
+montage first, then each key slice (those that the report cites) followed by its heatmap, where that
+is made. A source slice is cited with the presentation state that draws the regions on it, where
+there is one.
 
 Montage and presentation state are cited only when they are given: what is cited must be sent too.
 """
@@ -17,6 +18,7 @@ from pydicom.uid import UID, KeyObjectSelectionDocumentStorage, SecondaryCapture
 
 from gatekeeper.results import codes, uids
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
+from gatekeeper.results.capture import heatmap_slices
 from gatekeeper.results.common import (
     RESEARCH,
     complete,
@@ -68,23 +70,30 @@ def key_objects(
     target.ReferencedPerformedProcedureStepSequence = []
     cited: list[tuple[str, Dataset]] = []
     items: list[hd.sr.ContentItem] = []
+    bare: list[str] = []
     if montage is not None:
         cited.append((str(montage.SeriesInstanceUID), montage))
         items.append(_image(montage))
+    drawn = set(heatmap_slices(study, series))
     for index in key_slices(series):
         part = series.source.slices[index]
         uid = uids.heatmap_instance(heatmaps, str(part.header.SOPInstanceUID), part.frame)
         heatmap = Dataset()
         heatmap.SOPClassUID = SecondaryCaptureImageStorage
         heatmap.SOPInstanceUID = UID(uid)
-        cited += [(series.source.series_instance_uid, part.header), (heatmaps, heatmap)]
-        items += [_image(part.header, part.frame, presentation), _image(heatmap)]
+        cited.append((series.source.series_instance_uid, part.header))
+        items.append(_image(part.header, part.frame, presentation))
+        if index in drawn:
+            cited.append((heatmaps, heatmap))
+            items.append(_image(heatmap))
+        else:
+            bare.append(str(part.header.SOPInstanceUID))
     if presentation is not None:
         cited.append((str(presentation.SeriesInstanceUID), presentation))
     target.CurrentRequestedProcedureEvidenceSequence = [evidence_of(study, cited)]
     target.update(_selection(study, _description(series, title), items))
     given = [str(one.SOPInstanceUID) for one in (montage, presentation) if one is not None]
-    uid = uids.key_object_instance(study, series, given)
+    uid = uids.key_object_instance(study, series, [*given, *bare])
     return complete(target, uid, place_of(study, series) + 1)
 
 

@@ -28,7 +28,7 @@ from gatekeeper.results import codes
 from gatekeeper.results.assessment import SeriesAssessment, SourceSlice, StudyAssessment
 from gatekeeper.results.attributes import decimal, numbers, put, sanitised
 from gatekeeper.results.common import RESEARCH, first_header, new_object, reference_to
-from gatekeeper.results.inherited import in_plane, pixel_spacing, set_lossy
+from gatekeeper.results.inherited import pixel_spacing, plane_of, set_lossy, slice_distance
 from gatekeeper.results.sentences import series_title
 from models.volume import Volume
 
@@ -44,7 +44,7 @@ class Grid:
         positions: float64, (slices, 3): centre of each plane's first pixel, LPS mm.
         orientation: unit vector along a row, then down a column.
         pixel_spacing: mm between rows, then between columns.
-        spacing: mm between neighbouring planes.
+        spacing: mm between neighbouring planes, along their normal.
         thickness: mm of a plane.
     """
 
@@ -73,18 +73,17 @@ def grid_of(series: SeriesAssessment) -> Grid | None:
     frame_of_reference = frames.pop()
     if frames or frame_of_reference is None:
         return None
-    positions = np.array(
-        [_position(part, volume, index) for index, part in enumerate(slices)], np.float64
-    )
+    planes = [plane_of(part, volume, index) for index, part in enumerate(slices)]
+    positions = np.array([plane.position for plane in planes], np.float64)
     if _repeats(positions, volume) or _stated_twice(slices):
         return None
     first = slices[0]
-    step = volume.spacing[0]
+    step = slice_distance(volume)
     thickness = numbers(first.header, "SliceThickness", 1)
     return Grid(
         frame_of_reference=str(frame_of_reference),
         positions=positions,
-        orientation=_orientation(first, volume),
+        orientation=(*planes[0].across, *planes[0].down),
         pixel_spacing=pixel_spacing(first.header, volume),
         spacing=step,
         thickness=thickness[0] if thickness and thickness[0] > 0 else step,
@@ -205,27 +204,6 @@ def _body_part(series: SeriesAssessment) -> str:
     """Return the source's body part, else the one that the volume was read as."""
     stated = sanitised(first_header(series), "BodyPartExamined")
     return str(stated or (series.volume.body_part if series.volume is not None else ""))
-
-
-def _position(part: SourceSlice, volume: Volume, index: int) -> tuple[float, ...]:
-    """Return a plane's position: the source's own number where it agrees with the volume's."""
-    ours = volume.to_patient((index, 0, 0))
-    stated = numbers(part.header, "ImagePositionPatient", 3)
-    if part.frame is None and stated is not None:
-        distance = float(np.linalg.norm(np.subtract(stated, ours)))
-        if distance < 0.1 * min(volume.spacing):
-            return stated
-    return ours
-
-
-def _orientation(part: SourceSlice, volume: Volume) -> tuple[float, ...]:
-    across, down = in_plane(volume)
-    stated = numbers(part.header, "ImageOrientationPatient", 6)
-    if part.frame is None and stated is not None:
-        agrees = min(float(stated[:3] @ across), float(stated[3:] @ down)) > 0.999
-        if agrees:
-            return stated
-    return (*map(float, across), *map(float, down))
 
 
 def _repeats(positions: NDArray[np.float64], volume: Volume) -> bool:

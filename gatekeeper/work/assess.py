@@ -29,6 +29,7 @@ from gatekeeper.work.series import (
     read_study,
 )
 from gatekeeper.work.stages import Stages
+from gatekeeper.work.upright import upright
 from gatekeeper.work.values import IncompleteSeries
 from models.detector import Detector
 from models.errors import ModelError, NotAssessable
@@ -86,6 +87,7 @@ def assess_study(
         series=tuple(found),
         ae_title=request.ae_title,
         institution=request.institution,
+        heatmap_margin=request.heatmap_margin,
         series_number=request.series_number,
         earlier=request.earlier,
     )
@@ -180,9 +182,10 @@ class _Assessor:
             detector = self.detector_of(info)
         with self.stages.measure("detect"):
             failpoint.reached("child.detect", self.request.study_instance_uid)
-            finding = detector.detect(volume)
-        _check_finding(finding, volume)
-        return finding
+            seen = upright(volume, self.request.maximum_voxels)
+            finding = detector.detect(seen.volume)
+        _check_finding(finding, seen.volume)
+        return seen.on_source(finding)
 
 
 def _no_profile(protocol: Protocol) -> str:

@@ -1,5 +1,8 @@
 """Planes into stacks: order, spacing and affine, or the rule that the planes break.
 
+The grid of a stack is regular and need not be orthogonal: with a tilted CT gantry each slice is
+shifted along its own plane, and the affine says so.
+
 Pure. Positions are ordered by their distance along the slice normal and by nothing else: neither
 InstanceNumber nor SliceLocation nor the order of arrival says where a plane lies.
 """
@@ -25,6 +28,8 @@ SPACING_TOLERANCE = 0.05
 """Share of the regular spacing by which a gap may differ from it."""
 SHEAR_TOLERANCE_DEGREES = 0.5
 """Angle between the stack's line and the slice normal that rounding explains."""
+LARGEST_TILT_DEGREES = 30.0
+"""Angle between the two that a tilted gantry explains: CT gantries tilt by up to 30 degrees."""
 
 SPLIT_KEYS = (
     "EchoTime",
@@ -278,8 +283,25 @@ def _check_line(
         raise UnreadableSeries(f"Shifted slices: one lies {shift:.2f} mm off the stack's line.")
     cosine = min(1.0, float(np.dot(step, normal)) / spacing)
     angle = float(np.degrees(np.arccos(cosine)))
-    if angle > SHEAR_TOLERANCE_DEGREES:
+    if angle > LARGEST_TILT_DEGREES + SHEAR_TOLERANCE_DEGREES:
         raise UnreadableSeries(
-            f"Sheared stack: the slices' line is {angle:.1f} degrees off their normal "
-            "(gantry tilt)."
+            f"Sheared stack: the slices' line is {angle:.1f} degrees off their normal, and a "
+            f"gantry tilts by {LARGEST_TILT_DEGREES:.0f} at most."
         )
+
+
+def drift(affine: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return how a stack's slices are shifted, each against the one before.
+
+    Args:
+        affine: of `Stack`.
+
+    Returns:
+        Degrees between the stack's line and the slice normal, and the pixels of the shift, along
+        rows' index and along columns'.
+    """
+    step, in_plane = affine[:3, 0], affine[:3, 1:3]
+    pixels, *_ = np.linalg.lstsq(in_plane, step, rcond=None)
+    sideways = in_plane @ pixels
+    tilt = np.arctan2(np.linalg.norm(sideways), np.linalg.norm(step - sideways))
+    return float(np.degrees(tilt)), float(pixels[0]), float(pixels[1])

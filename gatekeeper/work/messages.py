@@ -54,6 +54,7 @@ class Request:
         maximum_series: volumes assessed at most.
         cpu_seconds: processor time for this job.
         false_hold_rate, ae_title, institution, series_number: see `StudyAssessment`.
+        heatmap_margin: see `StudyAssessment`.
         objects: kinds of result to make; see `gatekeeper.results.kinds`.
         compression: of pictures: ``none``, ``rle`` or ``jpeg2000``.
         earlier: the reports of the latest job on this study before this one.
@@ -79,6 +80,7 @@ class Request:
     institution: str
     series_number: int
     objects: tuple[str, ...] = kinds.USUAL
+    heatmap_margin: int | None = None
     compression: str = "none"
     earlier: tuple[EarlierReport, ...] = ()
 

@@ -265,6 +265,7 @@ class Worker:
             false_hold_rate=settings.models.false_hold_rate,
             ae_title=settings.listen.ae_title,
             institution=settings.results.institution,
+            heatmap_margin=settings.results.flagged_margin,
             series_number=settings.results.series_number,
             objects=tuple({kind: None for own in wanted.values() for kind in own} or kinds.USUAL),
             compression=settings.results.compression,

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from pydicom import config, dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
-from results.validators import dcentvfy, dciodvfy, dcmpschk, printed, real, sr_validator
+from results.validators import (
+    dcentvfy,
+    dciodvfy,
+    dcmpschk,
+    iod_validator,
+    printed,
+    real,
+    sr_validator,
+)
 
 from gatekeeper.identifiers import Digest, Uid
 from gatekeeper.results.assessment import (
@@ -27,7 +35,15 @@ from gatekeeper.rules.verdict import Judgement, Verdict, judge_finding, judge_st
 from models.finding import Finding, Level, Region
 from models.volume import Volume
 
-__all__ = ["dcentvfy", "dciodvfy", "dcmpschk", "printed", "real", "sr_validator"]
+__all__ = [
+    "dcentvfy",
+    "dciodvfy",
+    "dcmpschk",
+    "iod_validator",
+    "printed",
+    "real",
+    "sr_validator",
+]
 
 CREATED_AT = 1_760_000_000.25
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"

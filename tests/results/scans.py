@@ -11,7 +11,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 from work.phantoms import image
 
-from gatekeeper.work.geometry import SHEAR_TOLERANCE_DEGREES
+from gatekeeper.identifiers import Digest
+from gatekeeper.work.geometry import LARGEST_TILT_DEGREES, SHEAR_TOLERANCE_DEGREES
+from models.finding import Finding, Level
+from models.regions import regions
+from models.volume import Volume
 
 Vector = NDArray[np.float64]
 
@@ -137,6 +141,29 @@ class Scan:
         return target
 
 
+def bright_places(volume: Volume) -> Finding:
+    """Return the answer of a detector whose map is the scan itself."""
+    threshold = BRIGHT / 2
+    return Finding(
+        score=9.0,
+        p_value=0.05,
+        levels=(Level("focal", "Is every place like the same place?", 9.0, 0.05, 19, 4.0),),
+        map=volume.array,
+        map_unit="brightness",
+        map_threshold=threshold,
+        map_maximum=BRIGHT,
+        regions=regions(volume, volume.array, threshold, 0.0),
+        display_window=(500.0, 1000.0),
+        detector="features",
+        profile="phantom",
+        bundle_version="1",
+        model_digest=Digest.of(b"bundle"),
+        calibration_digest=Digest.of(b"calibration"),
+        calibration_description="None.",
+        milliseconds={},
+    )
+
+
 def _rotation(values: list[float]) -> tuple[float, ...]:
     """Return the row and column directions of a random rotation."""
     first, second = np.array(values[:3]), np.array(values[3:])
@@ -157,7 +184,10 @@ oblique = st.lists(st.floats(-1, 1), min_size=6, max_size=6).filter(_is_a_basis)
 def scans(draw: st.DrawFn) -> Scan:
     """Draw any scan that the reader takes."""
     shape = (draw(st.integers(5, 7)), draw(st.integers(8, 20)), draw(st.integers(8, 20)))
-    reach = (draw(st.integers(0, 1)), draw(st.integers(0, 2)), draw(st.integers(0, 2)))
+    tilt = draw(st.floats(0, 0.9 * SHEAR_TOLERANCE_DEGREES) | st.floats(0, LARGEST_TILT_DEGREES))
+    # What is one box along a sheared grid is a stair of several in the patient.
+    deepest = 0 if tilt > SHEAR_TOLERANCE_DEGREES else 1
+    reach = (draw(st.integers(0, deepest)), draw(st.integers(0, 2)), draw(st.integers(0, 2)))
     voxel = tuple(
         draw(st.integers(part, size - 1 - part)) for part, size in zip(reach, shape, strict=True)
     )
@@ -174,7 +204,7 @@ def scans(draw: st.DrawFn) -> Scan:
         origin=(draw(place), draw(place), draw(place)),
         backwards=draw(st.booleans()),
         tilt=(
-            draw(st.floats(0, 0.9 * SHEAR_TOLERANCE_DEGREES)),
+            tilt,
             draw(st.floats(0, 360)),
         ),
         enhanced=draw(st.integers(0, 2)),

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from pydicom.dataset import Dataset
-from results.scans import AXIAL, BRIGHT, SAGITTAL, Scan, Vector, scans
+from results.scans import AXIAL, BRIGHT, SAGITTAL, Scan, Vector, bright_places, scans
 from results.validators import round_trip
 from work.phantoms import STUDY, read
 
@@ -31,9 +31,7 @@ from gatekeeper.results.segmentation import segmentation
 from gatekeeper.results.tree import code_of, descendants
 from gatekeeper.rules.verdict import judge_finding, judge_study
 from gatekeeper.work.series import candidates
-from models.finding import Finding, Level
-from models.regions import regions
-from models.volume import Volume
+from gatekeeper.work.upright import upright
 
 HALF_A_VOXEL = 0.5
 
@@ -44,7 +42,8 @@ def assessed(scan: Scan) -> StudyAssessment:
         (received,) = read(scan.instances(), Path(folder))
         (candidate,) = candidates(received)
         volume = candidate.decode(1_000_000)
-    finding = _finding(volume)
+    seen = upright(volume, 1_000_000)
+    finding = seen.on_source(bright_places(seen.volume))
     judgement = judge_finding(finding, 0.05)
     series = SeriesAssessment(candidate.source_series(), judgement, volume, finding)
     return StudyAssessment(
@@ -57,28 +56,6 @@ def assessed(scan: Scan) -> StudyAssessment:
         false_hold_rate=0.05,
         series=(series,),
         ae_title="GATEKEEPER",
-    )
-
-
-def _finding(volume: Volume) -> Finding:
-    threshold = BRIGHT / 2
-    return Finding(
-        score=9.0,
-        p_value=0.05,
-        levels=(Level("focal", "Is every place like the same place?", 9.0, 0.05, 19, 4.0),),
-        map=volume.array,
-        map_unit="brightness",
-        map_threshold=threshold,
-        map_maximum=BRIGHT,
-        regions=regions(volume, volume.array, threshold, 0.0),
-        display_window=(500.0, 1000.0),
-        detector="features",
-        profile="phantom",
-        bundle_version="1",
-        model_digest=Digest.of(b"bundle"),
-        calibration_digest=Digest.of(b"calibration"),
-        calibration_description="None.",
-        milliseconds={},
     )
 
 
@@ -224,10 +201,11 @@ def plain(**fields: Any) -> Scan:
     return Scan(**(known | fields))
 
 
+@pytest.mark.parametrize("degrees", [0.4, 20.0])
 @pytest.mark.parametrize("enhanced", [0, 1, 2], ids=["classic", "enhanced", "two-enhanced"])
-def test_a_voxel_on_the_grid_comes_back_to_the_micrometre(enhanced: int) -> None:
-    """Nothing is rounded on the way but the report's 32-bit outline."""
-    scan = plain(enhanced=enhanced, tilt=(0.4, 30.0), orientation=SAGITTAL)
+def test_a_voxel_on_the_grid_comes_back_to_the_micrometre(enhanced: int, degrees: float) -> None:
+    """Nothing is rounded on the way but the report's 32-bit outline, with a tilted gantry too."""
+    scan = plain(enhanced=enhanced, tilt=(degrees, 30.0), orientation=SAGITTAL)
     study = assessed(scan)
     (series,) = study.series
     found = [
@@ -268,3 +246,22 @@ def test_a_result_out_of_place_is_caught(mutate: Any) -> None:
     mutate(dataset)
 
     assert voxels_apart(scan, multiframe_place(dataset, BRIGHT / 2)) > HALF_A_VOXEL
+
+
+@pytest.mark.parametrize("make", [segmentation, parametric_map])
+def test_frames_of_a_tilted_scan_lie_where_their_slices_do(make: Any) -> None:
+    """Each frame has the position of the slice that it names, to the digit, and their distance."""
+    scan = plain(tilt=(17.5, 90.0))
+    positions = {str(one.SOPInstanceUID): one.ImagePositionPatient for one in scan.instances()}
+    study = assessed(scan)
+    made = make(study, study.series[0])
+    frames = [
+        (group.DerivationImageSequence[0].SourceImageSequence[0], group.PlanePositionSequence[0])
+        for group in made.PerFrameFunctionalGroupsSequence
+    ]
+
+    assert frames
+    for source, place in frames:
+        assert place.ImagePositionPatient == positions[str(source.ReferencedSOPInstanceUID)]
+    (measures,) = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    assert measures.SpacingBetweenSlices == pytest.approx(scan.spacing[0])

@@ -18,6 +18,7 @@ from gatekeeper.identifiers import Uid
 from gatekeeper.results.assessment import StudyAssessment
 from gatekeeper.rules.verdict import Verdict
 from gatekeeper.work.assess import assess_study
+from gatekeeper.work.geometry import drift
 from gatekeeper.work.messages import Request
 from gatekeeper.work.stages import Stages
 from gatekeeper.work.summary import deciding_finding, evidence
@@ -198,10 +199,38 @@ def test_truncated_pixels_are_named_even_without_a_profile(
 
 def test_a_sheared_series_with_a_profile_is_unreadable(tmp_path: Path, registry: Registry) -> None:
     """A series that would be assessed and makes no grid says which rule it breaks."""
-    found = assess(request(series(5, step=(0, 1, 2)), tmp_path), registry, Fixed())
+    found = assess(request(series(5, step=(0, 2, 2)), tmp_path), registry, Fixed())
 
     assert found.judgement.verdict is Verdict.UNREADABLE
     assert found.judgement.reason.startswith("Sheared stack")
+
+
+def test_a_tilted_series_is_judged_upright_and_answered_on_its_slices(
+    tmp_path: Path, registry: Registry
+) -> None:
+    """The detector gets an orthogonal grid, and volume and map are those of the slices."""
+    images = series(5, step=(0, 1, 2))
+    detector = Fixed()
+    found = assess(request(images, tmp_path), registry, detector)
+    (shown,) = detector.seen
+    (result,) = found.series
+    assert result.volume is not None
+    assert result.finding is not None
+
+    assert drift(shown.affine)[0] == pytest.approx(0)
+    assert shown.array.shape == (5, 16 + 3, 12)
+    assert drift(result.volume.affine)[0] == pytest.approx(math.degrees(math.atan2(1, 2)))
+    assert result.volume.array.shape == result.finding.map.shape == (5, 16, 12)
+    assert [list(part.header.ImagePositionPatient) for part in result.source.slices] == [
+        list(image.ImagePositionPatient) for image in images
+    ]
+
+
+def test_the_request_says_which_slices_get_heatmaps(tmp_path: Path, registry: Registry) -> None:
+    """What the site set reaches the results."""
+    asked = request(series(5), tmp_path, heatmap_margin=3)
+
+    assert assess(asked, registry, Fixed()).heatmap_margin == 3
 
 
 def test_a_refusal_of_the_detector_is_no_verdict_on_the_patient(

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.errors import UnreadableSeries
-from gatekeeper.work.geometry import Plane, Stack, stacks
+from gatekeeper.work.geometry import Plane, Stack, drift, stacks
 from gatekeeper.work.values import IncompleteSeries
 
 X, Y, Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
@@ -217,14 +217,32 @@ def test_too_few_slices_are_named(count: int) -> None:
         stacks(axial(*range(count)))
 
 
-@pytest.mark.parametrize("tilt", [3.0, 12.5, -20.0])
-def test_a_gantry_tilt_is_named_with_its_angle(tilt: float) -> None:
-    """A stack whose slices are shifted along their own plane is sheared."""
-    shift = math.tan(math.radians(tilt))
-    planes = [plane(0, position=(0.0, 2.0 * k * shift, 2.0 * k)) for k in range(6)]
+def tilted(degrees: float) -> list[Plane]:
+    """Return slices 2 mm apart, each shifted along its columns against the one before."""
+    shift = math.tan(math.radians(degrees))
+    return [plane(0, position=(0.0, 2.0 * k * shift, 2.0 * k)) for k in range(6)]
 
-    with pytest.raises(UnreadableSeries, match=f"Sheared stack.*{abs(tilt)} degrees.*gantry tilt"):
-        stacks(planes)
+
+@pytest.mark.parametrize("tilt", [3.0, 12.5, -20.0, 30.0])
+def test_a_gantry_tilt_is_a_grid_that_the_affine_shears(tilt: float) -> None:
+    """Positions stay the slices' own, and the shift is known in degrees and in pixels."""
+    stack = only(tilted(tilt)[::-1])
+    degrees, rows, columns = drift(stack.affine)
+
+    assert stack.order == (5, 4, 3, 2, 1, 0)
+    assert np.allclose(stack.affine[:3, 0], (0, 2 * math.tan(math.radians(tilt)), 2))
+    assert degrees == pytest.approx(abs(tilt))
+    assert rows == pytest.approx(2 * math.tan(math.radians(tilt)) / 1.5)
+    assert columns == pytest.approx(0)
+
+
+@pytest.mark.parametrize("tilt", [31.0, -45.0])
+def test_a_tilt_that_no_gantry_has_is_named_with_its_angle(tilt: float) -> None:
+    """A stack sheared further was not made by a gantry, and its positions are not trusted."""
+    with pytest.raises(
+        UnreadableSeries, match=f"Sheared stack.*{abs(tilt)} degrees.*by 30 at most"
+    ):
+        stacks(tilted(tilt))
 
 
 def test_one_slice_off_the_line_is_named() -> None:
