@@ -26,7 +26,7 @@ from gatekeeper.assemble.content import content_digest
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.settings import Settings
 from models.registry import Registry
-from storage import backoff, deliveries, instances, jobs, nodes, studies
+from storage import backoff, deliveries, failpoint, instances, jobs, nodes, studies
 from storage.engine import Database
 from storage.records import Study
 from storage.spool import Spool
@@ -86,6 +86,8 @@ def _complete(database: Database, study: Study, model_digest: str) -> bool:
         if revision is None or not content:
             return False
         job = jobs.enqueue(tx, uid, digest, model_digest, revision)
+        failpoint.reached("tick.completing", uid)
+    failpoint.reached("tick.completed", uid)
     log.info(
         "study_complete",
         study=uid,
@@ -121,6 +123,7 @@ def tick_rescue(context: Context) -> int:
                 jitter=context.jitter,
             ),
         )
+        failpoint.reached("tick.rescuing")
     rescued = 0
     for kind, lost in (("jobs_rescued", lost_jobs), ("deliveries_rescued", lost_deliveries)):
         if lost.requeued:

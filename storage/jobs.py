@@ -84,13 +84,19 @@ def settle(
     """
     if not leases.finish(tx, table, job_id, attempt, JobState.DONE.value):
         return False
-    settlement.write(tx, job_id, outcome, results)
-    for node in dict.fromkeys(nodes):
-        kinds = None if taken is None else taken.get(node)
-        wanted = [result for result in results if kinds is None or result.kind in kinds]
-        if wanted:
-            deliveries.create(tx, node, wanted, job_id)
+    wanted = {node: _wanted(results, taken, node) for node in map(str, nodes)}
+    destinations = [node for node, items in wanted.items() if items]
+    settlement.write(tx, job_id, outcome, results, destinations)
+    for node in destinations:
+        deliveries.create(tx, node, wanted[node], job_id)
     return True
+
+
+def _wanted(
+    results: Sequence[Result], taken: Mapping[str, Collection[str]] | None, node: str
+) -> list[Result]:
+    kinds = None if taken is None else taken.get(node)
+    return [result for result in results if kinds is None or result.kind in kinds]
 
 
 def fail(

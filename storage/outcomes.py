@@ -72,4 +72,5 @@ def for_study(tx: Connection, study_uid: str) -> list[tuple[Job, Outcome]]:
 
 
 def _outcome(row: RowMapping) -> Outcome:
-    return Outcome(**row)
+    # The destinations are for the books alone: `storage.ledger`.
+    return Outcome(**{name: row[name] for name in row if name != "destinations"})

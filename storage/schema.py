@@ -152,6 +152,8 @@ outcome = Table(
     Column("evidence", JSON, nullable=False),
     Column("stages", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
+    # AE titles that a delivery was made for, so that the books can be balanced; NULL before 0007.
+    Column("destinations", JSON(none_as_null=True)),
 )
 
 result = Table(

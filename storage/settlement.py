@@ -23,10 +23,17 @@ class ResultConflictError(Exception):
         self.sop_instance_uid = sop_instance_uid
 
 
-def write(tx: Connection, job_id: int, found: Outcome, results: Sequence[Result]) -> None:
+def write(
+    tx: Connection,
+    job_id: int,
+    found: Outcome,
+    results: Sequence[Result],
+    destinations: Sequence[str],
+) -> None:
     """Write a job's outcome and results; the caller holds the fence.
 
-    A result made before with the same content is shared by both jobs.
+    A result made before with the same content is shared by both jobs. `destinations` are the nodes
+    that a delivery is made for in the same transaction: what `storage.ledger` compares with.
 
     Raises:
         ResultConflictError: if one was made before with other content.
@@ -42,6 +49,7 @@ def write(tx: Connection, job_id: int, found: Outcome, results: Sequence[Result]
             evidence=found.evidence,
             stages=found.stages,
             created_at=now(),
+            destinations=list(destinations),
         )
     )
     for position, made in enumerate(results):

@@ -24,6 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from storage import failpoint
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FILE_MODE = 0o440
 _FOLDER_MODE = 0o750
@@ -167,6 +169,7 @@ class Spool:
             # Linked by someone who may not have come to synchronise the folder; we do it below.
             if target.stat().st_size != size:
                 raise OSError(errno.EIO, "a file of the spool is damaged", str(target)) from None
+        failpoint.reached("spool.named")
         _synchronise_folder(target.parent)
         return Stored(digest, size, target)
 
@@ -232,8 +235,10 @@ class SpoolWriter:
         """
         descriptor = self._opened()
         try:
+            failpoint.reached("spool.written")
             os.fchmod(descriptor, _FILE_MODE)
             os.fsync(descriptor)
+            failpoint.reached("spool.synchronised")
         finally:
             # From here on the file has its name, and nobody can write to it.
             self._close()

@@ -37,7 +37,7 @@ from gatekeeper.listen.associations import OpenAssociation
 from gatekeeper.listen.file_meta import part10_header
 from gatekeeper.listen.headers import Identity, agree, identify
 from gatekeeper.log import error_name, get_logger
-from storage import instances, outcomes
+from storage import failpoint, instances, outcomes
 from storage.engine import Database
 from storage.instances import Recorded
 from storage.records import Instance
@@ -104,6 +104,7 @@ class Receiver:
             answer = Answer(PROCESSING_FAILURE, f"defect: {error_name(error)}")
         if answer.status == SUCCESS:
             association.stored += 1
+            failpoint.reached("receive.answering")
         else:
             association.refused += 1
             log.warning(
@@ -163,6 +164,8 @@ class Receiver:
             # The link between association and study is made once.
             linked = association.study == identity.study_instance_uid
             recorded = instances.record(tx, instance, None if linked else row)
+            failpoint.reached("receive.committing", identity.study_instance_uid)
+        failpoint.reached("receive.committed", identity.study_instance_uid)
         # Only now are the rows certain.
         association.id = row
         if not own_result:

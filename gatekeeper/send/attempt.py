@@ -19,7 +19,7 @@ from gatekeeper.send.recorder import Recorder
 from gatekeeper.send.statuses import Disposition
 from gatekeeper.send.transport import InstanceStatus, SendObject, Transport
 from gatekeeper.settings import SendSettings
-from storage import backoff, deliveries
+from storage import backoff, deliveries, failpoint
 from storage.engine import Database, DatabaseUnavailableError
 from storage.records import Delivery, Node
 from storage.spool import Spool
@@ -66,6 +66,7 @@ def deliver(desk: Desk, delivery: Delivery, node: Node, stopping: Callable[[], b
         stopping: asked after each object; True ends the attempt and gives the delivery back.
     """
     started = time.monotonic()
+    failpoint.reached("sender.claimed")
     try:
         with desk.database.read() as tx:
             pending = deliveries.pending_items(tx, delivery.id)
@@ -78,7 +79,9 @@ def deliver(desk: Desk, delivery: Delivery, node: Node, stopping: Callable[[], b
             )
             for item in pending
         ]
+        failpoint.reached("sender.sending")
         failure = _send(desk, delivery, node, objects, stopping)
+        failpoint.reached("sender.finishing")
         ended = _end(desk.database, delivery, failure)
     except DatabaseUnavailableError as error:
         log.error("delivery_abandoned", delivery=delivery.id, error=error_name(error))
@@ -142,6 +145,7 @@ def _send(
             contextlib.closing(desk.transport.send(objects, node)) as answers,
         ):
             for answered, answer in enumerate(answers, start=1):
+                failpoint.reached("sender.answered")
                 recorder.record(answer)
                 if not answer.stored:
                     failed.append(answer)

@@ -18,7 +18,6 @@ from gatekeeper.errors import UnreadableSeries
 from gatekeeper.identifiers import Digest, Uid
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.rules.verdict import Judgement, Verdict, judge_finding, judge_study
-from gatekeeper.work import failpoint
 from gatekeeper.work.messages import Request
 from gatekeeper.work.protocol import Protocol
 from gatekeeper.work.series import (
@@ -36,6 +35,7 @@ from models.errors import ModelError, NotAssessable
 from models.finding import Finding
 from models.registry import BundleInfo, Registry
 from models.volume import Volume
+from storage import failpoint
 
 MAXIMUM_VOLUMES = 4
 """Volumes in one series that are assessed; a series of more is a time course, not a scan."""

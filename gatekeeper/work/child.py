@@ -20,7 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from gatekeeper.work import failpoint, limits
+from gatekeeper.work import limits
+from storage import failpoint
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

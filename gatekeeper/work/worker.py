@@ -47,7 +47,7 @@ from gatekeeper.work.heartbeat import Heartbeat
 from gatekeeper.work.messages import ANSWER, Answer, ReceivedFile, Request, ResultFile
 from gatekeeper.work.process import Child, ChildLimits, ChildStopped
 from models.registry import Registry
-from storage import backoff, instances, jobs, nodes
+from storage import backoff, failpoint, instances, jobs, nodes
 from storage.engine import Database, DatabaseUnavailableError
 from storage.records import Instance, Job, Outcome, Result
 from storage.settlement import ResultConflictError
@@ -175,6 +175,7 @@ class Worker:
         if job is None:
             return False
         self._log("job_claimed", job)
+        failpoint.reached("worker.claimed", job.study_instance_uid)
         beating = Heartbeat(self._database, job, work.lease_seconds, self._stop, work.stop_seconds)
         with beating:
             self._bring_to_an_end(job, beating)
@@ -306,9 +307,11 @@ class Worker:
 
         def settle(tx: Connection) -> bool:
             taken = kinds_taken(nodes.listing(tx))
+            failpoint.reached("worker.settling", job.study_instance_uid)
             return jobs.settle(tx, job.id, job.attempt, outcome, results, list(taken), taken)
 
         if self._write(settle):
+            failpoint.reached("worker.settled", job.study_instance_uid)
             log.info(
                 "job_done",
                 job=job.id,

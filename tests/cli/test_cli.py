@@ -196,6 +196,20 @@ def test_status_counts_what_waits(site: Path, database: Database) -> None:
     assert "1 queued" in run("status")
 
 
+def test_the_ledger_ends_with_1_and_names_what_does_not_add_up(
+    site: Path, database: Database
+) -> None:
+    """An empty site balances; a row without its file does not, and is named with its cause."""
+    assert "balanced" in run("ledger", "--verify")
+    a_study(database)
+    books = read("ledger", code=1)
+
+    assert not books["balanced"]
+    assert books["counts"]["differences"] == 1
+    assert books["differences"][0]["key"] == "1.2.3.4"
+    assert "is missing" in run("ledger", code=1)
+
+
 def test_a_wrong_setting_ends_a_command_with_one_line(
     site: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,9 +16,9 @@ from sqlalchemy import func, select
 from support.waiting import until
 from work.phantoms import ROOT, Ward, series
 
-from gatekeeper.work.failpoint import VARIABLE
 from gatekeeper.work.worker import SCRATCH
 from storage import deliveries, jobs, outcomes
+from storage.failpoint import VARIABLE
 from storage.records import Job, JobState
 from storage.schema import outcome
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 
-from gatekeeper.work import failpoint
 from gatekeeper.work.child import WithFallback
 from models.errors import NotAssessable
 from models.finding import Finding
@@ -38,17 +35,3 @@ def test_a_scan_too_large_for_the_accelerator_is_judged_on_the_processor() -> No
     with pytest.raises(NotAssessable):
         WithFallback(info, exhausted).detect(empty)
     assert exhausted.asked == 1
-
-
-def test_failpoints_are_off_unless_the_environment_names_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A production process passes every failpoint; a named one concerns its own study alone."""
-    assert failpoint.VARIABLE not in os.environ
-    failpoint.reached("child.detect", "1.2.3")
-    monkeypatch.setenv(failpoint.VARIABLE, "child.detect=raise@1.2.3")
-    failpoint.reached("child.read", "1.2.3")
-    failpoint.reached("child.detect", "1.2.4")
-
-    with pytest.raises(RuntimeError):
-        failpoint.reached("child.detect", "1.2.3")

@@ -18,10 +18,10 @@ from work.phantoms import STUDY, encoded, series, stored
 
 from gatekeeper.errors import ChildFailed
 from gatekeeper.work import process
-from gatekeeper.work.failpoint import VARIABLE
 from gatekeeper.work.messages import ANSWER, Answer, Request
 from gatekeeper.work.process import Child, ChildLimits, ChildStopped
 from models.registry import Registry
+from storage.failpoint import VARIABLE
 
 MEMORY_MIB = 1536
 

@@ -21,12 +21,12 @@ from work.phantoms import ROOT, Ward, encoded, image, series
 from gatekeeper.errors import ChildFailed
 from gatekeeper.results.common import to_bytes
 from gatekeeper.work import worker as worker_module
-from gatekeeper.work.failpoint import VARIABLE
 from gatekeeper.work.heartbeat import Heartbeat
 from gatekeeper.work.worker import SCRATCH, Worker
 from models.registry import Registry
 from storage import deliveries, jobs, outcomes
 from storage.engine import Database, DatabaseUnavailableError
+from storage.failpoint import VARIABLE
 from storage.records import JobState, Outcome
 
 OTHER_MODELS = "c" * 64
