@@ -27,6 +27,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.functions import FunctionElement
 
+from storage import turns
+
 CLOCK_STEP_SECONDS = 5.0
 """A row written further in the future than this shows that the clock was set back since."""
 
@@ -34,7 +36,7 @@ _MIGRATION_SECONDS = 60.0
 _POOL_SIZE = 8
 _POOL_OVERFLOW = 8
 _LOG_BYTES = 64 * 1024 * 1024
-_BEGIN = "gatekeeper_begin"
+_WRITES = "gatekeeper_writes"
 
 
 class DatabaseUnavailableError(exc.SQLAlchemyError):
@@ -94,8 +96,8 @@ class Database:
         self._turn: threading.Lock | None = None
         if engine.dialect.name == "sqlite":
             self._turn = threading.Lock()
-            self._write_options = {_BEGIN: ("PRAGMA query_only = OFF", "BEGIN IMMEDIATE")}
-            self._read_options = {_BEGIN: ("PRAGMA query_only = ON", "BEGIN")}
+            self._write_options = {_WRITES: True}
+            self._read_options = {_WRITES: False}
 
     @classmethod
     def connect(cls, url: str, lock_seconds: float = 5.0) -> Self:
@@ -234,7 +236,7 @@ def _engine(url: str | sqlalchemy.URL, lock_seconds: float) -> Engine:
             engine = common(connect_args={"timeout": lock_seconds})
             event.listen(engine, "connect", _prepare_sqlite(lock_seconds))
             event.listen(engine, "do_connect", _make_file(Path(parsed.database)))
-            event.listen(engine, "begin", _begin_sqlite)
+            event.listen(engine, "begin", _begin_sqlite(f"{parsed.database}-turn", lock_seconds))
             return engine
         case "postgresql":
             # A connection kept in the pool may be to a server that has restarted since.
@@ -316,6 +318,34 @@ def _use_write_ahead_log(cursor: Any, lock_seconds: float) -> None:
             return
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    for statement in connection.get_execution_options().get(_BEGIN, ("BEGIN",)):
-        connection.exec_driver_sql(statement)
+def _begin_sqlite(turn: str, lock_seconds: float) -> Callable[[Connection], None]:
+    patient = f"PRAGMA busy_timeout = {math.ceil(lock_seconds * 1000)}"
+
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
+        if not writes:
+            connection.exec_driver_sql("BEGIN")
+            return
+        sqlite: Any = connection.connection.dbapi_connection
+        # SQLite's own waiting sleeps longer the longer it has waited; see `storage.turns`.
+        sqlite.execute("PRAGMA busy_timeout = 0")
+        try:
+            with turns.next_in_line(turn, min(lock_seconds, turns.PATIENCE_SECONDS)):
+                turns.wait(lambda: _tried(sqlite), lock_seconds)
+            if not sqlite.in_transaction:
+                # Once more through SQLAlchemy, so that the refusal comes as its error.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+        finally:
+            sqlite.execute(patient)
+
+    return begin
+
+
+def _tried(connection: sqlite3.Connection) -> bool:
+    """Begin to write; False when another process does, so that it may be tried again."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.DatabaseError as error:
+        return error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY
+    return True

@@ -44,8 +44,8 @@ def enqueue(
 
 def claim(tx: Connection, worker: str, lease_seconds: float) -> Job | None:
     """Claim the oldest job that is due, one attempt more, or return None."""
-    claimed = leases.claim(tx, table, worker, lease_seconds)
-    return None if claimed is None else existing(tx, claimed)
+    claimed = leases.claim_row(tx, table, worker, lease_seconds)
+    return None if claimed is None else _job(claimed)
 
 
 def heartbeat(tx: Connection, job_id: int, attempt: int, lease_seconds: float) -> bool:
@@ -156,4 +156,5 @@ def oldest_queued_seconds(tx: Connection) -> float | None:
 
 
 def _job(row: RowMapping) -> Job:
-    return Job(**facts(row, state=JobState(row["state"])))
+    known = {name: value for name, value in row.items() if name != "updated_at"}
+    return Job(**facts(known, state=JobState(row["state"])))

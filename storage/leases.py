@@ -13,7 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Table,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from storage.engine import CLOCK_STEP_SECONDS, now, plain
 
@@ -57,10 +67,23 @@ def claim(
     *conditions: ColumnElement[bool],
 ) -> int | None:
     """Claim the oldest row that is due and return its id, or None."""
+    claimed = claim_row(tx, table, worker, lease_seconds, *conditions)
+    return None if claimed is None else claimed["id"]
+
+
+def claim_row(
+    tx: Connection,
+    table: Table,
+    worker: str,
+    lease_seconds: float,
+    *conditions: ColumnElement[bool],
+) -> RowMapping | None:
+    """Claim the oldest row that is due and return it, or None; one statement."""
     due = (
         select(table.c.id)
         .where(
-            table.c.state == QUEUED,
+            # Written out, not bound: a partial index serves what names its rows literally.
+            table.c.state == literal(QUEUED, literal_execute=True),
             or_(table.c.not_before <= now(), _clock_was_set_back(table)),
             *conditions,
         )
@@ -69,7 +92,7 @@ def claim(
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
-    return tx.execute(
+    claimed = (
         update(table)
         .where(table.c.id == due, table.c.state == QUEUED)
         .values(
@@ -80,8 +103,9 @@ def claim(
             updated_at=now(),
             lease_until=now() + lease_seconds,
         )
-        .returning(table.c.id)
-    ).scalar_one_or_none()
+        .returning(*table.c)
+    )
+    return tx.execute(claimed).mappings().one_or_none()
 
 
 def heartbeat(tx: Connection, table: Table, id: int, attempt: int, lease_seconds: float) -> bool:

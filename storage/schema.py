@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -56,6 +57,12 @@ def _leased() -> list[Column[Any]]:
         Column("worker", Text, nullable=False),
         Column("reason", Text, nullable=False),
     ]
+
+
+def _waiting(table: str) -> Index:
+    """Return the index of the rows that wait for a claim, whose size no finished row adds to."""
+    waits = text("state = 'queued'")
+    return Index(f"ix_{table}_waiting", "id", postgresql_where=waits, sqlite_where=waits)
 
 
 node = Table(
@@ -138,6 +145,7 @@ job = Table(
     *_leased(),
     UniqueConstraint("study_instance_uid", "content_digest", "model_digest"),
     Index(None, "state", "id"),
+    _waiting("job"),
     sqlite_autoincrement=True,
 )
 
@@ -186,6 +194,7 @@ delivery = Table(
     Column("node", AE, nullable=False),
     *_leased(),
     Index(None, "state", "id"),
+    _waiting("delivery"),
     Index(None, "job_id"),
     sqlite_autoincrement=True,
 )

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +99,7 @@ def orthanc(peer: Callable[[str], str]) -> Iterator[Callable[..., Orthanc]]:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """Start a private PostgreSQL cluster for the session, or skip with the reason."""
-    programs = _postgres_programs()
+    programs = postgres_programs()
     if programs is None:
         reason = "peer missing: PostgreSQL (initdb, postgres) is not installed"
         if PEERS_REQUIRED:
@@ -161,11 +161,18 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 class PostgresServer:
-    """A PostgreSQL cluster that dies with this process and survives no power cut."""
+    """A PostgreSQL cluster that dies with this process and survives no power cut.
 
-    def __init__(self, folder: Path, programs: Path) -> None:
+    Args:
+        folder: an empty folder for its data.
+        programs: folder of its programs.
+        options: further server settings, which win over the quick ones of the tests.
+    """
+
+    def __init__(self, folder: Path, programs: Path, options: Sequence[str] = ()) -> None:
         self._folder = folder
         self._programs = programs
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self._made = 0
         with socket.socket() as probe:
@@ -196,6 +203,7 @@ class PostgresServer:
             "--autovacuum=off",
             "--fsync=off",
             "--full_page_writes=off",
+            *self._options,
         ]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -266,7 +274,7 @@ def _quick_folder() -> Path | None:
     return memory if roomy and os.access(memory, os.W_OK) else None
 
 
-def _postgres_programs() -> Path | None:
+def postgres_programs() -> Path | None:
     """Return the newest folder with the server's programs, or None."""
     on_path = shutil.which("initdb")
     folders = sorted(

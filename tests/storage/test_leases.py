@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, event, text, update
 
 from storage import deliveries, instances, jobs, outcomes
 from storage.engine import Database, now
@@ -309,3 +310,35 @@ def _some(rescued: Rescued) -> Rescued | None:
 def _expire(database: Database, eventually: Callable[..., Any]) -> None:
     with database.begin() as tx:
         eventually(lambda: _some(jobs.rescue(tx, 100, 0.0)))
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_finished_jobs_cost_a_claim_nothing_even_with_old_statistics(
+    database: Database, a_job: MakeJob
+) -> None:
+    """A backlog that was worked off since the last ANALYZE is not looked through."""
+    a_job(1)
+    with database.begin() as tx:
+        columns = ", ".join(column.name for column in table.c if column.name != "id")
+        chosen = columns.replace("content_digest", "left(content_digest, 50) || n")
+        tx.execute(
+            text(
+                f"INSERT INTO job ({columns}) "  # noqa: S608 - our own column names
+                f"SELECT {chosen} "
+                "FROM job, generate_series(1, 3000) AS n"
+            )
+        )
+        tx.execute(text("ANALYZE job"))
+        tx.execute(update(table).values(state=JobState.DONE.value).where(table.c.id < 2990))
+        seen: list[tuple[str, Any]] = []
+
+        def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            seen.append((statement, parameters))
+
+        event.listen(tx, "before_cursor_execute", note)
+        assert jobs.claim(tx, "worker", 60) is not None
+        event.remove(tx, "before_cursor_execute", note)
+        [(statement, parameters)] = seen
+        plan = tx.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars().all()
+
+    assert any("ix_job_waiting on job job_1" in line for line in plan), plan
