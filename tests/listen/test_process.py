@@ -33,14 +33,16 @@ from gatekeeper import config, log
 from gatekeeper.listen.server import serve
 
 broken = Path(sys.argv[1])
-fsync = os.fsync
 
-def fsync_or_fail(descriptor):
-    if broken.exists():
-        raise OSError(errno.EIO, "Input/output error")
-    fsync(descriptor)
+def or_fail(synchronise):
+    def call(descriptor):
+        if broken.exists():
+            raise OSError(errno.EIO, "Input/output error")
+        synchronise(descriptor)
 
-os.fsync = fsync_or_fail
+    return call
+
+os.fsync, os.fdatasync = or_fail(os.fsync), or_fail(os.fdatasync)
 log.configure("DEBUG")
 settings = config.load()
 serve(dataclasses.replace(settings, listen=dataclasses.replace(settings.listen, port=0)))
@@ -55,7 +57,7 @@ class Process:
     environment: dict[str, str]
     log: Path
     broken: Path
-    """Once this file exists, every fsync of the process fails with EIO."""
+    """Once this file exists, every synchronisation of the process's files fails with EIO."""
 
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
