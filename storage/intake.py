@@ -131,7 +131,7 @@ class Intake:
             instance, association_id = describe(tx, digest, size)
             recorded = instances.record(tx, instance, association_id)
             unsettled.add(tx, Unsettled(slot, sop_instance_uid, digest, recorded.new))
-            failpoint.reached("intake.recording", study_uid)
+            failpoint.reached("receive.committing", study_uid)
             return recorded
 
         # Studies are locked in this order by every process, so none waits for another in a ring.
