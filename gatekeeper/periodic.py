@@ -21,6 +21,7 @@ from types import FrameType
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
+from gatekeeper import residue
 from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.log import error_name, get_logger
@@ -135,8 +136,9 @@ def tick_rescue(context: Context) -> int:
 
 
 def tick_sweep(context: Context) -> int:
-    """Remove what broken transfers left in the spool; return how many files."""
-    removed = context.spool.sweep(context.settings.tick.residue_seconds)
+    """Settle or remove what broken transfers and ended listeners left; return files removed."""
+    seconds = context.settings.tick.residue_seconds
+    removed = residue.sweep(context.database, context.spool, seconds)
     if removed:
         log.info("spool_swept", count=removed)
     return removed

@@ -45,6 +45,9 @@ class DatabaseSettings:
     lock_seconds: float = setting(
         5.0, "longest wait for a locked database", unit="s", minimum=0.1, maximum=60
     )
+    rows_at_once: int = setting(
+        64, "most received instances recorded in one transaction", minimum=1, maximum=1000
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,29 @@ class SpoolSettings:
         "free space under which instances are refused with 0xA700 until there is more",
         unit="MiB",
         minimum=0,
+    )
+    slots: int = setting(
+        64, "empty files that each listener holds ready for instances", minimum=1, maximum=1000
+    )
+    settle_seconds: float = setting(
+        0.5,
+        "how long acknowledged files gather before their folders are synchronised together",
+        unit="s",
+        minimum=0,
+        maximum=60,
+    )
+    backlog: int = setting(
+        2048,
+        "acknowledged files whose folders are not synchronised; above it, instances wait",
+        minimum=1,
+        maximum=10000,
+    )
+    wait_seconds: float = setting(
+        10.0,
+        "longest wait of an instance for the backlog or for its turn in the database; then 0xA700",
+        unit="s",
+        minimum=0.1,
+        maximum=600,
     )
 
 

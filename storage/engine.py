@@ -37,6 +37,7 @@ _POOL_SIZE = 8
 _POOL_OVERFLOW = 8
 _LOG_BYTES = 64 * 1024 * 1024
 _WRITES = "gatekeeper_writes"
+_LOST_WRITES = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
 
 
 class DatabaseUnavailableError(exc.SQLAlchemyError):
@@ -44,6 +45,13 @@ class DatabaseUnavailableError(exc.SQLAlchemyError):
 
     One case is open, as with every database: when the connection breaks during the commit itself,
     the commit may have happened.
+    """
+
+
+class SynchronisationError(DatabaseUnavailableError):
+    """The disk reported that it lost a write of the database; nothing of it may be trusted.
+
+    As with a file of our own, it is not tried again: the process has to start afresh.
     """
 
 
@@ -66,9 +74,12 @@ def _now_postgresql(_element: now, _compiler: Any, **_: Any) -> str:
 
 def insert(tx: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """Return the database's own INSERT, which knows ON CONFLICT."""
-    if tx.dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+    return insert_on(tx.dialect.name, table)
+
+
+def insert_on(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """Return the INSERT of a database by its name, to be built once and kept."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def facts(row: RowMapping | Mapping[str, Any], **changes: Any) -> dict[str, Any]:
@@ -208,7 +219,9 @@ class Database:
             gone = isinstance(error, kinds) or type(error) is exc.DatabaseError
             if not gone or getattr(error.orig, "sqlite_errorcode", None) in ours:
                 raise
-            raise DatabaseUnavailableError(_cause(error.orig)) from error
+            lost = getattr(error.orig, "sqlite_errorcode", None) in _LOST_WRITES
+            kind = SynchronisationError if lost else DatabaseUnavailableError
+            raise kind(_cause(error.orig)) from error
         except exc.TimeoutError as error:
             raise DatabaseUnavailableError("all connections are in use") from error
 

@@ -6,14 +6,18 @@ beside the first and both are marked; nothing received is ever overwritten.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Insert,
     RowMapping,
+    bindparam,
     case,
+    delete,
     exists,
     func,
     literal,
@@ -21,14 +25,17 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.sql.dml import ReturningInsert
 
-from storage.engine import CLOCK_STEP_SECONDS, facts, insert, now
+from storage.engine import CLOCK_STEP_SECONDS, facts, insert, insert_on, now
 from storage.records import Instance, StudyState
 from storage.schema import association, association_study, study
 from storage.schema import instance as table
 
 _TICK_SECONDS = 1e-6
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:uid, 0))")
 _COLUMNS = [column for column in table.c if column.name != "id"]
+_GIVEN = [column for column in _COLUMNS if column.name != "received_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,40 +83,66 @@ def record(tx: Connection, instance: Instance, association_id: int | None) -> Re
     ignored: the database tells them.
     """
     uid = str(instance.sop_instance_uid)
-    _one_at_a_time(tx, uid)
-    new = (
-        tx.execute(
-            insert(tx, table)
-            .values(
-                sop_instance_uid=uid,
-                digest=str(instance.digest),
-                sop_class_uid=str(instance.sop_class_uid),
-                transfer_syntax_uid=str(instance.transfer_syntax_uid),
-                study_instance_uid=str(instance.study_instance_uid),
-                series_instance_uid=str(instance.series_instance_uid),
-                modality=str(instance.modality),
-                size=instance.size,
-                source_ae=str(instance.source_ae),
-                own_result=instance.own_result,
-                received_at=now(),
-            )
-            .on_conflict_do_nothing(index_elements=[table.c.sop_instance_uid, table.c.digest])
-            .returning(table.c.id)
-        ).one_or_none()
-        is not None
+    one_at_a_time(tx, uid)
+    inserted = tx.execute(
+        _inserting(tx.dialect.name),
+        {
+            "sop_instance_uid": uid,
+            "digest": str(instance.digest),
+            "sop_class_uid": str(instance.sop_class_uid),
+            "transfer_syntax_uid": str(instance.transfer_syntax_uid),
+            "study_instance_uid": str(instance.study_instance_uid),
+            "series_instance_uid": str(instance.series_instance_uid),
+            "modality": str(instance.modality),
+            "size": instance.size,
+            "source_ae": str(instance.source_ae),
+            "own_result": instance.own_result,
+        },
     )
-    kept = find(tx, uid)
+    new = inserted.scalar_one_or_none() is not None
+    kept = tx.execute(_KEPT, {"uid": uid}).all()
     here = next(one for one in kept if one.digest == instance.digest)
     if not here.own_result:
         if new:
-            _touch_study(tx, here)
+            _touch_study(tx, here.study_instance_uid, here.source_ae)
         if association_id is not None:
-            tx.execute(
-                insert(tx, association_study)
-                .values(association_id=association_id, study_instance_uid=here.study_instance_uid)
-                .on_conflict_do_nothing()
-            )
+            ids = {"association_id": association_id, "study_instance_uid": here.study_instance_uid}
+            tx.execute(_linking(tx.dialect.name), ids)
     return Recorded(new, len(kept) > 1)
+
+
+def one_at_a_time(tx: Connection, sop_instance_uid: str) -> None:
+    """Let nobody else record this UID before we commit, so that a conflict cannot go unseen.
+
+    SQLite has one writer anyway.
+    """
+    if tx.dialect.name == "postgresql":
+        tx.execute(_LOCK, {"uid": sop_instance_uid})
+
+
+def withdraw(tx: Connection, sop_instance_uid: str, digest: str) -> None:
+    """Remove an instance that was never acknowledged, if it is there.
+
+    Its study is looked at again for completeness, and goes too when nothing was ever made of it.
+    """
+    gone = tx.execute(
+        delete(table)
+        .where(table.c.sop_instance_uid == sop_instance_uid, table.c.digest == digest)
+        .returning(table.c.study_instance_uid, table.c.source_ae, table.c.own_result)
+    ).one_or_none()
+    if gone is None:
+        return
+    uid = gone.study_instance_uid
+    here = table.c.study_instance_uid == uid
+    left = tx.execute(select(exists().where(here, table.c.own_result.is_(False)))).scalar_one()
+    if left and not gone.own_result:
+        _touch_study(tx, uid, gone.source_ae)
+    elif not left:
+        unused = study.c.study_instance_uid == uid, study.c.revision == 0
+        if tx.execute(select(exists().where(*unused))).scalar_one():
+            links = association_study.c.study_instance_uid == uid
+            tx.execute(delete(association_study).where(links))
+            tx.execute(delete(study).where(*unused))
 
 
 def of_study(tx: Connection, study_uid: str, include_own: bool = False) -> list[Instance]:
@@ -138,27 +171,50 @@ def count(tx: Connection) -> int:
     return tx.execute(select(func.count()).select_from(table)).scalar_one()
 
 
-def _one_at_a_time(tx: Connection, sop_instance_uid: str) -> None:
-    """Let nobody else record this UID before we commit, so that a conflict cannot go unseen.
+# What is done for every instance is built once: building costs more than running it.
 
-    SQLite has one writer anyway.
-    """
-    if tx.dialect.name == "postgresql":
-        lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:uid, 0))")
-        tx.execute(lock, {"uid": sop_instance_uid})
+_KEPT = select(
+    table.c.digest, table.c.own_result, table.c.study_instance_uid, table.c.source_ae
+).where(table.c.sop_instance_uid == bindparam("uid"))
 
 
-def _touch_study(tx: Connection, instance: Instance) -> None:
+@functools.cache
+def _inserting(dialect: str) -> ReturningInsert[tuple[int]]:
+    return (
+        insert_on(dialect, table)
+        .values({**{one.name: bindparam(one.name) for one in _GIVEN}, "received_at": now()})
+        .on_conflict_do_nothing(index_elements=[table.c.sop_instance_uid, table.c.digest])
+        .returning(table.c.id)
+    )
+
+
+@functools.cache
+def _linking(dialect: str) -> Insert:
+    columns = association_study.c
+    return (
+        insert_on(dialect, association_study)
+        .values({one.name: bindparam(one.name) for one in columns})
+        .on_conflict_do_nothing()
+    )
+
+
+def _touch_study(tx: Connection, study_uid: str, source_ae: str) -> None:
+    ids = {"study_instance_uid": study_uid, "source_ae": source_ae}
+    tx.execute(_touching(tx.dialect.name), ids)
+
+
+@functools.cache
+def _touching(dialect: str) -> Insert:
     # `studies.complete` compares this time, so no two arrivals may have the same: within a tick of
     # the clock, and after small steps back, it goes on from the last. A large step is believed.
     last = study.c.last_received_at
     ahead = last.between(now(), now() + CLOCK_STEP_SECONDS)
     later = case((ahead, last + _TICK_SECONDS), else_=now())
-    tx.execute(
-        insert(tx, study)
+    return (
+        insert_on(dialect, study)
         .values(
-            study_instance_uid=instance.study_instance_uid,
-            source_ae=instance.source_ae,
+            study_instance_uid=bindparam("study_instance_uid"),
+            source_ae=bindparam("source_ae"),
             state=StudyState.RECEIVING.value,
             revision=0,
             content_digest="",

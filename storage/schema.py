@@ -134,6 +134,16 @@ instance = Table(
     sqlite_autoincrement=True,
 )
 
+unsettled = Table(
+    "unsettled",
+    metadata,
+    Column("slot", String(64), primary_key=True),
+    Column("sop_instance_uid", UID, nullable=False),
+    Column("digest", DIGEST, nullable=False),
+    # Whether the row of the instance was made together with this one.
+    Column("new", Boolean, nullable=False),
+)
+
 job = Table(
     "job",
     metadata,

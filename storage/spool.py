@@ -18,17 +18,18 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from storage import failpoint
+from storage.filesystem import synchronise_folder, synchronise_names
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_FILE_MODE = 0o440
-_FOLDER_MODE = 0o750
+FILE_MODE = 0o440
+FOLDER_MODE = 0o750
 
 
 class Digest(str):
@@ -74,6 +75,8 @@ class Stored:
     path: Path
 
 
+Make = Callable[[], tuple[int, Path]]
+"""Returns an empty file of the spool's file system, open for writing, and its path."""
 _Adopt = Callable[[Path, Digest, int], Stored]
 
 
@@ -93,21 +96,22 @@ class Spool:
         self._incoming = root / "incoming"
         # Folders whose own name is known to be on the disk; grows to at most 65,792 entries.
         self._durable: set[Path] = set()
-        root.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        root.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         for folder in (self._objects, self._incoming):
-            folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
-        _synchronise_folder(root)
+            folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        synchronise_folder(root)
         # A folder above ours may be closed to us; then it was there before us.
         with contextlib.suppress(PermissionError):
-            _synchronise_folder(root.absolute().parent)
+            synchronise_folder(root.absolute().parent)
 
-    def writer(self, limit: int | None = None) -> SpoolWriter:
+    def writer(self, limit: int | None = None, make: Make | None = None) -> SpoolWriter:
         """Return a writer of one new file, to be used in a ``with`` statement.
 
         Args:
             limit: largest size in bytes; None for no limit.
+            make: opens the file that is written to; None for a temporary one.
         """
-        return SpoolWriter(self._incoming, limit, self._adopt)
+        return SpoolWriter(make or self._temporary, limit, self._adopt)
 
     def store(self, data: bytes) -> Stored:
         """Keep `data` and return where, once it survives a power cut.
@@ -159,19 +163,46 @@ class Spool:
                     removed += 1
         return removed
 
-    def _adopt(self, temporary: Path, digest: Digest, size: int) -> Stored:
-        """Give a synchronised temporary file its name, and make the name durable."""
+    def name(self, whole: Path, digest: Digest, size: int) -> Path:
+        """Give a synchronised file its name and return it; `synchronise` makes names durable.
+
+        Raises:
+            OSError: if it could not be named.
+        """
         target = self.path(digest)
-        self._ensure_folder(target.parent)
+        if not target.parent.is_dir():
+            for folder in (target.parent.parent, target.parent):
+                folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
         try:
-            os.link(temporary, target)
+            os.link(whole, target)
         except FileExistsError:
-            # Linked by someone who may not have come to synchronise the folder; we do it below.
+            # Linked by someone who may not have come to synchronise the folder.
             if target.stat().st_size != size:
                 raise OSError(errno.EIO, "a file of the spool is damaged", str(target)) from None
         failpoint.reached("spool.named")
-        _synchronise_folder(target.parent)
+        return target
+
+    def synchronise(self, names: Iterable[Path]) -> None:
+        """Make these names, given by `name`, and the folders that hold them, durable.
+
+        Raises:
+            OSError: if it could not be done; it is not tried again.
+        """
+        leaves = {name.parent for name in names}
+        folders = leaves | {leaf.parent for leaf in leaves} | {self._objects}
+        synchronise_names(folders, self._objects)
+
+    def _adopt(self, temporary: Path, digest: Digest, size: int) -> Stored:
+        """Give a synchronised temporary file its name, and make the name durable."""
+        self._ensure_folder(self.path(digest).parent)
+        target = self.name(temporary, digest, size)
+        synchronise_folder(target.parent)
         return Stored(digest, size, target)
+
+    def _temporary(self) -> tuple[int, Path]:
+        descriptor, name = tempfile.mkstemp(".part", dir=self._incoming)
+        os.fchmod(descriptor, FILE_MODE)
+        return descriptor, Path(name)
 
     def _ensure_folder(self, folder: Path) -> None:
         """Make ``objects/ab/cd`` and make its name durable.
@@ -182,27 +213,37 @@ class Spool:
         if folder in self._durable or folder == self._objects:
             return
         self._ensure_folder(folder.parent)
-        folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
-        _synchronise_folder(folder.parent)
+        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        synchronise_folder(folder.parent)
         self._durable.add(folder)
 
 
 class SpoolWriter:
     """One file on its way into the spool; leaving without `commit` removes it."""
 
-    def __init__(self, incoming: Path, limit: int | None, adopt: _Adopt) -> None:
-        self._incoming = incoming
+    def __init__(self, make: Make, limit: int | None, adopt: _Adopt) -> None:
+        self._make = make
         self._limit = limit
         self._adopt = adopt
         self._hash = hashlib.sha256()
         self._descriptor: int | None = None
         self._path = Path()
+        self._kept = False
         self.size = 0
 
     def __enter__(self) -> Self:
-        self._descriptor, name = tempfile.mkstemp(".part", dir=self._incoming)
-        self._path = Path(name)
+        self._descriptor, self._path = self._make()
         return self
+
+    @property
+    def path(self) -> Path:
+        """Where the bytes are until they have their name."""
+        return self._path
+
+    @property
+    def digest(self) -> Digest:
+        """SHA-256 of what was written so far."""
+        return Digest(self._hash.hexdigest())
 
     def write(self, data: bytes) -> None:
         """Append `data`. After an error nothing can be written or committed any more.
@@ -227,22 +268,38 @@ class SpoolWriter:
     def commit(self) -> Stored:
         """Put the file in the spool and return where, once it survives a power cut.
 
+        Raises:
+            OSError: if it could not be synchronised or named; nothing is promised then.
+        """
+        self.synchronise()
+        return self._adopt(self._path, self.digest, self.size)
+
+    def synchronise(self) -> None:
+        """Make the bytes durable, and end writing; the name of the file is another matter.
+
         A failed synchronisation is not tried again: after it the kernel may report success for
         pages it has dropped.
 
         Raises:
-            OSError: if it could not be synchronised or named; nothing is promised then.
+            OSError: if it could not be done; nothing is promised then.
         """
         descriptor = self._opened()
         try:
             failpoint.reached("spool.written")
-            os.fchmod(descriptor, _FILE_MODE)
-            os.fsync(descriptor)
+            os.fdatasync(descriptor)
             failpoint.reached("spool.synchronised")
         finally:
-            # From here on the file has its name, and nobody can write to it.
+            # From here on nobody can write to it.
             self._close()
-        return self._adopt(self._path, Digest(self._hash.hexdigest()), self.size)
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self._close()
+        self._path.unlink(missing_ok=True)
+
+    def keep(self) -> None:
+        """Leave the file where it is on leaving: from now on it is someone else's."""
+        self._kept = True
 
     def __exit__(
         self,
@@ -253,7 +310,8 @@ class SpoolWriter:
         try:
             self._close()
         finally:
-            self._path.unlink(missing_ok=True)
+            if not self._kept:
+                self._path.unlink(missing_ok=True)
 
     def _opened(self) -> int:
         if self._descriptor is None:
@@ -264,11 +322,3 @@ class SpoolWriter:
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
             os.close(descriptor)
-
-
-def _synchronise_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

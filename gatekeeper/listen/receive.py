@@ -1,8 +1,8 @@
 """From C-STORE to durable to status, in this order and no other.
 
-Enough free space, then what the data set is, then the file (synchronised, named, its folder
-synchronised), then one transaction with the instance, its study and its association, and only
-then success. What was answered with success survives a power cut; what was not, the sender keeps.
+Enough free space, then what the data set is, then the file and one transaction with the instance,
+its study and its association, both durable (`storage.intake`), and only then success. What was
+answered with success survives a power cut; what was not, the sender keeps.
 
 ============================================  ======  =======================================
 what happened                                 status  what the sender does
@@ -38,10 +38,12 @@ from gatekeeper.listen.file_meta import part10_header
 from gatekeeper.listen.headers import Identity, agree, identify
 from gatekeeper.log import error_name, get_logger
 from storage import failpoint, instances, outcomes
-from storage.engine import Database
+from storage.engine import Database, SynchronisationError
 from storage.instances import Recorded
+from storage.intake import Intake, Limits
 from storage.records import Instance
-from storage.spool import Spool, Stored
+from storage.settler import BacklogError
+from storage.spool import Digest, Spool, SpoolWriter
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
@@ -82,12 +84,18 @@ class Answer:
 class Receiver:
     """Keeps instances; used by the threads of all associations at once."""
 
-    def __init__(self, database: Database, spool: Spool, low_water_mib: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        spool: Spool,
+        low_water_mib: int,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
         self.failed = threading.Event()
         """Set when the process must end: a synchronisation failed."""
-        self._database = database
         self._spool = spool
         self._low_water_mib = low_water_mib
+        self._intake = Intake(database, spool, limits, self._background_trouble)
 
     def receive(self, arrival: Arrival, association: OpenAssociation) -> Answer:
         """Keep the instance and return what to answer; never raises."""
@@ -99,7 +107,9 @@ class Receiver:
         except OSError as error:
             answer = self._spool_trouble(error)
         except SQLAlchemyError as error:
-            answer = Answer(OUT_OF_RESOURCES, f"database trouble: {error_name(error)}")
+            answer = self._database_trouble(error)
+        except BacklogError:
+            answer = Answer(OUT_OF_RESOURCES, "too many files wait to be settled")
         except Exception as error:  # noqa: BLE001 - pynetdicom would answer 0xC211 and log values
             answer = Answer(PROCESSING_FAILURE, f"defect: {error_name(error)}")
         if answer.status == SUCCESS:
@@ -120,6 +130,10 @@ class Receiver:
             )
         return answer
 
+    def close(self) -> None:
+        """Settle what was received, in bounded time; afterwards nothing can be received."""
+        self._intake.close()
+
     def _keep(self, arrival: Arrival, association: OpenAssociation) -> Answer:
         if self.failed.is_set():
             raise RefusedInstance(OUT_OF_RESOURCES, "a synchronisation failed; restarting")
@@ -127,24 +141,32 @@ class Receiver:
             raise RefusedInstance(OUT_OF_RESOURCES, "free space is under the low-water mark")
         identity = identify(arrival.data, arrival.transfer_syntax_uid)
         agree(identity, arrival.sop_class_uid, arrival.sop_instance_uid)
-        stored = self._store(arrival)
-        recorded = self._record(arrival, identity, stored, association)
+        recorded = self._store(arrival, identity, association)
         _report(arrival, identity, recorded, association)
         return Answer(SUCCESS)
 
-    def _store(self, arrival: Arrival) -> Stored:
+    def _store(
+        self, arrival: Arrival, identity: Identity, association: OpenAssociation
+    ) -> Recorded:
         header = part10_header(
             arrival.sop_class_uid, arrival.sop_instance_uid, arrival.transfer_syntax_uid
         )
-        with self._spool.writer() as writer:
+        with self._intake.writer() as writer:
             writer.write(header)
             writer.write(arrival.data)
-            return writer.commit()
+            return self._record(arrival, identity, writer, association)
 
     def _record(
-        self, arrival: Arrival, identity: Identity, stored: Stored, association: OpenAssociation
+        self,
+        arrival: Arrival,
+        identity: Identity,
+        writer: SpoolWriter,
+        association: OpenAssociation,
     ) -> Recorded:
-        with self._database.begin() as tx:
+        row, own_result = association.id, False
+
+        def describe(tx: Connection, digest: Digest, size: int) -> tuple[Instance, int | None]:
+            nonlocal row, own_result
             row = association.id
             if row is None:
                 row = instances.open_association(tx, association.calling_ae, association.address)
@@ -156,21 +178,37 @@ class Receiver:
                 study_instance_uid=identity.study_instance_uid,
                 series_instance_uid=identity.series_instance_uid,
                 modality=identity.modality,
-                digest=stored.digest,
-                size=stored.size,
+                digest=digest,
+                size=size,
                 source_ae=association.calling_ae,
                 own_result=own_result,
             )
             # The link between association and study is made once.
             linked = association.study == identity.study_instance_uid
-            recorded = instances.record(tx, instance, None if linked else row)
-            failpoint.reached("receive.committing", identity.study_instance_uid)
-        failpoint.reached("receive.committed", identity.study_instance_uid)
+            return instance, None if linked else row
+
+        study, instance = identity.study_instance_uid, identity.sop_instance_uid
+        recorded = self._intake.keep(writer, study, instance, describe)
+        failpoint.reached("receive.committed", study)
         # Only now are the rows certain.
         association.id = row
         if not own_result:
-            association.study = identity.study_instance_uid
+            association.study = study
         return recorded
+
+    def _background_trouble(self, error: Exception) -> None:
+        """Settling failed; what was acknowledged is safe, and it is tried again or recovered."""
+        if isinstance(error, OSError):
+            self._spool_trouble(error)
+        elif isinstance(error, SynchronisationError):
+            self._database_trouble(error)
+        log.warning("settling_failed", error=error_name(error))
+
+    def _database_trouble(self, error: SQLAlchemyError) -> Answer:
+        if isinstance(error, SynchronisationError):
+            self.failed.set()
+            log.error("synchronisation_failed", error=error_name(error))
+        return Answer(OUT_OF_RESOURCES, f"database trouble: {error_name(error)}")
 
     def _spool_trouble(self, error: OSError) -> Answer:
         # From a descriptor (write, fsync), not from a path: pages may be lost.

@@ -27,9 +27,11 @@ from gatekeeper.listen.peers import Refusal, judge
 from gatekeeper.listen.receive import NOT_AUTHORISED, SUCCESS, Answer, Arrival, Receiver
 from gatekeeper.listen.resolver import Resolver
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.residue import sweep
 from gatekeeper.settings import Settings
 from storage import nodes
 from storage.engine import Database
+from storage.intake import Limits
 from storage.spool import Spool
 
 IMPLEMENTATION_VERSION_NAME = "GATEKEEPER"
@@ -61,7 +63,14 @@ class Listener:
     def __init__(self, settings: Settings, database: Database, spool: Spool) -> None:
         self._settings = settings.listen
         self._database = database
-        self._receiver = Receiver(database, spool, settings.spool.low_water_mib)
+        limits = Limits(
+            slots=settings.spool.slots,
+            backlog=settings.spool.backlog,
+            settle_seconds=settings.spool.settle_seconds,
+            wait_seconds=settings.spool.wait_seconds,
+            rows=settings.database.rows_at_once,
+        )
+        self._receiver = Receiver(database, spool, settings.spool.low_water_mib, limits)
         self._associations = OpenAssociations(database, self._settings.association_lease / 3)
         self._resolver = Resolver(
             self._settings.resolve_seconds, self._settings.resolve_again_seconds
@@ -152,6 +161,7 @@ class Listener:
             for association in left:
                 association.abort(block=False)
             self._wait_for_end(_ABORT_SECONDS)
+        self._receiver.close()
         self._associations.stop(_ABORT_SECONDS)
 
     def _wait_for_end(self, seconds: float) -> bool:
@@ -248,7 +258,7 @@ def serve(settings: Settings) -> None:
     try:
         database.migrate()
         spool = Spool(Path(settings.spool.directory))
-        swept = spool.sweep(settings.tick.residue_seconds)
+        swept = sweep(database, spool, settings.tick.residue_seconds)
         listener = Listener(settings, database, spool)
         listener.start()
     except (SQLAlchemyError, OSError) as error:

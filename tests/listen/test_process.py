@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -33,14 +34,16 @@ from gatekeeper import config, log
 from gatekeeper.listen.server import serve
 
 broken = Path(sys.argv[1])
-fsync = os.fsync
 
-def fsync_or_fail(descriptor):
-    if broken.exists():
-        raise OSError(errno.EIO, "Input/output error")
-    fsync(descriptor)
+def or_fail(synchronise):
+    def call(descriptor):
+        if broken.exists():
+            raise OSError(errno.EIO, "Input/output error")
+        synchronise(descriptor)
 
-os.fsync = fsync_or_fail
+    return call
+
+os.fsync, os.fdatasync = or_fail(os.fsync), or_fail(os.fdatasync)
 log.configure("DEBUG")
 settings = config.load()
 serve(dataclasses.replace(settings, listen=dataclasses.replace(settings.listen, port=0)))
@@ -55,7 +58,7 @@ class Process:
     environment: dict[str, str]
     log: Path
     broken: Path
-    """Once this file exists, every fsync of the process fails with EIO."""
+    """Once this file exists, every synchronisation of the process's files fails with EIO."""
 
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
@@ -67,8 +70,8 @@ class Process:
 
 
 @contextmanager
-def process(folder: Path, url: str) -> Generator[Process]:
-    """Run a listener until the block ends."""
+def process(folder: Path, url: str, *before: str) -> Generator[Process]:
+    """Run a listener until the block ends, `before` being words before its command."""
     environment = {
         **os.environ,
         "GATEKEEPER_DATABASE_URL": url,
@@ -82,7 +85,7 @@ def process(folder: Path, url: str) -> Generator[Process]:
     log, broken = folder / "events.log", folder / "broken"
     with log.open("wb") as errors:
         popen = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(broken)],
+            [*before, sys.executable, "-c", PROGRAM, str(broken)],
             env=environment,
             cwd=folder,
             stderr=errors,
@@ -176,6 +179,44 @@ def test_a_failed_synchronisation_ends_the_process_for_its_supervisor(
             assert store(association, path).Status == 0xA700
         assert listener.popen.wait(20) == 1
         assert "synchronisation_failed" in {event["event"] for event in listener.events()}
+
+
+@pytest.mark.usefixtures("raw_sending", "scanner")
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_success_is_sent_after_file_and_row_are_on_the_disk(
+    tmp_path: Path, database_url: str, peer: Callable[[str], str]
+) -> None:
+    """By the system calls: both synchronisations have returned before the response goes out."""
+    trace = tmp_path / "trace"
+    calls = "trace=fdatasync,fsync,link,sendto,sendmsg,write,writev"
+    tracing = [peer("strace"), "-f", "-y", "-s", "8", "-o", str(trace), "-e", calls]
+    with process(tmp_path, database_url, *tracing) as listener:
+        with associated(listener.port) as association:
+            path = image_file(tmp_path / "files", "1.2.3.1")
+            assert store(association, path).Status == 0x0000
+        os.kill(int(trace.read_text().split()[0]), signal.SIGTERM)
+        assert listener.popen.wait(20) == 0
+
+    # What has returned, in order, between A-ASSOCIATE-AC (PDU type 2) and the response, the only
+    # P-DATA-TF (type 4) of this side (PS3.8 9.3).
+    returned: list[str] = []
+    begun: dict[str, str] = {}
+    accepted = 0
+    for line in trace.read_text().splitlines():
+        task = line.split()[0]
+        if r'"\4\0' in line:
+            break
+        if r'"\2\0' in line:
+            accepted = len(returned)
+        if "<unfinished" in line:
+            begun[task] = line
+        else:
+            returned.append(begun.pop(task) if " resumed>" in line else line)
+    else:
+        pytest.fail("no response was sent")
+    steps = (r"fdatasync\(\d+<[^>]*/slots/", r'link\("[^"]*/slots/', r"sync\(\d+<[^>]*-wal>")
+    for step in steps:
+        assert [line for line in returned[accepted:] if re.search(step, line)], step
 
 
 @pytest.mark.usefixtures("raw_sending", "scanner")

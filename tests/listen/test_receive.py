@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from listen.wire import EXPLICIT, MR, encoded, image, sqlite_only, together
 from sqlalchemy import text
+from support.waiting import until
 
 from gatekeeper.listen.associations import OpenAssociation
 from gatekeeper.listen.receive import Answer, Arrival, Receiver
@@ -43,12 +45,24 @@ class Site:
             return instances.count(tx)
 
     def files(self) -> list[Path]:
-        return [path for path in self.spool.root.rglob("*") if path.is_file()]
+        """Return every file of the spool once what was received is settled; no empty slots."""
+        slots = self.spool.root / "slots"
+        until(lambda: not any(_content(slots)), 30, "the slots are given back")
+        return [path for path in _content(self.spool.root) if slots not in path.parents]
+
+
+def _content(folder: Path) -> list[Path]:
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    with contextlib.suppress(FileNotFoundError):
+        return [path for path in found if path.stat().st_size]
+    return found
 
 
 @pytest.fixture
-def site(tmp_path: Path, database: Database) -> Site:
-    return Site(tmp_path / "spool", database)
+def site(tmp_path: Path, database: Database) -> Iterator[Site]:
+    made = Site(tmp_path / "spool", database)
+    yield made
+    made.receiver.close()
 
 
 def test_success_means_file_and_row_are_there(site: Site) -> None:
@@ -213,13 +227,14 @@ def test_a_failed_synchronisation_ends_intake_until_a_restart(
 
 @contextmanager
 def failing_fsync(monkeypatch: pytest.MonkeyPatch, code: int) -> Generator[None]:
-    """Let every fsync fail as the operating system would."""
+    """Let every synchronisation fail as the operating system would."""
 
     def fail(_descriptor: int) -> None:
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", fail)
+        for name in ("fsync", "fdatasync"):
+            patch.setattr(os, name, fail)
         yield
 
 

@@ -275,7 +275,7 @@ def test_a_file_is_synchronised_before_it_is_named_and_its_folders_after(
 ) -> None:
     """The system calls of one commit come in the only order that survives a power cut."""
     root, trace = tmp_path / "spool", tmp_path / "trace"
-    names = "trace=fsync,link,mkdir,unlink"
+    names = "trace=fsync,fdatasync,link,mkdir,unlink"
     before = [peer("strace"), "-f", "-y", "-o", str(trace), "-e", names]
     out, _ = other_process(STORE, str(root), before=before).communicate(timeout=20)
     assert "stored" in out
@@ -283,8 +283,8 @@ def test_a_file_is_synchronised_before_it_is_named_and_its_folders_after(
     digest = Digest.of(b"content")
     wide, narrow = digest[:2], f"{digest[:2]}/{digest[2:4]}"
     calls = _calls(trace, root)
-    assert calls[calls.index("fsync PART") :] == [
-        "fsync PART",
+    assert calls[calls.index("fdatasync PART") :] == [
+        "fdatasync PART",
         f"mkdir objects/{wide}",
         "fsync objects",
         f"mkdir objects/{narrow}",
@@ -311,7 +311,7 @@ def test_nothing_is_acknowledged_before_file_folder_and_commit_are_on_the_disk(
 
     lines = trace.read_text().splitlines()
     steps = [
-        r"fsync\(\d+<.*\.part>\)",
+        r"fdatasync\(\d+<.*\.part>\)",
         r"link\(.*\.part",
         r"fsync\(\d+<.*/objects/../..>\)",
         r"write\(1<.*acknowledged",
@@ -323,23 +323,28 @@ def test_nothing_is_acknowledged_before_file_folder_and_commit_are_on_the_disk(
     assert "sync(" in log[-1]
 
 
-@pytest.mark.parametrize("failing", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("call", "failing"), [("fdatasync", 1), ("fsync", 1), ("fsync", 2), ("fsync", 3)]
+)
 def test_a_failed_synchronisation_is_never_success(
-    tmp_path: Path, other_process: Start, peer: Callable[[str], str], failing: int
+    tmp_path: Path, other_process: Start, peer: Callable[[str], str], call: str, failing: int
 ) -> None:
-    """Whichever fsync of a commit reports EIO, the commit raises and does not try it again."""
+    """Whichever of a commit's reports EIO, the commit raises and does not try it again."""
     root, trace = tmp_path / "spool", tmp_path / "trace"
     Spool(root)
-    # The first two of the process are those of `Spool(root)`.
-    fault = f"inject=fsync:error=EIO:when={failing + 2}"
-    before = [peer("strace"), "-f", "-y", "-o", str(trace), "-e", "trace=fsync,link", "-e", fault]
+    # The first two fsyncs of the process are those of `Spool(root)`.
+    number = failing + 2 if call == "fsync" else failing
+    fault = f"inject={call}:error=EIO:when={number}"
+    names = "trace=fsync,fdatasync,link"
+    before = [peer("strace"), "-f", "-y", "-o", str(trace), "-e", names, "-e", fault]
     out, error = other_process(STORE, str(root), before=before).communicate(timeout=20)
 
     assert out.split() == ["ready"]
     assert "OSError: [Errno 5]" in error
     calls = _calls(trace, root)
-    synchronised = [call for call in calls if call.startswith("fsync")]
-    assert len(synchronised) == failing + 1  # one of the first two is outside the spool
+    synchronised = [one for one in calls if one.startswith(call)]
+    # One of the first two fsyncs is outside the spool.
+    assert len(synchronised) == failing + (call == "fsync")
     assert _residue(Spool(root)) == []
 
 

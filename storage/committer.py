@@ -1,0 +1,120 @@
+"""One thread that commits for all: what waits together becomes durable with one transaction.
+
+A commit waits for the disk. While one is under way, what comes meanwhile gathers and goes with the
+next, so a lone writer is never held up and many share the wait. Each gets its own answer: when a
+transaction of several fails, each is tried alone, so that one that cannot be written fails by
+itself. Nothing waits longer than its limit.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from storage import failpoint
+from storage.engine import Database, DatabaseUnavailableError, SynchronisationError
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Request:
+    """Something to be done in a transaction, and where its answer goes."""
+
+    order: str
+    work: Callable[[Connection], Any]
+    deadline: float
+    answer: Future[Any] = field(default_factory=Future[Any])
+
+
+class Committer:
+    """Commits what the threads of a process hand in; the thread starts with the first of it.
+
+    Args:
+        database: where to.
+        at_once: most requests in one transaction.
+        wait_seconds: how long one may wait for its turn; then `DatabaseUnavailableError`.
+    """
+
+    def __init__(self, database: Database, at_once: int, wait_seconds: float) -> None:
+        self._database = database
+        self._at_once = at_once
+        self._wait_seconds = wait_seconds
+        self._waiting: collections.deque[_Request] = collections.deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def submit(self, order: str, work: Callable[[Connection], T]) -> Future[T]:
+        """Return the future result of `work`, there once its transaction is durable.
+
+        Args:
+            order: those of one transaction run in this order, the same in every process, so that
+                no two processes wait for each other's rows.
+            work: may run more than once; only the last time is committed.
+        """
+        request = _Request(order, work, time.monotonic() + self._wait_seconds)
+        with self._changed:
+            if self._stopping:
+                raise DatabaseUnavailableError("this process is ending")
+            self._waiting.append(request)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return request.answer
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Commit what was handed in, take no more, and end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(deadline_seconds)
+
+    def _run(self) -> None:
+        while batch := self._next():
+            self._commit(batch)
+
+    def _next(self) -> list[_Request]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._stopping)
+            size = min(self._at_once, len(self._waiting))
+            return [self._waiting.popleft() for _ in range(size)]
+
+    def _commit(self, batch: list[_Request]) -> None:
+        batch = [request for request in batch if not _overdue(request)]
+        if not batch:
+            return
+        try:
+            self._together(batch)
+        except Exception as error:  # noqa: BLE001 - each waiting thread gets it and judges it
+            if len(batch) == 1 or isinstance(error, SynchronisationError):
+                for request in batch:
+                    request.answer.set_exception(error)
+                return
+            for request in batch:
+                self._commit([request])
+
+    def _together(self, batch: list[_Request]) -> None:
+        batch.sort(key=lambda request: request.order)
+        with self._database.begin() as tx:
+            results = [request.work(tx) for request in batch]
+        failpoint.reached("committer.committed")
+        for request, result in zip(batch, results, strict=True):
+            request.answer.set_result(result)
+
+
+def _overdue(request: _Request) -> bool:
+    """Answer a request that has waited for too long, and return whether it has."""
+    if time.monotonic() <= request.deadline:
+        return False
+    request.answer.set_exception(DatabaseUnavailableError("the database takes too long"))
+    return True

@@ -1,0 +1,69 @@
+"""Making names durable: one folder, or every name of a file system at once.
+
+A batch of new names lies in as many folders. On ext4 one `syncfs` took 1 to 11 ms where an fsync of
+each of 160 folders took 20 to 390 ms, since every fsync may have to write the journal once more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+_REPORTS_ERRORS = (5, 8)
+"""The first Linux whose syncfs returns the errors of writing (syncfs(2))."""
+
+
+def synchronise_folder(folder: Path) -> None:
+    """Make the names in `folder` durable.
+
+    Raises:
+        OSError: if it could not be done.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def synchronise_names(folders: set[Path], anywhere: Path) -> None:
+    """Make the names in `folders`, all of one file system, durable.
+
+    Args:
+        folders: every folder that got a name.
+        anywhere: a folder of the same file system.
+
+    Raises:
+        OSError: if it could not be done.
+    """
+    call = _syncfs()
+    if call is None:
+        for folder in folders:
+            synchronise_folder(folder)
+        return
+    descriptor = os.open(anywhere, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if call(descriptor) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+    finally:
+        os.close(descriptor)
+
+
+@functools.cache
+def _syncfs() -> Callable[[int], int] | None:
+    """Return the C library's syncfs, or None where it is not there or reports no errors."""
+    if platform.system() != "Linux" or _kernel() < _REPORTS_ERRORS:
+        return None
+    call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if call is not None:
+        call.argtypes, call.restype = (ctypes.c_int,), ctypes.c_int
+    return call
+
+
+def _kernel() -> tuple[int, ...]:
+    return tuple(int(part) for part in platform.release().split(".")[:2] if part.isdecimal())

@@ -1,0 +1,134 @@
+"""Recovery: what processes that ended, however they ended, left in their slots.
+
+Each unsettled row of such a process says which file its slot must hold. A file that has its name
+already is settled; a whole file without one is copied under its name, for nothing is known of what
+reached the disk; and where there is no whole file, the instance is withdrawn: file and row are both
+durable before an answer, so it was never acknowledged, and its sender still has it. Slots that no
+row knows are kept for a while, since a commit may still be under way on a distant server, and then
+removed.
+
+May run at any time, in several processes at once, and be killed at any point: what is left is done
+by the next. Slots of a process that lives are not touched.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from storage import failpoint, unsettled
+from storage.engine import Database
+from storage.slots import Abandoned, abandoned, owners
+from storage.spool import Spool
+from storage.unsettled import Unsettled, Withdrawn
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What was found and done.
+
+    Attributes:
+        settled: files whose names are durable now.
+        withdrawn: SOP Instance UIDs of instances that were removed again.
+        swept: files that no row knew, removed.
+        left: files that could not be read; they stay as they are.
+        elsewhere: processes whose rows are in the database and whose slots are not in this spool.
+    """
+
+    settled: int = 0
+    withdrawn: tuple[str, ...] = ()
+    swept: int = 0
+    left: int = 0
+    elsewhere: int = 0
+
+    def and_also(self, other: Recovered) -> Recovered:
+        """Return both together."""
+        return Recovered(
+            self.settled + other.settled,
+            self.withdrawn + other.withdrawn,
+            self.swept + other.swept,
+            self.left + other.left,
+            self.elsewhere + other.elsewhere,
+        )
+
+
+def recover(database: Database, spool: Spool, residue_seconds: float) -> Recovered:
+    """Settle or withdraw what ended processes left.
+
+    Args:
+        database: with the rows.
+        spool: with the slots.
+        residue_seconds: age at which a slot that no row knows is removed.
+
+    Raises:
+        DatabaseUnavailableError: if the database could not answer.
+        OSError: if the spool could not be read or written.
+    """
+    found = Recovered()
+    for slots in abandoned(spool.root):
+        found = found.and_also(_recover(database, spool, slots, time.time() - residue_seconds))
+    return replace(found, elsewhere=_elsewhere(database, spool))
+
+
+def _recover(database: Database, spool: Spool, slots: Abandoned, older_than: float) -> Recovered:
+    """Do so for one process."""
+    with database.read() as tx:
+        rows = unsettled.listing(tx, slots.owner)
+    whole: list[Unsettled] = []
+    withdrawn: list[str] = []
+    left = 0
+    for row in rows:
+        try:
+            named = _named(spool, slots, row)
+        except OSError:
+            # What cannot be read now may be readable later, and may have been acknowledged.
+            left += 1
+            continue
+        if not named:
+            with database.begin() as tx:
+                answer = unsettled.withdraw(tx, row.slot, row.sop_instance_uid, spool.exists)
+            if answer is Withdrawn.INSTANCE:
+                withdrawn.append(row.sop_instance_uid)
+            named = answer is Withdrawn.NOT_LOST
+        if named:
+            whole.append(row)
+    if whole:
+        spool.synchronise([spool.path(row.digest) for row in whole])
+        with database.begin() as tx:
+            unsettled.settle(tx, [row.slot for row in whole])
+    failpoint.reached("recovery.settled")
+    swept = 0
+    if not left:
+        swept = slots.sweep([slots.path(row.slot) for row in rows], older_than)
+    return Recovered(len(whole), tuple(withdrawn), swept, left)
+
+
+def _named(spool: Spool, slots: Abandoned, row: Unsettled) -> bool:
+    """Return whether the file of this row has its name, giving it one if it is whole."""
+    if spool.exists(row.digest):
+        return True
+    try:
+        with slots.path(row.slot).open("rb") as source, spool.writer() as writer:
+            while piece := source.read(_PIECE):
+                writer.write(piece)
+            if writer.digest != row.digest:
+                return False
+            writer.commit()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _elsewhere(database: Database, spool: Spool) -> int:
+    """Count the owners of rows that have no folder here: the spool is another one, or was lost."""
+
+    def strangers() -> set[str]:
+        with database.read() as tx:
+            found = unsettled.owners(tx)
+        return found - owners(spool.root)
+
+    # One that ends between the two looks has neither rows nor folder at the second.
+    first = strangers()
+    return len(first & strangers()) if first else 0
