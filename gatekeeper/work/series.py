@@ -154,6 +154,8 @@ def read_series(uid: str, files: Sequence[ReceivedFile], scratch: Path) -> Recei
     for file in sorted(files, key=lambda item: (item.sop_instance_uid, item.digest)):
         kind = UID(file.sop_class_uid).name
         is_image = "Image Storage" in kind
+        if not is_image:
+            kinds.add(kind if kind != file.sop_class_uid else "objects of a private class")
         try:
             with quiet():
                 source = read_source(file, scratch)
@@ -165,8 +167,6 @@ def read_series(uid: str, files: Sequence[ReceivedFile], scratch: Path) -> Recei
         sources.append(source)
         if is_image:
             images.append((source, reason))
-        else:
-            kinds.add(kind if kind != file.sop_class_uid else "objects of a private class")
     kept = tuple(source for source, reason in images if reason is None)
     reasons = sorted({reason for _, reason in images if reason is not None} | kinds)
     return ReceivedSeries(

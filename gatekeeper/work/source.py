@@ -132,7 +132,10 @@ def read_source(file: ReceivedFile, scratch: Path) -> Source:
         if file.transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
             path = _inflate(path, scratch / f"{file.digest}.inflated")
         source = _parse(path, file.sop_instance_uid)
-    except MALFORMED as error:
+    except (*MALFORMED, OSError) as error:
+        # The system's own errors have a number; pydicom raises one without for a cut off sequence.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         name = type(error).__name__
         raise UnreadableSeries(f"A file cannot be read as a DICOM data set ({name}).") from None
 

@@ -35,6 +35,10 @@ MALFORMED: tuple[type[Exception], ...] = (
 """What pydicom and the decoders raise on malformed input. Not `OSError` and `MemoryError`: those
 speak of this machine and not of the data set."""
 
+_MALFORMED_VALUE = (*MALFORMED, OSError)
+"""What pydicom raises on a value in memory, where an `OSError` cannot be the machine's: it raises
+one for a sequence that is cut off."""
+
 
 class IncompleteSeries(UnreadableSeries):
     """Part of what the scanner made did not arrive: slices or pixel data are missing."""
@@ -44,7 +48,7 @@ def text(header: Dataset, keyword: str) -> str:
     """Return an attribute as text, several values joined by a backslash; empty when absent."""
     try:
         value: Any = header.get(keyword)
-    except MALFORMED:
+    except _MALFORMED_VALUE:
         return ""
     if value is None:
         return ""
@@ -72,7 +76,7 @@ def numbers(header: Dataset, keyword: str, count: int | None = None) -> tuple[fl
         if value is None or value == "":
             return ()
         found = tuple(float(item) for item in _several(value))
-    except MALFORMED:
+    except _MALFORMED_VALUE:
         raise UnreadableSeries(f"{keyword} is not a number.") from None
     if not all(math.isfinite(item) for item in found):
         raise UnreadableSeries(f"{keyword} is not a finite number.")
@@ -102,7 +106,7 @@ def items(header: Dataset, keyword: str) -> tuple[Dataset, ...]:
         if value is None or isinstance(value, str | bytes):
             return ()
         return tuple(item for item in value if isinstance(item, Dataset))
-    except MALFORMED:
+    except _MALFORMED_VALUE:
         return ()
 
 

@@ -215,6 +215,41 @@ def test_sequences_nested_without_end_are_a_named_reason(tmp_path: Path) -> None
     assert found.problem == "A file cannot be read as a DICOM data set (RecursionError)."
 
 
+def test_a_file_cut_off_within_a_sequence_is_a_named_reason(tmp_path: Path) -> None:
+    """The parser calls that an error of the system, without a number; the spool is well."""
+    content = encoded(image(0))
+    at = content.index(b"\x10\x00\x10\x00PN")
+    open_item = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    element = b"\x08\x00\x55\x11UI\x02\x001\0" + b"\xfe\xff\x0d\xe0\0\0\0\0"
+    known = {
+        "sop_instance_uid": f"{ROOT}.1.1.1",
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.4",
+        "series_instance_uid": f"{ROOT}.1.1",
+        "transfer_syntax_uid": str(ExplicitVRLittleEndian),
+    }
+    cut = content[:at] + open_item + element
+    found = only(read_study([stored(cut, tmp_path, **known)], tmp_path))
+
+    assert found.problem == "A file cannot be read as a DICOM data set (OSError)."
+
+
+def test_an_unreadable_object_that_is_no_image_is_set_aside_by_kind(tmp_path: Path) -> None:
+    """A broken segmentation, alone in its series as they are, spoils no study."""
+    known = {
+        "sop_instance_uid": "1.2.9",
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.66.4",
+        "series_instance_uid": "1.2.8",
+        "transfer_syntax_uid": str(ExplicitVRLittleEndian),
+    }
+    broken = stored(b"\x99" * 5000, tmp_path, **known)
+    good = [stored(encoded(item), tmp_path) for item in series(3)]
+    whole, aside = read_study([broken, *good], tmp_path)
+
+    assert whole.problem is None
+    assert aside.problem is None
+    assert aside.skipped == "Segmentation Storage"
+
+
 def test_a_file_that_is_not_what_was_recorded_is_refused(tmp_path: Path) -> None:
     """Results name sources by what the listener recorded; anything else is not one of them."""
     file = replace(stored(encoded(image(0)), tmp_path), sop_instance_uid="1.2.3")
