@@ -18,8 +18,9 @@ from support.orthanc import Orthanc
 from support.postgres import PostgresServer
 
 LIVES = {"listen": 1.5, "work": 9.0, "child": 7.0, "send": 1.5, "tick": 1.5}
-"""Mean seconds that a process of each role lives after its start-up; a worker loads models."""
-_START_SECONDS = 0.7
+"""Mean seconds that a process of each role lives once it is up; a worker's child loads models."""
+_START_TICKS = 0.35 * os.sysconf("SC_CLK_TCK")
+"""Processor time that a role takes to come up, on however busy a machine."""
 
 Cut = Callable[[], AbstractContextManager[None]]
 
@@ -45,8 +46,8 @@ class Reaper:
         now = time.monotonic()
         for role, pid in self._alive():
             if pid not in self._ends:
-                life = self._chance.expovariate(1 / LIVES[role])
-                self._ends[pid] = now + _START_SECONDS + life
+                if role == "child" or _processor_ticks(pid) > _START_TICKS:
+                    self._ends[pid] = now + self._chance.expovariate(1 / LIVES[role])
             elif self._ends[pid] <= now and at_most > 0:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -72,6 +73,15 @@ def children(pid: int) -> list[int]:
         ]
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def _processor_ticks(pid: int) -> int:
+    try:
+        # What follows the name in brackets, which may hold anything.
+        numbers = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(numbers[11]) + int(numbers[12])
 
 
 @contextmanager
