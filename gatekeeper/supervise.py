@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -46,7 +46,7 @@ class _Running:
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     start_at: float = 0.0
-    delay: float = field(default=FIRST_DELAY_SECONDS)
+    delay: float = FIRST_DELAY_SECONDS
 
 
 def roles(settings: Settings, config: Path | None) -> tuple[Role, ...]:
@@ -64,6 +64,8 @@ class Supervisor:
         roles: what to run.
         environment: variables of the roles; None means those of this process.
         stop_seconds: how long roles have to end before they are killed.
+        first_delay_seconds: wait before a role that ended is started again; doubles each time.
+        longest_delay_seconds: longest such wait.
         standard_error: file that the roles write their events to; None means ours.
         on_exit: told the role and exit code each time one ends unasked.
     """
@@ -74,10 +76,14 @@ class Supervisor:
         *,
         environment: dict[str, str] | None = None,
         stop_seconds: float = STOP_SECONDS,
+        first_delay_seconds: float = FIRST_DELAY_SECONDS,
+        longest_delay_seconds: float = LONGEST_DELAY_SECONDS,
         standard_error: IO[bytes] | None = None,
         on_exit: Callable[[Role, int], None] | None = None,
     ) -> None:
-        self._running = [_Running(role) for role in roles]
+        self._running = [_Running(role, delay=first_delay_seconds) for role in roles]
+        self._first_delay_seconds = first_delay_seconds
+        self._longest_delay_seconds = longest_delay_seconds
         self._environment = dict(os.environ if environment is None else environment)
         self._stop_seconds = stop_seconds
         self._standard_error = standard_error
@@ -127,10 +133,10 @@ class Supervisor:
         if code is None:
             return
         stayed_up = now - item.started >= STAYED_UP_SECONDS
-        item.delay = FIRST_DELAY_SECONDS if stayed_up else item.delay
+        item.delay = self._first_delay_seconds if stayed_up else item.delay
         item.start_at = now + item.delay
         log.error("role_ended", role=item.role.name, exit_code=code, seconds=item.delay)
-        item.delay = min(2 * item.delay, LONGEST_DELAY_SECONDS)
+        item.delay = min(2 * item.delay, self._longest_delay_seconds)
         item.process = None
         if self._on_exit is not None:
             self._on_exit(item.role, code)

@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from conftest import PostgresServer, postgres_programs
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import event
+from support.postgres import PostgresServer, postgres_programs
 
 HERE = Path(__file__).resolve().parents[2]
 DURABLE = ("--fsync=on", "--full_page_writes=on", "--autovacuum=on")

@@ -39,6 +39,7 @@ class Orthanc:
     url: str
     folder: Path
     process: subprocess.Popen[bytes]
+    _program: str
 
     @property
     def log(self) -> str:
@@ -75,6 +76,16 @@ class Orthanc:
     def objects(self) -> list[bytes]:
         """Return the DICOM files of all instances."""
         return [self.get(f"/instances/{one}/file") for one in self.get_json("/instances")]
+
+    def kill(self) -> None:
+        """End the server with SIGKILL; what it has stored stays."""
+        self.process.kill()
+        self.process.wait()
+
+    def start_again(self) -> None:
+        """Start the server again on the same ports and storage, and wait until it answers."""
+        self.process = _launch(self._program, self.folder)
+        until(self.ready, START_SECONDS, "Orthanc is up again")
 
     def ready(self) -> bool:
         """Return whether its REST interface answers."""
@@ -162,8 +173,13 @@ def _start(
         (folder / "script.lua").write_text(lua)
         settings["LuaScripts"] = [str(folder / "script.lua")]
     (folder / "orthanc.json").write_text(json.dumps(settings | dict(config)))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
+    process = _launch(program, folder)
+    return Orthanc(aet, port, f"http://127.0.0.1:{http}", folder, process, program)
+
+
+def _launch(program: str, folder: Path) -> subprocess.Popen[bytes]:
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
             ["setpriv", "--pdeathsig=KILL", "--", program, str(folder / "orthanc.json")],
             # Without it, DCMTK waits 40 ms an instance for delayed acknowledgements.
             env={**os.environ, "TCP_NODELAY": "1"},
@@ -172,4 +188,3 @@ def _start(
             stderr=log,
             start_new_session=True,
         )
-    return Orthanc(aet, port, f"http://127.0.0.1:{http}", folder, process)

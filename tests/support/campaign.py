@@ -1,0 +1,313 @@
+"""The fault campaign: a real site under load, its processes killed and its surroundings cut.
+
+Every role is a process, as `gatekeeper up` runs them; scanners are DCMTK's storescu and pynetdicom;
+the archive is Orthanc. While studies flow, every process gets a life of random length, and archive,
+database and disk are taken away for a while, one after the other. Then all is left in peace, and
+once nothing waits any more the books are balanced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gatekeeper import config, supervise
+from gatekeeper.demo.site import free_port
+from gatekeeper.supervise import Supervisor
+from storage import failpoint, nodes
+from storage.engine import Database, DatabaseUnavailableError
+from storage.records import Node
+from storage.schema import metadata
+from storage.spool import Spool
+from support.audit import faults_found, unsettled
+from support.disturbances import (
+    Cut,
+    Disk,
+    Reaper,
+    orthanc_gone,
+    orthanc_silent,
+    postgres_gone,
+    sqlite_locked,
+)
+from support.gate import listening
+from support.orthanc import Orthanc
+from support.postgres import PostgresServer
+from support.scanners import (
+    Journal,
+    PynetdicomScanner,
+    Scanner,
+    StorescuScanner,
+    sending_as_stored,
+)
+from support.small_bundle import small_bundle
+from support.waiting import until
+
+OBJECTS = ("report", "plain-report", "segmentation", "parametric-map", "presentation")
+"""Kinds of result that the archive takes: many, small and quickly made."""
+_LOOK_SECONDS = 0.1
+_PEACE_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how hard.
+
+    Attributes:
+        kills: processes to kill.
+        seed: of lives, cuts and studies. The order of events is the machine's.
+        seconds: longest time of disturbance, however few kills there were.
+        scanners: how many of them; every third is storescu, the first among them.
+        workers: worker processes.
+        cut_seconds: mean length of a cut, and mean time between two.
+        disk_mib: size of the spool's file system, where it may be mounted.
+    """
+
+    kills: int
+    seed: int
+    seconds: float = 600.0
+    scanners: int = 3
+    workers: int = 2
+    cut_seconds: float = 1.5
+    disk_mib: int = 1024
+
+
+@dataclass(slots=True)
+class Report:
+    """What a campaign did and found."""
+
+    plan: Plan
+    counts: Counter[str] = field(default_factory=Counter[str])
+    faults: list[str] = field(default_factory=list[str])
+    seconds: float = 0.0
+    log: str = ""
+
+
+def run(
+    plan: Plan,
+    folder: Path,
+    url: str,
+    archive: Orthanc,
+    server: PostgresServer | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Run a campaign in an empty `folder` and return what was found.
+
+    Args:
+        plan: how hard.
+        folder: for the spool, the models, the scanners' files and the log.
+        url: an empty or fresh database.
+        archive: an empty Orthanc.
+        server: the PostgreSQL server of `url`, to be stopped and started.
+        tell: told, now and then, how far it is.
+    """
+    started = time.monotonic()
+    sending_as_stored()
+    small_bundle(folder / "models", "campaign", default=True)
+    disk = Disk(folder / "spool", folder / "full", plan.disk_mib)
+    database = Database.connect(url, lock_seconds=30)
+    journal, report = Journal(), Report(plan)
+    chance = random.Random(plan.seed)
+    port = free_port()
+    try:
+        database.migrate()
+        with _running(plan, folder, url, port, disk.failpoint) as supervisor:
+            until(lambda: listening(port), 60, "the listener is up")
+            scanners = _scanners(plan, folder, port, journal)
+            _enter_nodes(database, scanners, archive)
+            for scanner in scanners:
+                scanner.start()
+            reaper = Reaper(lambda: supervisor.process_ids, chance)
+            cuts: dict[str, Cut] = {
+                "archive killed": lambda: orthanc_gone(archive),
+                "disk full": disk.full,
+                "database cut": lambda: (
+                    postgres_gone(server) if server is not None else sqlite_locked(url)
+                ),
+                "archive silent": lambda: orthanc_silent(archive),
+            }
+            began = time.monotonic()
+            _disturb(plan, reaper, cuts, chance, report, tell)
+            disturbed = time.monotonic()
+            report.counts.update({f"killed: {role}": n for role, n in reaper.kills.items()})
+            report.faults += _come_to_rest(scanners, database, tell)
+            report.counts["seconds of disturbance"] = round(disturbed - began)
+            report.counts["seconds to come to rest"] = round(time.monotonic() - disturbed)
+        report.faults += faults_found(journal, database, Spool(folder / "spool"), archive)
+        _count(report, journal, database, archive)
+        report.counts["spool mounted"] = int(disk.mounted)
+        report.log = (folder / "events.log").read_text(errors="replace")
+    finally:
+        database.dispose()
+        disk.close()
+    report.seconds = time.monotonic() - started
+    return report
+
+
+@contextmanager
+def _running(plan: Plan, folder: Path, url: str, port: int, points: str) -> Generator[Supervisor]:
+    """Run every role; one that dies is started again at once."""
+    environment = _environment(folder, url, port)
+    if points:
+        environment[failpoint.VARIABLE] = points
+    settings = config.load(None, environment=environment)
+    roles = [
+        role
+        for role in supervise.roles(settings, None)
+        for _ in range(plan.workers if role.name == "work" else 1)
+    ]
+    with (folder / "events.log").open("ab") as events:
+        supervisor = Supervisor(
+            roles,
+            environment=environment,
+            first_delay_seconds=0.05,
+            longest_delay_seconds=0.2,
+            standard_error=events,
+        )
+        thread = threading.Thread(target=supervisor.run, name="supervisor")
+        thread.start()
+        try:
+            yield supervisor
+        finally:
+            supervisor.stop()
+            thread.join()
+
+
+def _environment(folder: Path, url: str, port: int) -> dict[str, str]:
+    """Return the roles' settings: short leases and delays, so that much happens in a minute."""
+    import os
+
+    chosen: dict[str, object] = {
+        "DATABASE_URL": url,
+        "DATABASE_LOCK_SECONDS": 1,
+        "SPOOL_DIRECTORY": folder / "spool",
+        "SPOOL_LOW_WATER_MIB": 0,
+        "LISTEN_HOST": "127.0.0.1",
+        "LISTEN_PORT": port,
+        "LISTEN_QUIET_SECONDS": 1,
+        "LISTEN_ASSOCIATION_LEASE": 2,
+        "LISTEN_PATIENCE_SECONDS": 20,
+        "LISTEN_STOP_SECONDS": 2,
+        "MODELS_DIRECTORY": folder / "models",
+        "WORK_PROCESSES": 1,
+        "WORK_LEASE_SECONDS": 3,
+        "WORK_POLL_SECONDS": 0.1,
+        "WORK_RETRY_SECONDS": 0,
+        "WORK_MAXIMUM_ATTEMPTS": 100,
+        "WORK_MEMORY_MIB": 2048,
+        "WORK_DEVICE": "cpu",
+        "WORK_THREADS": 1,
+        "SEND_LEASE_SECONDS": 3,
+        "SEND_POLL_SECONDS": 0.1,
+        "SEND_RETRY_SECONDS": 0.2,
+        "SEND_RETRY_MAXIMUM_SECONDS": 1,
+        "SEND_MAXIMUM_ATTEMPTS": 1000,
+        "SEND_BRIEF_ATTEMPTS": 1000,
+        "SEND_CONNECT_TIMEOUT": 3,
+        "SEND_ASSOCIATION_TIMEOUT": 3,
+        "SEND_DIMSE_TIMEOUT": 3,
+        "SEND_NETWORK_TIMEOUT": 3,
+        "TICK_COMPLETE_SECONDS": 0.25,
+        "TICK_RESCUE_SECONDS": 0.5,
+    }
+    plain = {name: value for name, value in os.environ.items() if "GATEKEEPER_" not in name}
+    return plain | {f"GATEKEEPER_{name}": str(value) for name, value in chosen.items()}
+
+
+def _scanners(plan: Plan, folder: Path, port: int, journal: Journal) -> list[Scanner]:
+    kinds = itertools.cycle([StorescuScanner, PynetdicomScanner, PynetdicomScanner])
+    if shutil.which(StorescuScanner.program) is None:
+        kinds = itertools.repeat(PynetdicomScanner)
+    return [
+        kind(number, port, folder / f"scanner{number}", journal, plan.seed)
+        for number, kind in zip(range(1, plan.scanners + 1), kinds, strict=False)
+    ]
+
+
+def _enter_nodes(database: Database, scanners: Sequence[Scanner], archive: Orthanc) -> None:
+    with database.begin() as tx:
+        for scanner in scanners:
+            nodes.save(tx, Node(scanner.ae_title, "127.0.0.1", 0, may_send=True))
+        nodes.save(
+            tx,
+            Node(archive.aet, "127.0.0.1", archive.port, receives_results=True, objects=OBJECTS),
+        )
+
+
+def _disturb(
+    plan: Plan,
+    reaper: Reaper,
+    cuts: dict[str, Cut],
+    chance: random.Random,
+    report: Report,
+    tell: Callable[[str], None],
+) -> None:
+    """Kill and cut until there were kills enough, or the time is over."""
+    pause = threading.Event()
+    until_when = time.monotonic() + plan.seconds
+    names = itertools.cycle(sorted(cuts, key=lambda _: chance.random()))
+
+    def reap_for(seconds: float) -> None:
+        over = min(until_when, time.monotonic() + seconds)
+        while time.monotonic() < over and reaper.kills.total() < plan.kills:
+            reaper.reap(plan.kills - reaper.kills.total())
+            pause.wait(_LOOK_SECONDS)
+
+    while time.monotonic() < until_when and reaper.kills.total() < plan.kills:
+        reap_for(chance.uniform(0.5, 1.5) * plan.cut_seconds)
+        name = next(names)
+        with cuts[name]():
+            reap_for(chance.uniform(0.5, 1.5) * plan.cut_seconds)
+        report.counts[f"cut: {name}"] += 1
+        tell(f"{reaper.kills.total()} of {plan.kills} kills, {sum(report.counts.values())} cuts")
+
+
+def _come_to_rest(
+    scanners: Sequence[Scanner], database: Database, tell: Callable[[str], None]
+) -> list[str]:
+    """Let everything end in peace and return what did not."""
+    for scanner in scanners:
+        scanner.stop()
+    faults = [
+        f"{scanner.ae_title} could not send what it has, in peace"
+        for scanner in scanners
+        if not scanner.end(_PEACE_SECONDS)
+    ]
+    left = ["nothing was looked at"]
+
+    def at_rest() -> bool:
+        with contextlib.suppress(DatabaseUnavailableError):
+            left[:] = unsettled(database)
+        tell(f"{len(left)} under way")
+        return not left
+
+    with contextlib.suppress(AssertionError):
+        until(at_rest, _PEACE_SECONDS, "everything came to rest")
+    counted = Counter(left)
+    return faults + [f"not at rest: {number} {what}" for what, number in counted.items()]
+
+
+def _count(report: Report, journal: Journal, database: Database, archive: Orthanc) -> None:
+    from sqlalchemy import func, select
+
+    report.counts["instances acknowledged"] = len(journal.acknowledged)
+    report.counts["studies sent"] = len(journal.studies)
+    report.counts["objects in the archive"] = archive.count()
+    report.counts.update({f"scanners: {name}": n for name, n in journal.counts.items()})
+    with database.read() as tx:
+        for name in ("instance", "job", "outcome", "result", "delivery"):
+            table = metadata.tables[name]
+            number = tx.execute(select(func.count()).select_from(table)).scalar_one()
+            report.counts[f"rows: {name}"] = number
+        for name in ("job", "delivery"):
+            table = metadata.tables[name]
+            attempts = tx.execute(select(func.sum(table.c.attempt))).scalar_one()
+            report.counts[f"attempts: {name}"] = attempts or 0

@@ -1,0 +1,232 @@
+"""Scanners that send until they are told that everything is kept, and remember what they were told.
+
+As real ones do, a scanner sends what it got no success for again and again, and forgets an image
+only when it was answered 0000. What it was told stands in its journal.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+import threading
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from pynetdicom import AE, _config, build_context
+from pynetdicom.dsutils import split_dataset
+from work.phantoms import ROOT, encoded, image
+
+from support.small_bundle import SPACING, body
+
+MR = "1.2.840.10008.5.1.4.1.1.4"
+EXPLICIT = "1.2.840.10008.1.2.1"
+SLICES = 16
+"""The fewest that a detector judges."""
+_WAIT_SECONDS = 10.0
+_SENT = re.compile(r"^I: Sending file: (.+)$")
+_SUCCESS = "I: Received Store Response (Success)"
+
+
+def data_set_digest(path: Path) -> str:
+    """Return the SHA-256 of a DICOM file's data set, without its meta information."""
+    _meta, offset = split_dataset(path)
+    return sha256(path.read_bytes()[offset:]).hexdigest()
+
+
+def write_study(folder: Path, study: str, seed: int) -> list[Path]:
+    """Write the images of a made-up pelvis, and return their files by SOP Instance UID."""
+    folder.mkdir(parents=True)
+    voxels = np.clip(body(seed), 0, None).astype("<u2")
+    paths: list[Path] = []
+    for index in range(SLICES):
+        dataset = image(
+            index,
+            description="t2_tse_tra",
+            study=study,
+            position=(0.0, 0.0, SPACING * index),
+            shape=(voxels.shape[1], voxels.shape[2]),
+            BodyPartExamined="PELVIS",
+            PixelSpacing=[SPACING, SPACING],
+            SliceThickness=SPACING,
+            PixelData=voxels[index].tobytes(),
+        )
+        path = folder / f"{dataset.SOPInstanceUID}.dcm"
+        path.write_bytes(encoded(dataset))
+        paths.append(path)
+    return paths
+
+
+@dataclass
+class Journal:
+    """What scanners were told, by all of them at once.
+
+    Attributes:
+        acknowledged: SOP Instance UID -> SHA-256 of the data set that was answered 0000.
+        studies: every study of which something was sent.
+        counts: sends, and each kind of answer.
+    """
+
+    acknowledged: dict[str, str] = field(default_factory=dict[str, str])
+    studies: set[str] = field(default_factory=set[str])
+    counts: Counter[str] = field(default_factory=Counter[str])
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def told(self, path: Path, status: str) -> None:
+        """Note the answer about one file: ``0000``, another status, or ``none``."""
+        with self.lock:
+            self.counts[f"answered {status}"] += 1
+            if status == "0000":
+                self.acknowledged[path.stem] = data_set_digest(path)
+
+
+class Scanner(ABC):
+    """Sends study after study in a thread of its own until told to stop.
+
+    Args:
+        number: makes AE title and UIDs unique.
+        port: where the listener is.
+        folder: for the files that it has not been told are kept.
+        journal: shared with the others.
+        seed: of what it does.
+    """
+
+    def __init__(self, number: int, port: int, folder: Path, journal: Journal, seed: int) -> None:
+        self.ae_title = f"SCANNER{number}"
+        self._number = number
+        self._port = port
+        self._folder = folder
+        self._journal = journal
+        self._chance = random.Random(f"{seed} {number}")
+        self._stopping = threading.Event()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=self.ae_title, daemon=True)
+        self.error: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Begin no further study; what is begun is sent to its end."""
+        self._stopping.set()
+
+    def end(self, seconds: float) -> bool:
+        """Wait for the last answer; False when it did not come in time, and all sending stops."""
+        self._thread.join(seconds)
+        self._ending.set()
+        self._thread.join(_WAIT_SECONDS)
+        if self.error is not None:
+            raise self.error
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            for paths in self._studies():
+                self._send_until_kept(paths)
+        except BaseException as error:  # noqa: BLE001 - raised again by `end`
+            self.error = error
+
+    def _studies(self) -> Iterator[list[Path]]:
+        """Yield what to send: whole studies, some without a slice that comes after the next."""
+        late: list[Path] = []
+        number = 0
+        while not self._stopping.is_set():
+            number += 1
+            study = f"{ROOT}.{self._number}.{number}"
+            paths = write_study(self._folder / study, study, self._chance.randrange(1 << 30))
+            with self._journal.lock:
+                self._journal.studies.add(study)
+            self._chance.shuffle(paths)
+            held = [paths.pop()] if self._chance.random() < 0.2 else []
+            if self._chance.random() < 0.2:
+                # A repeated image is no new content.
+                paths.append(paths[0])
+            yield paths
+            if late:
+                yield late
+            late = held
+        if late:
+            yield late
+
+    def _send_until_kept(self, paths: Sequence[Path]) -> None:
+        left = list(paths)
+        while left and not self._ending.is_set():
+            kept = self._send(left)
+            left = [path for index, path in enumerate(left) if index not in kept]
+            if left:
+                self._ending.wait(self._chance.uniform(0.05, 0.3))
+        for path in set(paths) - set(left):
+            path.unlink()
+
+    @abstractmethod
+    def _send(self, paths: Sequence[Path]) -> set[int]:
+        """Send files over one association and return the places of those answered 0000."""
+
+
+class PynetdicomScanner(Scanner):
+    """Reads each answer as it comes. Sends files as they are (`sending_as_stored`)."""
+
+    def _send(self, paths: Sequence[Path]) -> set[int]:
+        entity = AE(self.ae_title)
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _WAIT_SECONDS
+        entity.connection_timeout = _WAIT_SECONDS
+        association = entity.associate(
+            "127.0.0.1", self._port, ae_title="GATEKEEPER", contexts=[build_context(MR, EXPLICIT)]
+        )
+        kept: set[int] = set()
+        if not association.is_established:
+            self._journal.counts["associations refused"] += 1
+            return kept
+        for index, path in enumerate(paths):
+            if not association.is_established:
+                break
+            answer = association.send_c_store(path)
+            status = f"{answer.Status:04X}" if "Status" in answer else "none"
+            self._journal.told(path, status)
+            if status == "0000":
+                kept.add(index)
+        if association.is_established:
+            association.release()
+        return kept
+
+
+class StorescuScanner(Scanner):
+    """DCMTK's storescu, which tells each answer on its standard output."""
+
+    program = "storescu"
+
+    def _send(self, paths: Sequence[Path]) -> set[int]:
+        seconds = str(int(_WAIT_SECONDS))
+        ran = subprocess.run(
+            [self.program, "-v", "-to", seconds, "-td", seconds, "-ta", seconds]
+            + ["-aet", self.ae_title, "-aec", "GATEKEEPER", "127.0.0.1", str(self._port)]
+            + [str(path) for path in paths],
+            env={**os.environ, "TCP_NODELAY": "1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        kept: set[int] = set()
+        sending = -1
+        for line in (ran.stdout + ran.stderr).splitlines():
+            if _SENT.match(line):
+                sending += 1
+            elif line.startswith(_SUCCESS):
+                kept.add(sending)
+                self._journal.told(paths[sending], "0000")
+        if len(kept) < len(paths):
+            self._journal.counts["storescu broken off"] += 1
+        return kept
+
+
+def sending_as_stored() -> None:
+    """Let pynetdicom, in this whole process, send files byte by byte."""
+    _config.STORE_SEND_CHUNKED_DATASET = True
