@@ -1,7 +1,7 @@
 """Is this site fit to run? One answer a key, each naming what is wrong.
 
-Covers the settings, the database and its schema, the spool's folder and space, the nodes, and the
-models with their digests. Nothing is changed.
+Covers the settings, the database and its schema, the spool's folder and space, the nodes, TLS, and
+the models with their digests. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from gatekeeper import config
+from gatekeeper import certificates, config
+from gatekeeper.errors import ConfigurationError
 from gatekeeper.identifiers import AeTitle, IdentifierError
 from gatekeeper.results import kinds
 from gatekeeper.results.kinds import UnknownKindError
 from gatekeeper.settings import Settings
+from gatekeeper.tls import Credentials
 from models.registry import Registry
 from storage import nodes
 from storage.engine import Database
@@ -45,6 +47,7 @@ def run(config_file: Path | None) -> list[Answer]:
         Answer("settings", True, str(config_file or config.DEFAULT_FILE)),
         *_secrets(config_file, settings),
         *_database(settings),
+        *_tls(settings),
         *_spool(settings),
         *_models(settings),
     ]
@@ -74,16 +77,16 @@ def _database(settings: Settings) -> Iterator[Answer]:
         if problem is None:
             with database.read() as tx:
                 found = nodes.listing(tx)
-            yield from _nodes(found)
+            yield from _nodes(found, settings)
     except (SQLAlchemyError, OSError) as error:
         yield Answer("database.url", False, f"cannot be reached: {type(error).__name__}")
     finally:
         database.dispose()
 
 
-def _nodes(found: list[Node]) -> Iterator[Answer]:
+def _nodes(found: list[Node], settings: Settings) -> Iterator[Answer]:
     for node in found:
-        problem = _node_problem(node)
+        problem = _node_problem(node) or _tls_problem(node, settings)
         yield Answer(
             f"node.{node.ae_title}", problem is None, problem or f"{node.host}:{node.port}"
         )
@@ -111,6 +114,40 @@ def _node_problem(node: Node) -> str | None:
     except OSError:
         return f"the host name {node.host} does not resolve"
     return None
+
+
+def _tls_problem(node: Node, settings: Settings) -> str | None:
+    if not node.needs_tls:
+        return None
+    if node.may_send and not settings.listen.tls_port:
+        return "calls by TLS alone, but listen.tls_port is 0"
+    if node.receives_results and not settings.tls.ca:
+        return "is called by TLS alone, but tls.ca is not set"
+    return None
+
+
+def _tls(settings: Settings) -> Iterator[Answer]:
+    serves = bool(settings.listen.tls_port)
+    if not settings.listen.plain and not serves:
+        yield Answer("listen.plain", False, "false, and no listen.tls_port: no port would open")
+    if not settings.tls.configured and not serves:
+        return
+    credentials = Credentials(settings.tls)
+    try:
+        if serves:
+            credentials.check(server=True)
+        if settings.tls.ca:
+            credentials.check(server=False)
+        found = certificates.in_use(settings.tls)
+    except ConfigurationError as error:
+        yield Answer(error.key, False, error.problem)
+        return
+    for one in found:
+        yield Answer(
+            one.key,
+            one.days >= settings.tls.warn_days,
+            f"{one.certificate.subject}, expires in {one.days} days",
+        )
 
 
 def _spool(settings: Settings) -> Iterator[Answer]:

@@ -1,4 +1,4 @@
-"""Periodic work: complete studies, rescue lost claims, sweep residue.
+"""Periodic work: complete studies, rescue lost claims, sweep residue, watch certificates.
 
 Each tick is a function that may run twice, late, or in two processes at once, and does no more
 than the work that is there: the database decides who did it. A tick that meets trouble logs it
@@ -21,9 +21,10 @@ from types import FrameType
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
-from gatekeeper import residue
+from gatekeeper import certificates, residue
 from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
 from gatekeeper.assemble.content import content_digest
+from gatekeeper.errors import ConfigurationError
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.settings import Settings
 from models.registry import Registry
@@ -144,10 +145,30 @@ def tick_sweep(context: Context) -> int:
     return removed
 
 
+def tick_certificates(context: Context) -> int:
+    """Warn of each certificate of ours or of a CA that expires soon; return how many."""
+    tls = context.settings.tls
+    try:
+        found = certificates.in_use(tls)
+    except ConfigurationError as error:
+        log.error("certificate_unreadable", reason=str(error))
+        return 0
+    due = [one for one in found if one.days < tls.warn_days]
+    for one in due:
+        log.warning(
+            "certificate_expires",
+            key=one.key,
+            certificate=one.certificate.fingerprint,
+            days=one.days,
+        )
+    return len(due)
+
+
 TICKS: dict[str, Tick] = {
     "complete": tick_complete,
     "rescue": tick_rescue,
     "sweep": tick_sweep,
+    "certificates": tick_certificates,
 }
 """Every tick by name; each has a setting ``tick.NAME_seconds``."""
 
@@ -182,6 +203,7 @@ def scheduler(context: Context) -> BackgroundScheduler:
         "complete": context.settings.tick.complete_seconds,
         "rescue": context.settings.tick.rescue_seconds,
         "sweep": context.settings.tick.sweep_seconds,
+        "certificates": context.settings.tick.certificates_seconds,
     }
     background = BackgroundScheduler(
         timezone=UTC,

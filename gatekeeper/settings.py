@@ -93,6 +93,13 @@ class ListenSettings:
     ae_title: str = setting("GATEKEEPER", "own AE title, called by scanners, used when we call")
     host: str = setting("0.0.0.0", "address to bind")  # noqa: S104 - scanners call from outside
     port: int = setting(11112, "TCP port to bind", minimum=1, maximum=65535)
+    plain: bool = setting(True, "open `port`, in plain text; false leaves `tls_port` alone open")
+    tls_port: int = setting(
+        0,
+        "TCP port for DICOM TLS, 2762 by custom, beside the plain one; 0 opens none",
+        minimum=0,
+        maximum=65535,
+    )
     maximum_pdu: int = setting(
         131072, "largest PDU accepted", unit="bytes", minimum=4096, maximum=1048576
     )
@@ -142,6 +149,36 @@ class ListenSettings:
     private_sop_classes: tuple[str, ...] = setting(
         (), "private storage SOP class UIDs to accept besides the standard ones"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """TLS to and from nodes: our certificate, and whose certificates we trust."""
+
+    certificate: str = setting(
+        "",
+        "PEM file of our certificate, then those of its intermediate CAs; presented both as server "
+        "and as client",
+    )
+    key: str = setting("", "PEM file of its private key, without a passphrase, mode 0600")
+    ca: str = setting("", "PEM file of the CA certificates that nodes' certificates must lead to")
+    require_certificate: bool = setting(
+        True, "refuse callers by TLS that present no certificate; one presented is always judged"
+    )
+    minimum_version: str = setting(
+        "1.2", "lowest version of TLS that is negotiated", choices=("1.2", "1.3")
+    )
+    handshake_seconds: float = setting(
+        10.0, "longest time for a TLS handshake, in and out", unit="s", minimum=0.1, maximum=600
+    )
+    warn_days: int = setting(
+        30, "days before a certificate of ours or of a CA expires that warnings begin", minimum=0
+    )
+
+    @property
+    def configured(self) -> bool:
+        """Whether any file is named."""
+        return bool(self.certificate or self.key or self.ca)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +356,9 @@ class TickSettings:
     sweep_seconds: float = setting(
         3600.0, "how often residue of broken transfers is removed", unit="s", minimum=1
     )
+    certificates_seconds: float = setting(
+        86400.0, "how often it is looked at which certificates expire", unit="s", minimum=1
+    )
     residue_seconds: float = setting(
         3600.0, "age at which an unfinished temporary file is residue", unit="s", minimum=60
     )
@@ -340,6 +380,7 @@ class Settings:
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     spool: SpoolSettings = field(default_factory=SpoolSettings)
     listen: ListenSettings = field(default_factory=ListenSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
@@ -399,6 +440,7 @@ def section_class(name: str) -> Any:
         "database": DatabaseSettings,
         "spool": SpoolSettings,
         "listen": ListenSettings,
+        "tls": TlsSettings,
         "work": WorkSettings,
         "models": ModelSettings,
         "results": ResultSettings,

@@ -1,10 +1,13 @@
-"""How the site stands: counts of everything that waits, runs, or is stuck."""
+"""How the site stands: counts of everything that waits, runs, or is stuck, and what expires."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from gatekeeper import certificates
+from gatekeeper.errors import ConfigurationError
+from gatekeeper.settings import TlsSettings
 from storage import deliveries, instances, jobs, studies
 from storage.engine import Database
 from storage.records import DeliveryState, JobState
@@ -21,6 +24,8 @@ class Status:
     deliveries: dict[str, int]
     oldest_queued_seconds: float | None
     free_mib: float
+    certificates: dict[str, int | None] = field(default_factory=dict[str, int | None])
+    """Days until the first certificate of each TLS setting expires; None: it cannot be read."""
 
     def lines(self) -> list[tuple[str, str]]:
         """Return name and text of each line for a person; what is stuck is marked."""
@@ -35,11 +40,12 @@ class Status:
             ("jobs", _counts(self.jobs) + waiting),
             ("deliveries", _counts(self.deliveries)),
             ("free space", f"{self.free_mib:.0f} MiB"),
+            *((key, _expires(days)) for key, days in self.certificates.items()),
         ]
 
 
-def read(database: Database, spool: Spool) -> Status:
-    """Return the counts now."""
+def read(database: Database, spool: Spool, tls: TlsSettings | None = None) -> Status:
+    """Return the counts now, and the days left of the certificates that `tls` names."""
     with database.read() as tx:
         job_counts = jobs.counts(tx)
         delivery_counts = deliveries.counts(tx)
@@ -50,7 +56,26 @@ def read(database: Database, spool: Spool) -> Status:
             deliveries={str(state): delivery_counts.get(state, 0) for state in DeliveryState},
             oldest_queued_seconds=jobs.oldest_queued_seconds(tx),
             free_mib=spool.free_mib(),
+            certificates={} if tls is None else _expiries(tls),
         )
+
+
+def _expiries(tls: TlsSettings) -> dict[str, int | None]:
+    try:
+        found = certificates.in_use(tls)
+    except ConfigurationError as error:
+        return {error.key: None}
+    days: dict[str, int | None] = {}
+    # The one that lasts longest comes first, so that the first to expire stays.
+    for one in sorted(found, key=lambda one: one.days, reverse=True):
+        days[one.key] = one.days
+    return days
+
+
+def _expires(days: int | None) -> str:
+    if days is None:
+        return "[bold red]cannot be read[/]"
+    return f"expires in {days} days" if days >= 0 else "[bold red]has expired[/]"
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -21,6 +21,8 @@ def save(tx: Connection, node: Node) -> None:
         "enabled": node.enabled,
         "description": node.description,
         "objects": list(node.objects),
+        "tls": node.tls,
+        "certificate": node.certificate,
     }
     tx.execute(
         insert(tx, table)

@@ -53,6 +53,16 @@ class Node:
     description: str = ""
     objects: tuple[str, ...] = ()
     """Kinds of result it takes; empty means the usual ones."""
+    tls: bool = False
+    """Whether it calls and is called by TLS alone."""
+    certificate: str = ""
+    """SHA-256 of its certificate in DER, lower-case hexadecimal; empty means any certificate of a
+    CA of ours that names `host`."""
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether plain text is refused; a certificate can be shown by TLS alone."""
+        return self.tls or bool(self.certificate)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -78,6 +79,8 @@ node = Table(
     Column("enabled", Boolean, nullable=False),
     Column("description", Text, nullable=False),
     Column("objects", JSON, nullable=False, server_default="[]"),
+    Column("tls", Boolean, nullable=False, server_default=false()),
+    Column("certificate", Text, nullable=False, server_default=""),
 )
 
 association = Table(

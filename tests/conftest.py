@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from support.postgres import PostgresServer, postgres_programs, quick_folder
 
 if TYPE_CHECKING:
+    from support.authority import Authority
     from support.orthanc import Orthanc
 
     from storage.engine import Database
@@ -50,6 +51,22 @@ def peer() -> Callable[[str], str]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Return a certificate authority that we trust."""
+    from support.authority import Authority
+
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Return a certificate authority that nobody trusts."""
+    from support.authority import Authority
+
+    return Authority(tmp_path_factory.mktemp("stranger"))
 
 
 @pytest.fixture(scope="session")

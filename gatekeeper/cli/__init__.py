@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import gatekeeper
-from gatekeeper.cli import bench, demo, job, ledger, model, node, roles, site, study
+from gatekeeper.cli import bench, demo, job, ledger, model, node, roles, site, study, tls
 from gatekeeper.cli.output import error_console
 from gatekeeper.cli.site import Site
 from gatekeeper.errors import GatekeeperError
@@ -49,6 +49,7 @@ demo.register(app)
 bench.register(app)
 ledger.register(app)
 app.add_typer(node.app, name="node")
+app.add_typer(tls.app, name="tls")
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
 app.add_typer(model.app, name="model")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gatekeeper.cli.output import console, emit_json, emit_rows, fail
+from gatekeeper import certificates
+from gatekeeper.cli.output import console, emit_json, emit_rows, fail, short
 from gatekeeper.cli.site import AsJson, site_of
+from gatekeeper.errors import IdentifierError
 from gatekeeper.identifiers import AeTitle
 from gatekeeper.results.kinds import KINDS, USUAL, VIEWERS, UnknownKindError, parse
 from storage import nodes
@@ -45,6 +48,16 @@ def add(
     viewer: Annotated[
         str, typer.Option(help=f"takes what this viewer shows: {', '.join(VIEWERS)}")
     ] = "",
+    tls: Annotated[
+        bool, typer.Option("--tls", help="it calls and is called by TLS alone, never in plain text")
+    ] = False,
+    certificate: Annotated[
+        str,
+        typer.Option(
+            help="its one certificate, as a PEM file or SHA-256 fingerprint; implies --tls; "
+            "default: any certificate of our CA that names HOST"
+        ),
+    ] = "",
     description: Annotated[str, typer.Option(help="for people")] = "",
 ) -> None:
     """Add a node, or replace the one with this AE title; no process needs a restart."""
@@ -66,6 +79,8 @@ def add(
         quiet_seconds=quiet,
         description=description,
         objects=taken,
+        tls=tls or bool(certificate),
+        certificate=_fingerprint(certificate),
     )
     with site_of(context).database() as database, database.begin() as tx:
         nodes.save(tx, node)
@@ -88,6 +103,9 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
                 ", ".join(node.objects or USUAL) if node.receives_results else ""
             ),
             "calls from": lambda node: ", ".join(node.networks) or "its host",
+            "TLS": lambda node: (
+                short(node.certificate) if node.certificate else "by name" if node.tls else ""
+            ),
             "quiet": lambda node: "" if node.quiet_seconds is None else f"{node.quiet_seconds:g} s",
             "description": lambda node: node.description,
         },
@@ -149,6 +167,19 @@ def parse_address(text: str) -> tuple[str, int]:
     if not port.isdecimal() or not 0 < int(port) < 65536 or not host:
         fail(f"{text}: not HOST:PORT")
     return host.strip("[]"), int(port)
+
+
+def _fingerprint(text: str) -> str:
+    """Return the fingerprint of ``FILE.pem`` or of its text; empty for empty."""
+    if not text:
+        return ""
+    path = Path(text)
+    if path.is_file():
+        return certificates.read(path, "--certificate")[0].fingerprint
+    try:
+        return certificates.parse_fingerprint(text)
+    except IdentifierError as error:
+        fail(f"{text}: no such file, and {error}")
 
 
 def _network(text: str) -> str:

@@ -104,7 +104,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
 
     site = site_of(context)
     with site.database() as database:
-        found: Status = read(database, site.spool)
+        found: Status = read(database, site.spool, site.settings.tls)
     if as_json:
         emit_json(asdict(found))
         return

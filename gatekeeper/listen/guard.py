@@ -6,6 +6,7 @@
 - A peer that does not take our bytes is given up after the network time-out.
 - Connections beyond a limit are closed before they cost a thread.
 - Answers leave at once (TCP_NODELAY).
+- A TLS handshake runs in the connection's own thread, and counts as a connection meanwhile.
 
 One private method of pynetdicom is overridden (`_create_association`); a test holds it in place.
 """
@@ -15,7 +16,9 @@ from __future__ import annotations
 import socket
 import socketserver
 import sys
+import threading
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 from pynetdicom.association import Association
@@ -27,6 +30,7 @@ from pynetdicom.transport import (
 )
 
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.tls import TlsError
 
 LARGEST_PDU = 1024 * 1024 + 1024
 """Bytes: the largest maximum length that can be configured, and an association request with all
@@ -121,6 +125,25 @@ class GuardedServer(ThreadedAssociationServer):
 
     request_queue_size = BACKLOG
     daemon_threads = True
+    secure: Callable[[socket.socket], socket.socket] | None = None
+    """Shakes hands by TLS on an accepted connection, in its thread; None on a plain port."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._shaking: set[int] = set()
+        super().__init__(*arguments, **options)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Secure the connection, in its own thread, and hand it to an association."""
+        if self.secure is not None:
+            self._shaking.add(threading.get_ident())
+            try:
+                request = self.secure(request)
+            except TlsError as error:
+                log.warning("connection_refused", address=str(client_address[0]), reason=str(error))
+                return
+            finally:
+                self._shaking.discard(threading.get_ident())
+        super().finish_request(request, client_address)
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Return the next connection, ready for use."""
@@ -132,7 +155,7 @@ class GuardedServer(ThreadedAssociationServer):
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
         """Return whether there is room for one more connection."""
         limit = self.ae.maximum_associations + SPARE_CONNECTIONS
-        if len(self.active_associations) < limit:
+        if len(self.active_associations) + len(self._shaking) < limit:
             return True
         log.warning("connection_refused", address=str(client_address[0]), limit=limit)
         return False

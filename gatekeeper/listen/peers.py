@@ -1,6 +1,7 @@
-"""Who may open an association: called AE title, calling AE title and address, all three.
+"""Who may open an association: called AE title, calling AE title, address and certificate.
 
-An AE title is a claim that anyone can make, so it is never trusted without the address.
+An AE title is a claim that anyone can make, so it is never trusted without the address, nor, by
+TLS, without a certificate that is the node's.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import enum
 from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+from gatekeeper.certificates import Presented
 from storage.records import Node
 
 Address = IPv4Address | IPv6Address
@@ -22,6 +24,8 @@ class Refusal(enum.StrEnum):
     CALLED_AE = "the called AE title is not ours"
     CALLING_AE = "the calling AE title is no enabled node that may send"
     ADDRESS = "the address is not one of the node's"
+    PLAIN = "the node is to call by TLS alone"
+    CERTIFICATE = "the certificate is not the node's"
 
 
 def parse_address(text: str) -> Address:
@@ -37,7 +41,12 @@ def parse_address(text: str) -> Address:
 
 
 def judge(
-    called_ae: str, address: str, own_ae: str, node: Node | None, resolve: Resolve
+    called_ae: str,
+    address: str,
+    own_ae: str,
+    node: Node | None,
+    resolve: Resolve,
+    presented: Presented | None = None,
 ) -> Refusal | None:
     """Return why the association is refused, or None when it is welcome.
 
@@ -47,6 +56,7 @@ def judge(
         own_ae: our AE title.
         node: the node registered under the calling AE title, if any.
         resolve: asked only when the node has no networks and its host is a name.
+        presented: what the peer presented by TLS; None when it called in plain text.
     """
     if called_ae.strip() != own_ae:
         return Refusal.CALLED_AE
@@ -54,7 +64,20 @@ def judge(
         return Refusal.CALLING_AE
     if not _calls_from(node, parse_address(address), resolve):
         return Refusal.ADDRESS
-    return None
+    if presented is None:
+        return Refusal.PLAIN if node.needs_tls else None
+    return None if _shows(node, presented) else Refusal.CERTIFICATE
+
+
+def _shows(node: Node, presented: Presented) -> bool:
+    """Return whether the certificate is the node's.
+
+    One that was entered for the node is the only one. Else it has to name the node's host; without
+    any, which the settings must allow, TLS keeps secrets but tells nothing about the caller.
+    """
+    if node.certificate:
+        return presented.fingerprint == node.certificate
+    return not presented.fingerprint or presented.is_for(node.host)
 
 
 def _calls_from(node: Node, address: Address, resolve: Resolve) -> bool:

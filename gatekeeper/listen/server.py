@@ -18,6 +18,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from sqlalchemy.exc import SQLAlchemyError
 
+from gatekeeper.errors import ConfigurationError
 from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
 from gatekeeper.listen.contexts import supported_contexts
 from gatekeeper.listen.file_meta import IMPLEMENTATION_CLASS_UID
@@ -29,6 +30,7 @@ from gatekeeper.listen.resolver import Resolver
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.residue import sweep
 from gatekeeper.settings import Settings
+from gatekeeper.tls import Credentials, presented_on
 from storage import nodes
 from storage.engine import Database
 from storage.intake import Limits
@@ -45,6 +47,8 @@ _REJECTIONS = {
     Refusal.CALLING_AE: (1, 1, 3),
     # What the peer learns does not tell an unknown AE title from a known one at a wrong address.
     Refusal.ADDRESS: (1, 1, 3),
+    Refusal.PLAIN: (1, 1, 3),
+    Refusal.CERTIFICATE: (1, 1, 3),
 }
 _TEMPORARY_CONGESTION = (2, 3, 1)
 
@@ -55,7 +59,7 @@ class Listener:
     """The C-ECHO and C-STORE SCP of one process.
 
     Args:
-        settings: all settings; `listen` and `spool` are used. Port 0 takes a free one.
+        settings: all settings; `listen`, `tls` and `spool` are used. Port 0 takes a free one.
         database: connected and migrated.
         spool: where the bytes are kept.
     """
@@ -75,7 +79,9 @@ class Listener:
         self._resolver = Resolver(
             self._settings.resolve_seconds, self._settings.resolve_again_seconds
         )
-        self._server: GuardedServer | None = None
+        self._credentials = Credentials(settings.tls)
+        self._plain: GuardedServer | None = None
+        self._secured: GuardedServer | None = None
 
     @property
     def failed(self) -> threading.Event:
@@ -84,26 +90,40 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """The TCP port that is open.
+        """The TCP port that is open, the plain one when two are.
 
         Raises:
             RuntimeError: before `start`.
         """
-        if self._server is None:
+        if not self._servers:
             raise RuntimeError("the listener has not been started")
-        return int(self._server.server_address[1])
+        return int(self._servers[0].server_address[1])
+
+    @property
+    def tls_port(self) -> int:
+        """The TCP port for TLS; 0 when none is open."""
+        return 0 if self._secured is None else int(self._secured.server_address[1])
+
+    @property
+    def _servers(self) -> list[GuardedServer]:
+        return [server for server in (self._plain, self._secured) if server is not None]
 
     @property
     def associations(self) -> list[Association]:
         """The associations being served or negotiated."""
-        return [] if self._server is None else self._server.active_associations
+        return [found for server in self._servers for found in server.active_associations]
 
     def start(self) -> None:
-        """Open the port and serve from threads of our own.
+        """Open the ports and serve from threads of our own.
 
         Raises:
-            OSError: if the port cannot be opened.
+            ConfigurationError: if a file of `tls` cannot be used, or no port is to be opened.
+            OSError: if a port cannot be opened.
         """
+        if not self._settings.plain and not self._settings.tls_port:
+            raise ConfigurationError("listen.plain", "false, and no listen.tls_port: no port")
+        if self._settings.tls_port:
+            self._credentials.check(server=True)
         # The switches of pynetdicom are global to the process. UIDs are judged in `headers`,
         # with a status; left to pynetdicom, a long one would abort the association.
         pynetdicom_config.LOG_HANDLER_LEVEL = "none"
@@ -125,35 +145,44 @@ class Listener:
             (evt.EVT_RELEASED, self._ended),
             (evt.EVT_ABORTED, self._ended),
         ]
-        self._server = cast(
-            GuardedServer,
-            ae.make_server(
-                (settings.host, settings.port),
-                contexts=supported_contexts(
-                    settings.private_sop_classes, accept_deflated=settings.accept_deflated
-                ),
+        contexts = supported_contexts(
+            settings.private_sop_classes, accept_deflated=settings.accept_deflated
+        )
+
+        def opened(port: int) -> GuardedServer:
+            server = ae.make_server(
+                (settings.host, port),
+                contexts=contexts,
                 evt_handlers=handlers,
                 server_class=GuardedServer,
                 request_handler=GuardedHandler,
-            ),
-        )
+            )
+            return cast(GuardedServer, server)
+
+        if settings.plain:
+            self._plain = opened(settings.port)
+        if settings.tls_port:
+            self._secured = opened(settings.tls_port)
+            self._secured.secure = self._credentials.accept
         self._associations.start()
-        threading.Thread(
-            target=self._server.serve_forever,
-            args=(_ACCEPT_POLL_SECONDS,),
-            name="listener",
-            daemon=True,
-        ).start()
+        for server in self._servers:
+            threading.Thread(
+                target=server.serve_forever,
+                args=(_ACCEPT_POLL_SECONDS,),
+                name="listener",
+                daemon=True,
+            ).start()
 
     def stop(self, deadline_seconds: float | None = None) -> None:
-        """Close the port, let open associations finish until the deadline, then abort them.
+        """Close the ports, let open associations finish until the deadline, then abort them.
 
         Args:
             deadline_seconds: None means the setting ``listen.stop_seconds``.
         """
-        if self._server is None:
+        if not self._servers:
             return
-        self._server.stop_accepting()
+        for server in self._servers:
+            server.stop_accepting()
         seconds = self._settings.stop_seconds if deadline_seconds is None else deadline_seconds
         if not self._wait_for_end(seconds):
             left = self.associations
@@ -196,7 +225,14 @@ class Listener:
         address = _address(association)
         with self._database.read() as tx:
             node = nodes.get(tx, calling)
-        refusal = judge(called, address, self._settings.ae_title, node, self._resolver.addresses)
+        refusal = judge(
+            called,
+            address,
+            self._settings.ae_title,
+            node,
+            self._resolver.addresses,
+            presented := presented_on(_connection(association)),
+        )
         if refusal is None:
             self._associations.open(association, calling, address)
             return None
@@ -205,6 +241,7 @@ class Listener:
             calling_ae=calling,
             called_ae=called,
             address=address,
+            certificate="" if presented is None else presented.fingerprint,
             reason=refusal.value,
         )
         return _REJECTIONS[refusal]
@@ -261,7 +298,7 @@ def serve(settings: Settings) -> None:
         swept = sweep(database, spool, settings.tick.residue_seconds)
         listener = Listener(settings, database, spool)
         listener.start()
-    except (SQLAlchemyError, OSError) as error:
+    except (ConfigurationError, SQLAlchemyError, OSError) as error:
         log.error("listener_not_started", error=error_name(error), role="listen")
         raise SystemExit(1) from None
     log.info(
@@ -272,6 +309,8 @@ def serve(settings: Settings) -> None:
         port=listener.port,
         count=swept,
     )
+    if listener.tls_port:
+        log.info("listening_tls", role="listen", port=listener.tls_port)
     failed = _wait(done, listener.failed)
     listener.stop(_ABORT_SECONDS if failed else None)
     database.dispose()
@@ -304,6 +343,11 @@ def _log_thread_error(details: threading.ExceptHookArgs) -> None:
 
 def _any_uid(value: Any) -> tuple[bool, str]:
     return bool(value), "must not be empty"
+
+
+def _connection(association: Association) -> object:
+    found = association.dul.socket
+    return None if found is None else found.socket
 
 
 def _address(association: Association) -> str:

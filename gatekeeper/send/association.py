@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -20,6 +21,7 @@ from gatekeeper.errors import TransportError
 from gatekeeper.send import command, pdu
 from gatekeeper.send.pdu import Context, ProtocolError
 from gatekeeper.settings import SendSettings
+from gatekeeper.tls import Credentials, TlsError, reason, say_goodbye
 from storage.records import Node
 
 OWN_MAXIMUM_LENGTH = 16384
@@ -46,7 +48,7 @@ class AssociationLost(TransportError):
 
 
 class Channel:
-    """A connected socket that sends and receives whole PDUs before a deadline."""
+    """A connected socket, plain or TLS, that sends and receives whole PDUs before a deadline."""
 
     def __init__(self, connection: socket.socket, silence: float) -> None:
         self._socket = connection
@@ -81,7 +83,10 @@ class Channel:
         """
         try:
             self._socket.settimeout(_left(deadline, self._silence))
-            self._socket.sendall(data)
+            if isinstance(self._socket, ssl.SSLSocket):
+                self._send_records(self._socket, memoryview(data), deadline)
+            else:
+                self._socket.sendall(data)
         except OSError as error:
             raise AssociationLost(f"lost while sending: {_reason(error)}") from None
 
@@ -98,9 +103,27 @@ class Channel:
             raise ProtocolError(f"PDU of type {kind} announces {length} bytes")
         return kind, self._exactly(length, deadline)
 
+    def secure(self, credentials: Credentials, node: Node) -> None:
+        """Go on by TLS, the peer verified to be `node`.
+
+        Raises:
+            TlsError: naming the rule that the peer broke; nothing was sent in plain text.
+        """
+        self._socket = credentials.call(self._socket, node)
+
     def close(self) -> None:
         """Close the socket."""
+        with contextlib.suppress(OSError, ValueError):
+            say_goodbye(self._socket)
         self._socket.close()
+
+    def _send_records(self, connection: ssl.SSLSocket, data: memoryview, deadline: float) -> None:
+        """Send `data` record by record; sendall would grant each its own time-out."""
+        while data:
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+            connection.settimeout(_left(deadline, self._silence))
+            data = data[connection.send(data) :]
 
     def _exactly(self, count: int, deadline: float) -> bytes:
         data = bytearray()
@@ -143,20 +166,36 @@ class Association:
 
     @classmethod
     def request(
-        cls, node: Node, calling_ae: str, contexts: Sequence[Context], settings: SendSettings
+        cls,
+        node: Node,
+        calling_ae: str,
+        contexts: Sequence[Context],
+        settings: SendSettings,
+        credentials: Credentials | None = None,
     ) -> Self:
         """Connect to `node` and negotiate `contexts`, at most 128.
+
+        Args:
+            node: whom to call.
+            calling_ae: our AE title.
+            contexts: to propose.
+            settings: time-outs.
+            credentials: for a node that needs TLS, which is never called without.
 
         Raises:
             TransportError: if there is no connection, or the association is rejected or broken.
         """
         if not 0 < len(contexts) <= pdu.MAXIMUM_CONTEXTS:
             raise ValueError("an association proposes 1 to 128 presentation contexts")
+        if node.needs_tls and credentials is None:
+            raise TlsError("TLS: the node needs it, and none is set up here")
         proposed = {2 * index + 1: context for index, context in enumerate(contexts)}
         channel = Channel.connect(
             node.host, node.port, settings.connect_timeout, settings.network_timeout
         )
         try:
+            if node.needs_tls and credentials is not None:
+                channel.secure(credentials, node)
             acceptance = _negotiate(channel, node.ae_title, calling_ae, proposed, settings)
         except BaseException:
             channel.close()
@@ -355,9 +394,11 @@ def _left(deadline: float, cap: float | None) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """Return an operating system error in a few words."""
+    """Return an operating system's or TLS's error in a few words."""
     if isinstance(error, TimeoutError):
         return "timed out"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {reason(error)}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return type(error).__name__

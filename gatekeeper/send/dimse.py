@@ -23,6 +23,7 @@ from gatekeeper.send.pdu import Context, ProtocolError
 from gatekeeper.send.statuses import Disposition, judge
 from gatekeeper.send.transport import InstanceStatus, SendObject
 from gatekeeper.settings import SendSettings, Settings
+from gatekeeper.tls import Credentials
 from storage.records import Node
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -77,11 +78,15 @@ class DimseTransport:
     Args:
         calling_ae: our AE title.
         settings: time-outs and limits.
+        credentials: for nodes that need TLS.
     """
 
-    def __init__(self, calling_ae: str, settings: SendSettings) -> None:
+    def __init__(
+        self, calling_ae: str, settings: SendSettings, credentials: Credentials | None = None
+    ) -> None:
         self._calling_ae = calling_ae
         self._settings = settings
+        self._credentials = credentials
 
     def send(self, objects: Sequence[SendObject], node: Node) -> Generator[InstanceStatus]:
         """Send `objects` to `node` and yield each one's answer as it comes.
@@ -102,7 +107,7 @@ class DimseTransport:
         fruitless = 0
         while waiting:
             with Association.request(
-                node, self._calling_ae, batch.contexts, self._settings
+                node, self._calling_ae, batch.contexts, self._settings, self._credentials
             ) as association:
                 while waiting:
                     try:
@@ -178,7 +183,7 @@ def echo(node: Node, settings: Settings) -> EchoAnswer:
     """
     started = time.monotonic()
     with Association.request(
-        node, settings.listen.ae_title, _ECHO_CONTEXTS, settings.send
+        node, settings.listen.ae_title, _ECHO_CONTEXTS, settings.send, Credentials(settings.tls)
     ) as association:
         if _ECHO_CONTEXTS[0] not in association.accepted:
             raise TransportError("the peer takes the association but not Verification (C-ECHO)")

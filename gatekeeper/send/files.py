@@ -16,6 +16,7 @@ from gatekeeper.send.dimse import DimseTransport
 from gatekeeper.send.part10 import NotPart10, read_header
 from gatekeeper.send.transport import SendObject
 from gatekeeper.settings import Settings
+from gatekeeper.tls import Credentials
 from storage.records import Node
 
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -58,7 +59,7 @@ def send_files(
         TransportError: if the node answered about no file at all.
     """
     objects, skipped = read_objects(paths)
-    transport = DimseTransport(settings.listen.ae_title, settings.send)
+    transport = DimseTransport(settings.listen.ae_title, settings.send, Credentials(settings.tls))
     waiting = dict.fromkeys(objects)
     failed: list[FailedFile] = []
     stored = warned = 0

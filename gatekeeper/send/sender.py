@@ -22,10 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from gatekeeper.errors import ConfigurationError
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.send.attempt import Desk, deliver
 from gatekeeper.send.dimse import DimseTransport
-from gatekeeper.settings import SendSettings, Settings
+from gatekeeper.settings import SendSettings, Settings, TlsSettings
+from gatekeeper.tls import Credentials
 from storage import backoff, deliveries, nodes
 from storage.engine import Database, DatabaseUnavailableError
 from storage.records import Delivery, Node
@@ -171,7 +173,9 @@ def serve(settings: Settings) -> None:
     database = Database.connect(settings.database.url, settings.database.lock_seconds)
     try:
         database.migrate()
-        transport = DimseTransport(settings.listen.ae_title, settings.send)
+        transport = DimseTransport(
+            settings.listen.ae_title, settings.send, _credentials(settings.tls)
+        )
         desk = Desk(database, Spool(Path(settings.spool.directory)), transport, settings.send)
         name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         sender = Sender(desk, name)
@@ -187,6 +191,17 @@ def serve(settings: Settings) -> None:
         log.info("stopped", role="send", pid=os.getpid())
     finally:
         database.dispose()
+
+
+def _credentials(settings: TlsSettings) -> Credentials:
+    """Return what nodes that need TLS are called with; the other nodes do not wait for it."""
+    credentials = Credentials(settings)
+    if settings.configured:
+        try:
+            credentials.check(server=False)
+        except ConfigurationError as error:
+            log.error("tls_not_usable", role="send", reason=str(error))
+    return credentials
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from listen.wire import together
 
+from gatekeeper.certificates import Presented
 from gatekeeper.listen.peers import Address, Refusal, judge, parse_address
 from gatekeeper.listen.resolver import Resolver
 from storage.records import Node
@@ -51,6 +52,30 @@ def test_everyone_else_is_refused() -> None:
     assert verdict(replace(SCANNER, networks=("10.1.0.0/16",))) is Refusal.ADDRESS
     assert verdict(replace(SCANNER, networks=("anything",))) is Refusal.ADDRESS
     assert verdict(replace(SCANNER, host="mr1.hospital")) is Refusal.ADDRESS
+
+
+def test_a_certificate_is_judged_beside_the_rest() -> None:
+    """By its fingerprint if one was entered, else by the host it names; AE and address count on."""
+
+    def judged(node: Node, presented: Presented | None, address: str = "10.0.0.7") -> object:
+        return judge(OWN, address, OWN, node, unresolved, presented)
+
+    own, other = Presented("aa", frozenset({"10.0.0.7"})), Presented("bb", frozenset({"10.0.0.8"}))
+    secured = replace(SCANNER, tls=True)
+    pinned = replace(SCANNER, certificate="bb")
+
+    for node in (SCANNER, secured):
+        assert judged(node, own) is None
+        assert judged(node, other) is Refusal.CERTIFICATE
+        assert judged(node, own, "10.0.0.8") is Refusal.ADDRESS
+    assert judged(secured, None) is Refusal.PLAIN
+    assert judged(pinned, None) is Refusal.PLAIN
+    assert judged(pinned, other) is None
+    assert judged(pinned, own) is Refusal.CERTIFICATE
+    # Callers without a certificate come this far only where the settings allow them.
+    assert judged(secured, Presented()) is None
+    assert judged(pinned, Presented()) is Refusal.CERTIFICATE
+    assert judged(replace(secured, may_send=False), own) is Refusal.CALLING_AE
 
 
 def test_networks_replace_the_host_and_ask_no_name_service() -> None:

@@ -17,6 +17,8 @@ PACS = Node(
     enabled=False,
     description="Größe",
     objects=("report", "heatmap"),
+    tls=True,
+    certificate="0f" * 32,
 )
 
 
