@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, literal, select, update
 
 from storage import leases
-from storage.engine import facts, insert
+from storage.engine import facts, insert, now
 from storage.leases import Rescued
-from storage.records import Delivery, DeliveryItem, DeliveryState, Result
+from storage.records import ConfirmationState, Delivery, DeliveryItem, DeliveryState, Result
+from storage.schema import confirmation
 from storage.schema import delivery as table
 from storage.schema import delivery_item as item
+
+_HAS_ALL = (DeliveryState.DELIVERED.value, DeliveryState.COMMITTED.value)
 
 
 def create(tx: Connection, node: str, items: Sequence[Result], job_id: int | None = None) -> int:
@@ -144,6 +147,39 @@ def retry(tx: Connection, delivery_id: int) -> bool:
     return leases.retry(tx, table, delivery_id)
 
 
+def resend(tx: Connection, delivery_id: int, sop_instance_uids: Collection[str]) -> bool:
+    """Queue a delivered delivery again for these of its objects, all its attempts before it.
+
+    Returns:
+        False, and nothing written, when it is not delivered or has none of them.
+    """
+    missing = tx.execute(
+        update(item)
+        .where(
+            item.c.delivery_id == delivery_id,
+            item.c.sop_instance_uid.in_([str(uid) for uid in sop_instance_uids]),
+            exists(
+                select(literal(1)).where(table.c.id == delivery_id, table.c.state.in_(_HAS_ALL))
+            ),
+        )
+        .values(stored=False)
+    )
+    if not missing.rowcount:
+        return False
+    tx.execute(
+        update(table)
+        .where(table.c.id == delivery_id)
+        .values(
+            state=DeliveryState.QUEUED.value,
+            attempts_before=table.c.attempt,
+            not_before=now(),
+            updated_at=now(),
+            finished_at=None,
+        )
+    )
+    return True
+
+
 def get(tx: Connection, delivery_id: int) -> Delivery | None:
     """Return the delivery of this id, or None."""
     row = tx.execute(select(*_columns()).where(table.c.id == delivery_id)).mappings().one_or_none()
@@ -182,10 +218,15 @@ def _columns() -> list[ColumnElement[Any]]:
         table.c.finished_at.label("delivered_at"),
         total.scalar_subquery().label("items"),
         total.where(item.c.stored).scalar_subquery().label("items_stored"),
+        select(confirmation.c.state)
+        .where(confirmation.c.id == table.c.id)
+        .scalar_subquery()
+        .label("confirmation"),
     ]
 
 
 def _delivery(row: RowMapping) -> Delivery:
     state = DeliveryState(row["state"])
-    at = row["delivered_at"] if state is DeliveryState.DELIVERED else None
-    return Delivery(**facts(row, state=state, delivered_at=at))
+    at = row["delivered_at"] if state in _HAS_ALL else None
+    asked = None if row["confirmation"] is None else ConfirmationState(row["confirmation"])
+    return Delivery(**facts(row, state=state, delivered_at=at, confirmation=asked))

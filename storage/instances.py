@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     case,
+    delete,
     exists,
     func,
     literal,
@@ -24,7 +25,7 @@ from sqlalchemy import (
 
 from storage.engine import CLOCK_STEP_SECONDS, facts, insert, now
 from storage.records import Instance, StudyState
-from storage.schema import association, association_study, study
+from storage.schema import association, association_study, removal, study
 from storage.schema import instance as table
 
 _TICK_SECONDS = 1e-6
@@ -38,10 +39,14 @@ class Recorded:
     Attributes:
         new: this content under this UID was not here before.
         conflict: other content is here under the same UID.
+        returned: this content was here, was removed by retention, and counts as kept again. The
+            caller must see, before it commits, that its file is there: the removal may have
+            unlinked it after it was stored.
     """
 
     new: bool
     conflict: bool
+    returned: bool = False
 
 
 def open_association(tx: Connection, calling_ae: str, address: str) -> int:
@@ -71,12 +76,13 @@ def close_association(tx: Connection, id: int) -> None:
 def record(tx: Connection, instance: Instance, association_id: int | None) -> Recorded:
     """Keep an instance whose file is in the spool, and reopen or begin its study.
 
-    A resend of the same content writes nothing but the link between association and study. One of
-    our own results is kept and touches no study. `received_at` and `conflict` of `instance` are
-    ignored: the database tells them.
+    A resend of the same content writes nothing but the link between association and study, unless
+    retention has removed its file: then it counts as kept again. One of our own results is kept
+    and touches no study. `received_at` and `conflict` of `instance` are ignored: the database
+    tells them.
     """
     uid = str(instance.sop_instance_uid)
-    _one_at_a_time(tx, uid)
+    one_at_a_time(tx, uid)
     new = (
         tx.execute(
             insert(tx, table)
@@ -109,7 +115,7 @@ def record(tx: Connection, instance: Instance, association_id: int | None) -> Re
                 .values(association_id=association_id, study_instance_uid=here.study_instance_uid)
                 .on_conflict_do_nothing()
             )
-    return Recorded(new, len(kept) > 1)
+    return Recorded(new, len(kept) > 1, not new and _take_back(tx, here))
 
 
 def of_study(tx: Connection, study_uid: str, include_own: bool = False) -> list[Instance]:
@@ -138,7 +144,21 @@ def count(tx: Connection) -> int:
     return tx.execute(select(func.count()).select_from(table)).scalar_one()
 
 
-def _one_at_a_time(tx: Connection, sop_instance_uid: str) -> None:
+def _take_back(tx: Connection, here: Instance) -> bool:
+    """Keep again what retention has removed; False when it has not."""
+    if here.removed_at is None:
+        return False
+    row = tx.execute(
+        update(table)
+        .where(table.c.sop_instance_uid == here.sop_instance_uid, table.c.digest == here.digest)
+        .values(removed_at=None, received_at=now())
+        .returning(table.c.id)
+    ).scalar_one()
+    tx.execute(delete(removal).where(removal.c.instance_id == row))
+    return True
+
+
+def one_at_a_time(tx: Connection, sop_instance_uid: str) -> None:
     """Let nobody else record this UID before we commit, so that a conflict cannot go unseen.
 
     SQLite has one writer anyway.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, RowMapping, delete, select
 
 from storage.engine import facts, insert
-from storage.records import Node
+from storage.records import Confirm, Node
 from storage.schema import node as table
 
 
@@ -21,6 +21,7 @@ def save(tx: Connection, node: Node) -> None:
         "enabled": node.enabled,
         "description": node.description,
         "objects": list(node.objects),
+        "confirm": Confirm(node.confirm).value,
     }
     tx.execute(
         insert(tx, table)
@@ -46,4 +47,11 @@ def listing(tx: Connection) -> list[Node]:
 
 
 def _node(row: RowMapping) -> Node:
-    return Node(**facts(row, networks=tuple(row["networks"]), objects=tuple(row["objects"])))
+    return Node(
+        **facts(
+            row,
+            networks=tuple(row["networks"]),
+            objects=tuple(row["objects"]),
+            confirm=Confirm(row["confirm"]),
+        )
+    )

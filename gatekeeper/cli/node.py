@@ -12,7 +12,7 @@ from gatekeeper.cli.site import AsJson, site_of
 from gatekeeper.identifiers import AeTitle
 from gatekeeper.results.kinds import KINDS, USUAL, VIEWERS, UnknownKindError, parse
 from storage import nodes
-from storage.records import Node
+from storage.records import Confirm, Node
 
 app = typer.Typer(
     help="DICOM peers: scanners, archives, and what each may do.", no_args_is_help=True
@@ -45,6 +45,10 @@ def add(
     viewer: Annotated[
         str, typer.Option(help=f"takes what this viewer shows: {', '.join(VIEWERS)}")
     ] = "",
+    confirm: Annotated[
+        Confirm,
+        typer.Option(help="ask it whether it keeps what it stored: storage commitment or C-FIND"),
+    ] = Confirm.NONE,
     description: Annotated[str, typer.Option(help="for people")] = "",
 ) -> None:
     """Add a node, or replace the one with this AE title; no process needs a restart."""
@@ -56,6 +60,8 @@ def add(
     taken = kinds_taken(objects, viewer)
     if taken and not receives_results:
         fail("--objects and --viewer are for a node that receives --results")
+    if confirm is not Confirm.NONE and not receives_results:
+        fail("--confirm is for a node that receives --results")
     node = Node(
         ae_title=AeTitle.parse(ae_title),
         host=host,
@@ -66,6 +72,7 @@ def add(
         quiet_seconds=quiet,
         description=description,
         objects=taken,
+        confirm=confirm,
     )
     with site_of(context).database() as database, database.begin() as tx:
         nodes.save(tx, node)
@@ -87,6 +94,7 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
             "results": lambda node: (
                 ", ".join(node.objects or USUAL) if node.receives_results else ""
             ),
+            "confirms by": lambda node: "" if node.confirm is Confirm.NONE else str(node.confirm),
             "calls from": lambda node: ", ".join(node.networks) or "its host",
             "quiet": lambda node: "" if node.quiet_seconds is None else f"{node.quiet_seconds:g} s",
             "description": lambda node: node.description,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from storage import nodes
 from storage.engine import Database
-from storage.records import Node
+from storage.records import Confirm, Node
 
 PACS = Node(
     "PACS",
@@ -17,6 +17,7 @@ PACS = Node(
     enabled=False,
     description="Größe",
     objects=("report", "heatmap"),
+    confirm=Confirm.COMMITMENT,
 )
 
 
