@@ -16,7 +16,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, update
 
 from storage import deliveries, leases
 from storage.engine import facts, insert, now, plain
@@ -80,6 +80,19 @@ def ask(tx: Connection, confirmation: Confirmation, transaction_uid: str) -> boo
             )
         )
     return held
+
+
+def unask(tx: Connection, transaction_uid: str) -> None:
+    """Take back a question that did not reach the node."""
+    tx.execute(asked.delete().where(asked.c.transaction_uid == transaction_uid))
+
+
+def questions(tx: Connection, confirmation: Confirmation) -> int:
+    """Return how often the node was asked since the delivery was last sent or retried."""
+    query = select(func.count()).where(
+        asked.c.confirmation_id == confirmation.id, asked.c.resends == confirmation.resends
+    )
+    return tx.execute(query).scalar_one()
 
 
 def of_transaction(tx: Connection, node: str, transaction_uid: str) -> Confirmation | None:
@@ -165,8 +178,13 @@ def waive(tx: Connection, confirmation: Confirmation) -> bool:
 
 
 def retry(tx: Connection, delivery_id: int) -> bool:
-    """Ask again, with all attempts before it, for a dead confirmation; False when it is not."""
-    return leases.retry(tx, table, delivery_id)
+    """Ask afresh for a dead confirmation; False when it is not dead."""
+    revived = leases.retry(tx, table, delivery_id)
+    if revived:
+        # A round of its own, so that what was asked before does not count against it.
+        tx.execute(update(table).where(table.c.id == delivery_id).values(resends=0))
+        tx.execute(asked.delete().where(asked.c.confirmation_id == delivery_id))
+    return revived
 
 
 def rescue(tx: Connection, maximum_attempts: int, delay: Callable[[int], float] | float) -> Rescued:

@@ -11,7 +11,7 @@ from storage import leases
 from storage.engine import facts, insert, now
 from storage.leases import Rescued
 from storage.records import ConfirmationState, Delivery, DeliveryItem, DeliveryState, Result
-from storage.schema import confirmation
+from storage.schema import confirmation, instance, job, result
 from storage.schema import delivery as table
 from storage.schema import delivery_item as item
 
@@ -80,6 +80,29 @@ def items_of(tx: Connection, delivery_id: int) -> list[DeliveryItem]:
     columns = [column for column in item.c if column.name != "position"]
     query = select(*columns).where(item.c.delivery_id == delivery_id).order_by(item.c.position)
     return [DeliveryItem(**row) for row in tx.execute(query).mappings()]
+
+
+def places(tx: Connection, delivery_id: int) -> dict[str, tuple[str, str]]:
+    """Return Study and Series Instance UID of a delivery's objects, where they are on record."""
+    ours = (
+        select(item.c.sop_instance_uid, job.c.study_instance_uid, result.c.series_instance_uid)
+        .join(table, table.c.id == item.c.delivery_id)
+        .join(job, job.c.id == table.c.job_id)
+        .join(result, result.c.sop_instance_uid == item.c.sop_instance_uid)
+        .where(item.c.delivery_id == delivery_id)
+    )
+    received = (
+        select(
+            item.c.sop_instance_uid, instance.c.study_instance_uid, instance.c.series_instance_uid
+        )
+        .join(instance, instance.c.sop_instance_uid == item.c.sop_instance_uid)
+        .where(item.c.delivery_id == delivery_id)
+    )
+    return {
+        uid: (study, series)
+        for query in (received, ours)
+        for uid, study, series in tx.execute(query)
+    }
 
 
 def record_item(

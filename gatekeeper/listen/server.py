@@ -19,7 +19,8 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
-from gatekeeper.listen.contexts import supported_contexts
+from gatekeeper.listen.commitment import CommitmentService, only_reports
+from gatekeeper.listen.contexts import supported_contexts, without_storage
 from gatekeeper.listen.file_meta import IMPLEMENTATION_CLASS_UID
 from gatekeeper.listen.guard import GuardedHandler, GuardedServer
 from gatekeeper.listen.headers import CANNOT_UNDERSTAND
@@ -63,6 +64,7 @@ class Listener:
         self._database = database
         self._receiver = Receiver(database, spool, settings.spool.low_water_mib)
         self._associations = OpenAssociations(database, self._settings.association_lease / 3)
+        self._commitment = CommitmentService(settings, database, spool, self._associations)
         self._resolver = Resolver(
             self._settings.resolve_seconds, self._settings.resolve_again_seconds
         )
@@ -115,6 +117,7 @@ class Listener:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_RELEASED, self._ended),
             (evt.EVT_ABORTED, self._ended),
+            *self._commitment.handlers(),
         ]
         self._server = cast(
             GuardedServer,
@@ -152,6 +155,7 @@ class Listener:
             for association in left:
                 association.abort(block=False)
             self._wait_for_end(_ABORT_SECONDS)
+        self._commitment.stop(_ABORT_SECONDS)
         self._associations.stop(_ABORT_SECONDS)
 
     def _wait_for_end(self, seconds: float) -> bool:
@@ -188,6 +192,9 @@ class Listener:
             node = nodes.get(tx, calling)
         refusal = judge(called, address, self._settings.ae_title, node, self._resolver.addresses)
         if refusal is None:
+            if node is not None and only_reports(node):
+                acceptor = association.acceptor
+                acceptor.supported_contexts = without_storage(acceptor.supported_contexts)
             self._associations.open(association, calling, address)
             return None
         log.warning(

@@ -84,14 +84,13 @@ def test_what_is_not_kept_is_queued_again_and_asked_again(database: Database, st
 def test_resending_has_an_end_and_an_answer_after_it_still_counts(
     database: Database, stored: int
 ) -> None:
-    """Dead, never committed; asked again by hand, or answered late, it can become so."""
+    """Dead, never committed; the node's late word can make it so."""
     held = asked(database, "1.9.1")
     with database.begin() as tx:
         assert confirmations.resend(tx, held, [], "lost", 0) is ConfirmationState.DEAD
     assert states(database, stored) == (DeliveryState.DELIVERED, ConfirmationState.DEAD)
 
     with database.begin() as tx:
-        assert confirmations.retry(tx, stored)
         late = confirmations.of_transaction(tx, "PACS", "1.9.1")
         assert late is not None
         assert confirmations.commit(tx, late)
@@ -117,3 +116,16 @@ def test_a_waived_confirmation_leaves_a_plain_delivery(database: Database, store
         assert confirmations.waive(tx, held)
 
     assert states(database, stored) == (DeliveryState.DELIVERED, None)
+
+
+def test_a_dead_confirmation_can_be_asked_for_afresh(database: Database, stored: int) -> None:
+    """By hand, with all questions and rounds before it."""
+    held = asked(database, "1.9.1")
+    with database.begin() as tx:
+        assert confirmations.questions(tx, held) == 1
+        assert not confirmations.retry(tx, stored)
+        confirmations.fail(tx, held, "no answer", None)
+        assert confirmations.retry(tx, stored)
+        again = confirmations.claim(tx, "sender", 60.0)
+        assert again is not None
+        assert (again.resends, confirmations.questions(tx, again)) == (0, 0)
