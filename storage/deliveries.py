@@ -227,6 +227,25 @@ def for_job(tx: Connection, job_id: int) -> list[Delivery]:
     return [_delivery(row) for row in tx.execute(query).mappings()]
 
 
+def for_study(tx: Connection, study_uid: str) -> list[Delivery]:
+    """Return the deliveries of a study's results and of its own instances, the oldest first."""
+    of_results = select(job.c.id).where(job.c.study_instance_uid == study_uid)
+    of_instances = (
+        select(item.c.delivery_id)
+        .join(instance, instance.c.sop_instance_uid == item.c.sop_instance_uid)
+        .where(instance.c.study_instance_uid == study_uid)
+    )
+    query = (
+        select(*_columns())
+        .where(
+            table.c.job_id.in_(of_results)
+            | (table.c.job_id.is_(None) & table.c.id.in_(of_instances))
+        )
+        .order_by(table.c.id)
+    )
+    return [_delivery(row) for row in tx.execute(query).mappings()]
+
+
 def counts(tx: Connection) -> dict[DeliveryState, int]:
     """Return how many deliveries are in each state."""
     found = leases.counts(tx, table)

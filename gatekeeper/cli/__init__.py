@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import gatekeeper
-from gatekeeper.cli import bench, demo, job, model, node, roles, site, study
+from gatekeeper.cli import bench, demo, job, model, node, reconcile, roles, site, study
 from gatekeeper.cli.output import error_console
 from gatekeeper.cli.site import Site
 from gatekeeper.errors import GatekeeperError
@@ -45,6 +45,7 @@ def _common(
 
 roles.register(app)
 site.register(app)
+reconcile.register(app)
 demo.register(app)
 bench.register(app)
 app.add_typer(node.app, name="node")
