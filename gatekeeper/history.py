@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from storage import deliveries, jobs, outcomes, studies
 from storage.records import (
+    ConfirmationState,
     Delivery,
     DeliveryState,
     Job,
@@ -83,7 +85,7 @@ def read_summaries(tx: Connection, limit: int) -> list[StudySummary]:
 
 
 def stage(study: Study, newest: JobHistory | None) -> str:
-    """Return where a study is on its way: receiving, queued, analysing, sending, done or dead."""
+    """Return where a study is on its way: from receiving to done, or dead."""
     if study.state is StudyState.RECEIVING or newest is None:
         return "receiving"
     if newest.job.state is JobState.QUEUED:
@@ -92,10 +94,19 @@ def stage(study: Study, newest: JobHistory | None) -> str:
         return "analysing"
     if newest.job.state is JobState.DEAD:
         return "dead"
-    states = {delivery.state for delivery in newest.deliveries}
+    return _sent(newest.deliveries)
+
+
+def _sent(deliveries: Sequence[Delivery]) -> str:
+    states = {delivery.state for delivery in deliveries}
     if DeliveryState.DEAD in states:
         return "delivery dead"
-    return "done" if states <= {DeliveryState.DELIVERED} else "sending"
+    if not states <= {DeliveryState.DELIVERED, DeliveryState.COMMITTED}:
+        return "sending"
+    answers = {delivery.confirmation for delivery in deliveries}
+    if ConfirmationState.DEAD in answers:
+        return "not confirmed"
+    return "done" if answers <= {None, ConfirmationState.COMMITTED} else "confirming"
 
 
 def _job_history(tx: Connection, job: Job) -> JobHistory:

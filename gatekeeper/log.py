@@ -59,6 +59,7 @@ ALLOWED_FIELDS = frozenset(
         "status",
         "study",
         "tick",
+        "transaction",
         "transfer_syntax",
         "verdict",
         "version",

@@ -26,9 +26,19 @@ from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.log import error_name, get_logger
-from gatekeeper.settings import Settings
+from gatekeeper.settings import CommitmentSettings, SendSettings, Settings, WorkSettings
 from models.registry import Registry
-from storage import backoff, deliveries, failpoint, instances, jobs, nodes, studies
+from storage import (
+    backoff,
+    commitments,
+    confirmations,
+    deliveries,
+    failpoint,
+    instances,
+    jobs,
+    nodes,
+    studies,
+)
 from storage.engine import Database
 from storage.records import Study
 from storage.spool import Spool
@@ -102,38 +112,32 @@ def _complete(database: Database, study: Study, model_digest: str) -> bool:
 
 
 def tick_rescue(context: Context) -> int:
-    """Take back the jobs and deliveries whose holder stopped renewing; return how many."""
+    """Take back what was claimed by who stopped renewing the claim; return how many."""
     work, send = context.settings.work, context.settings.send
+    report = context.settings.commitment
+
+    def delay(limits: WorkSettings | SendSettings | CommitmentSettings) -> Callable[[int], float]:
+        return functools.partial(
+            backoff.delay,
+            first=limits.retry_seconds,
+            maximum=limits.retry_maximum_seconds,
+            jitter=context.jitter,
+        )
+
     with context.database.begin() as tx:
-        lost_jobs = jobs.rescue(
-            tx,
-            work.maximum_attempts,
-            functools.partial(
-                backoff.delay,
-                first=work.retry_seconds,
-                maximum=work.retry_maximum_seconds,
-                jitter=context.jitter,
-            ),
-        )
-        lost_deliveries = deliveries.rescue(
-            tx,
-            send.maximum_attempts,
-            functools.partial(
-                backoff.delay,
-                first=send.retry_seconds,
-                maximum=send.retry_maximum_seconds,
-                jitter=context.jitter,
-            ),
-        )
+        lost = {
+            "jobs_rescued": jobs.rescue(tx, work.maximum_attempts, delay(work)),
+            "deliveries_rescued": deliveries.rescue(tx, send.maximum_attempts, delay(send)),
+            "confirmations_rescued": confirmations.rescue(tx, send.maximum_attempts, delay(send)),
+            "reports_rescued": commitments.rescue(tx, report.maximum_attempts, delay(report)),
+        }
         failpoint.reached("tick.rescuing")
-    rescued = 0
-    for kind, lost in (("jobs_rescued", lost_jobs), ("deliveries_rescued", lost_deliveries)):
-        if lost.requeued:
-            log.warning(kind, count=lost.requeued, state="queued")
-        if lost.dead:
-            log.error(kind, count=lost.dead, state="dead")
-        rescued += lost.requeued + lost.dead
-    return rescued
+    for kind, found in lost.items():
+        if found.requeued:
+            log.warning(kind, count=found.requeued, state="queued")
+        if found.dead:
+            log.error(kind, count=found.dead, state="dead")
+    return sum(found.requeued + found.dead for found in lost.values())
 
 
 def tick_sweep(context: Context) -> int:

@@ -326,6 +326,12 @@ class SendSettings:
     stop_seconds: float = setting(
         15.0, "wait at SIGTERM for the instances under way", unit="s", minimum=0, maximum=600
     )
+    find_matches: int = setting(
+        20000, "matches of one query (C-FIND) that are taken; more is an error", minimum=1
+    )
+    find_seconds: float = setting(
+        120.0, "longest time for all matches of one query", unit="s", minimum=1, maximum=3600
+    )
     maximum_attempts: int = setting(
         50, "attempts before a delivery is set aside as dead", minimum=1, maximum=100000
     )
@@ -340,6 +346,58 @@ class SendSettings:
     )
     retry_maximum_seconds: float = setting(
         900.0, "longest delay between attempts", unit="s", minimum=0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentSettings:
+    """Storage commitment: nodes ask us, and we ask nodes that confirm what they store."""
+
+    check_digest: bool = setting(
+        False,
+        "read every file and compare its digest before committing to it; else presence and size",
+    )
+    maximum_references: int = setting(
+        20000, "instances in one request to us", minimum=1, maximum=80000
+    )
+    same_association_seconds: float = setting(
+        1.0,
+        "silence on the association of a request after which the report is tried on it; 0 reports "
+        "on a new association alone",
+        unit="s",
+        minimum=0,
+        maximum=60,
+    )
+    lease_seconds: float = setting(
+        180.0, "how long one attempt to report may take", unit="s", minimum=2, maximum=3600
+    )
+    maximum_attempts: int = setting(
+        50, "attempts to report before it is given up", minimum=1, maximum=100000
+    )
+    retry_seconds: float = setting(
+        10.0, "delay before the report is tried again; doubles each time", unit="s", minimum=0
+    )
+    retry_maximum_seconds: float = setting(
+        3600.0, "longest delay between attempts to report", unit="s", minimum=0
+    )
+    wait_seconds: float = setting(
+        10.0,
+        "wait, on the association of our own request, for the node's report",
+        unit="s",
+        minimum=0,
+        maximum=600,
+    )
+    ask_again_seconds: float = setting(
+        600.0,
+        "time for a node's report, or for instances to be found, before it is asked again",
+        unit="s",
+        minimum=0,
+    )
+    questions: int = setting(
+        6, "times a node is asked before its confirmation counts as missing", minimum=1
+    )
+    resends: int = setting(
+        3, "times that instances which a node does not keep are sent again", minimum=0
     )
 
 
@@ -385,6 +443,7 @@ class Settings:
     models: ModelSettings = field(default_factory=ModelSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
     send: SendSettings = field(default_factory=SendSettings)
+    commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
     tick: TickSettings = field(default_factory=TickSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
@@ -445,6 +504,7 @@ def section_class(name: str) -> Any:
         "models": ModelSettings,
         "results": ResultSettings,
         "send": SendSettings,
+        "commitment": CommitmentSettings,
         "tick": TickSettings,
         "log": LogSettings,
     }[name]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, literal, select, update
 
 from storage import leases
-from storage.engine import facts, insert
+from storage.engine import facts, insert, now
 from storage.leases import Rescued
-from storage.records import Delivery, DeliveryItem, DeliveryState, Result
+from storage.records import ConfirmationState, Delivery, DeliveryItem, DeliveryState, Result
+from storage.schema import confirmation, instance, job, result
 from storage.schema import delivery as table
 from storage.schema import delivery_item as item
+
+_HAS_ALL = (DeliveryState.DELIVERED.value, DeliveryState.COMMITTED.value)
 
 
 def create(tx: Connection, node: str, items: Sequence[Result], job_id: int | None = None) -> int:
@@ -77,6 +80,29 @@ def items_of(tx: Connection, delivery_id: int) -> list[DeliveryItem]:
     columns = [column for column in item.c if column.name != "position"]
     query = select(*columns).where(item.c.delivery_id == delivery_id).order_by(item.c.position)
     return [DeliveryItem(**row) for row in tx.execute(query).mappings()]
+
+
+def places(tx: Connection, delivery_id: int) -> dict[str, tuple[str, str]]:
+    """Return Study and Series Instance UID of a delivery's objects, where they are on record."""
+    ours = (
+        select(item.c.sop_instance_uid, job.c.study_instance_uid, result.c.series_instance_uid)
+        .join(table, table.c.id == item.c.delivery_id)
+        .join(job, job.c.id == table.c.job_id)
+        .join(result, result.c.sop_instance_uid == item.c.sop_instance_uid)
+        .where(item.c.delivery_id == delivery_id)
+    )
+    received = (
+        select(
+            item.c.sop_instance_uid, instance.c.study_instance_uid, instance.c.series_instance_uid
+        )
+        .join(instance, instance.c.sop_instance_uid == item.c.sop_instance_uid)
+        .where(item.c.delivery_id == delivery_id)
+    )
+    return {
+        uid: (study, series)
+        for query in (received, ours)
+        for uid, study, series in tx.execute(query)
+    }
 
 
 def record_item(
@@ -144,6 +170,39 @@ def retry(tx: Connection, delivery_id: int) -> bool:
     return leases.retry(tx, table, delivery_id)
 
 
+def resend(tx: Connection, delivery_id: int, sop_instance_uids: Collection[str]) -> bool:
+    """Queue a delivered delivery again for these of its objects, all its attempts before it.
+
+    Returns:
+        False, and nothing written, when it is not delivered or has none of them.
+    """
+    missing = tx.execute(
+        update(item)
+        .where(
+            item.c.delivery_id == delivery_id,
+            item.c.sop_instance_uid.in_([str(uid) for uid in sop_instance_uids]),
+            exists(
+                select(literal(1)).where(table.c.id == delivery_id, table.c.state.in_(_HAS_ALL))
+            ),
+        )
+        .values(stored=False)
+    )
+    if not missing.rowcount:
+        return False
+    tx.execute(
+        update(table)
+        .where(table.c.id == delivery_id)
+        .values(
+            state=DeliveryState.QUEUED.value,
+            attempts_before=table.c.attempt,
+            not_before=now(),
+            updated_at=now(),
+            finished_at=None,
+        )
+    )
+    return True
+
+
 def get(tx: Connection, delivery_id: int) -> Delivery | None:
     """Return the delivery of this id, or None."""
     row = tx.execute(select(*_columns()).where(table.c.id == delivery_id)).mappings().one_or_none()
@@ -168,6 +227,25 @@ def for_job(tx: Connection, job_id: int) -> list[Delivery]:
     return [_delivery(row) for row in tx.execute(query).mappings()]
 
 
+def for_study(tx: Connection, study_uid: str) -> list[Delivery]:
+    """Return the deliveries of a study's results and of its own instances, the oldest first."""
+    of_results = select(job.c.id).where(job.c.study_instance_uid == study_uid)
+    of_instances = (
+        select(item.c.delivery_id)
+        .join(instance, instance.c.sop_instance_uid == item.c.sop_instance_uid)
+        .where(instance.c.study_instance_uid == study_uid)
+    )
+    query = (
+        select(*_columns())
+        .where(
+            table.c.job_id.in_(of_results)
+            | (table.c.job_id.is_(None) & table.c.id.in_(of_instances))
+        )
+        .order_by(table.c.id)
+    )
+    return [_delivery(row) for row in tx.execute(query).mappings()]
+
+
 def counts(tx: Connection) -> dict[DeliveryState, int]:
     """Return how many deliveries are in each state."""
     found = leases.counts(tx, table)
@@ -182,10 +260,15 @@ def _columns() -> list[ColumnElement[Any]]:
         table.c.finished_at.label("delivered_at"),
         total.scalar_subquery().label("items"),
         total.where(item.c.stored).scalar_subquery().label("items_stored"),
+        select(confirmation.c.state)
+        .where(confirmation.c.id == table.c.id)
+        .scalar_subquery()
+        .label("confirmation"),
     ]
 
 
 def _delivery(row: RowMapping) -> Delivery:
     state = DeliveryState(row["state"])
-    at = row["delivered_at"] if state is DeliveryState.DELIVERED else None
-    return Delivery(**facts(row, state=state, delivered_at=at))
+    at = row["delivered_at"] if state in _HAS_ALL else None
+    asked = None if row["confirmation"] is None else ConfirmationState(row["confirmation"])
+    return Delivery(**facts(row, state=state, delivered_at=at, confirmation=asked))

@@ -29,13 +29,13 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from storage.engine import CLOCK_STEP_SECONDS, facts, insert, insert_on, now
 from storage.records import Instance, StudyState
-from storage.schema import association, association_study, study
+from storage.schema import association, association_study, removal, study
 from storage.schema import instance as table
 
 _TICK_SECONDS = 1e-6
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:uid, 0))")
 _COLUMNS = [column for column in table.c if column.name != "id"]
-_GIVEN = [column for column in _COLUMNS if column.name != "received_at"]
+_GIVEN = [column for column in _COLUMNS if column.name not in ("received_at", "removed_at")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,14 @@ class Recorded:
     Attributes:
         new: this content under this UID was not here before.
         conflict: other content is here under the same UID.
+        returned: this content was here, was removed by retention, and counts as kept again. The
+            caller must see, before it commits, that its file is there: the removal may have
+            unlinked it after it was stored.
     """
 
     new: bool
     conflict: bool
+    returned: bool = False
 
 
 def open_association(tx: Connection, calling_ae: str, address: str) -> int:
@@ -78,9 +82,10 @@ def close_association(tx: Connection, id: int) -> None:
 def record(tx: Connection, instance: Instance, association_id: int | None) -> Recorded:
     """Keep an instance whose file is in the spool, and reopen or begin its study.
 
-    A resend of the same content writes nothing but the link between association and study. One of
-    our own results is kept and touches no study. `received_at` and `conflict` of `instance` are
-    ignored: the database tells them.
+    A resend of the same content writes nothing but the link between association and study, unless
+    retention has removed its file: then it counts as kept again. One of our own results is kept
+    and touches no study. `received_at` and `conflict` of `instance` are ignored: the database
+    tells them.
     """
     uid = str(instance.sop_instance_uid)
     one_at_a_time(tx, uid)
@@ -108,7 +113,7 @@ def record(tx: Connection, instance: Instance, association_id: int | None) -> Re
         if association_id is not None:
             ids = {"association_id": association_id, "study_instance_uid": here.study_instance_uid}
             tx.execute(_linking(tx.dialect.name), ids)
-    return Recorded(new, len(kept) > 1)
+    return Recorded(new, len(kept) > 1, not new and _take_back(tx, uid, here.digest))
 
 
 def one_at_a_time(tx: Connection, sop_instance_uid: str) -> None:
@@ -169,6 +174,24 @@ def find(tx: Connection, sop_instance_uid: str) -> list[Instance]:
 def count(tx: Connection) -> int:
     """Return how many instances are kept, our own results included."""
     return tx.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def _take_back(tx: Connection, sop_instance_uid: str, digest: str) -> bool:
+    """Keep again what retention has removed; False when it has not."""
+    row = tx.execute(
+        update(table)
+        .where(
+            table.c.sop_instance_uid == sop_instance_uid,
+            table.c.digest == digest,
+            table.c.removed_at.is_not(None),
+        )
+        .values(removed_at=None, received_at=now())
+        .returning(table.c.id)
+    ).scalar_one_or_none()
+    if row is None:
+        return False
+    tx.execute(delete(removal).where(removal.c.instance_id == row))
+    return True
 
 
 # What is done for every instance is built once: building costs more than running it.

@@ -149,7 +149,11 @@ class Intake:
             raise
         writer.keep()
         try:
-            return self._answer(row)
+            recorded = self._answer(row)
+            if recorded.returned:
+                # Retention may have unlinked the name in between; now it no longer may.
+                self._spool.name(writer.path, digest, size)
+            return recorded
         finally:
             # Without an answer the row may be there all the same; then its file has to be, too.
             self._settler.add(Named(slot, writer.path, name))

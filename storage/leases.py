@@ -34,7 +34,8 @@ DEAD = "dead"
 RESCUE_LIMIT = 1000
 """Most rows that one rescue looks at."""
 
-_REASON_LENGTH = 2000
+REASON_LENGTH = 2000
+"""Characters of a reason that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def claim_row(
         .where(
             # Written out, not bound: a partial index serves what names its rows literally.
             table.c.state == literal(QUEUED, literal_execute=True),
-            or_(table.c.not_before <= now(), _clock_was_set_back(table)),
+            or_(table.c.not_before <= now(), clock_was_set_back(table)),
             *conditions,
         )
         .order_by(table.c.id)
@@ -123,7 +124,7 @@ def fail(
     tx: Connection, table: Table, id: int, attempt: int, reason: str, delay: float | None
 ) -> bool:
     """Queue the row again after `delay` seconds, or for None set it aside as dead."""
-    values: dict[str, Any] = {"lease_until": None, "reason": plain(reason)[:_REASON_LENGTH]}
+    values: dict[str, Any] = {"lease_until": None, "reason": plain(reason)[:REASON_LENGTH]}
     if delay is None:
         values |= {"state": DEAD, "finished_at": now()}
     else:
@@ -161,7 +162,7 @@ def rescue(
         select(table.c.id, table.c.attempt, table.c.attempts_before)
         .where(
             table.c.state == CLAIMED,
-            or_(table.c.lease_until < now(), _clock_was_set_back(table)),
+            or_(table.c.lease_until < now(), clock_was_set_back(table)),
         )
         .order_by(table.c.id)
         .limit(RESCUE_LIMIT)
@@ -202,6 +203,14 @@ def counts(tx: Connection, table: Table) -> dict[str, int]:
     return {row.state: row.number for row in rows}
 
 
+def due(tx: Connection, table: Table) -> bool:
+    """Return whether a row waits for a claim: a look that writes nothing."""
+    waiting = select(table.c.id).where(
+        table.c.state == QUEUED, or_(table.c.not_before <= now(), clock_was_set_back(table))
+    )
+    return tx.execute(waiting.limit(1)).first() is not None
+
+
 def newest(
     tx: Connection,
     columns: Sequence[ColumnElement[Any]],
@@ -214,5 +223,6 @@ def newest(
     return tx.execute(query).mappings().all()
 
 
-def _clock_was_set_back(table: Table) -> ColumnElement[bool]:
+def clock_was_set_back(table: Table) -> ColumnElement[bool]:
+    """Return the condition that a row was written in the future, so that its waits are void."""
     return table.c.updated_at > now() + CLOCK_STEP_SECONDS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, RowMapping, delete, select
 
 from storage.engine import facts, insert
-from storage.records import Node
+from storage.records import Confirm, Node
 from storage.schema import node as table
 
 
@@ -23,6 +23,7 @@ def save(tx: Connection, node: Node) -> None:
         "objects": list(node.objects),
         "tls": node.tls,
         "certificate": node.certificate,
+        "confirm": Confirm(node.confirm).value,
     }
     tx.execute(
         insert(tx, table)
@@ -48,4 +49,11 @@ def listing(tx: Connection) -> list[Node]:
 
 
 def _node(row: RowMapping) -> Node:
-    return Node(**facts(row, networks=tuple(row["networks"]), objects=tuple(row["objects"])))
+    return Node(
+        **facts(
+            row,
+            networks=tuple(row["networks"]),
+            objects=tuple(row["objects"]),
+            confirm=Confirm(row["confirm"]),
+        )
+    )

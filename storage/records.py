@@ -28,11 +28,47 @@ class JobState(enum.StrEnum):
 
 
 class DeliveryState(enum.StrEnum):
-    """A delivery's life: queued -> claimed -> delivered | dead; a failed one: queued again."""
+    """A delivery's life: queued -> claimed -> delivered | dead; a failed one: queued again.
+
+    To a node that confirms, delivered -> committed once the node has said so.
+    """
 
     QUEUED = "queued"
     CLAIMED = "claimed"
     DELIVERED = "delivered"
+    COMMITTED = "committed"
+    DEAD = "dead"
+
+
+class Confirm(enum.StrEnum):
+    """How a node is asked whether it keeps what it answered as stored."""
+
+    NONE = "none"
+    COMMITMENT = "commitment"
+    """Storage commitment (PS3.4 annex J)."""
+    FIND = "find"
+    """C-FIND at IMAGE level (PS3.4 annex C)."""
+
+
+class ConfirmationState(enum.StrEnum):
+    """A confirmation's life: queued -> claimed -> committed | dead, by way of resending.
+
+    A failed claim goes back to queued; what is resent is queued again once it is stored.
+    """
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    RESENDING = "resending"
+    COMMITTED = "committed"
+    DEAD = "dead"
+
+
+class CommitmentState(enum.StrEnum):
+    """A commitment's life as the node's request to us: queued -> claimed -> reported | dead."""
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    REPORTED = "reported"
     DEAD = "dead"
 
 
@@ -63,6 +99,8 @@ class Node:
     def needs_tls(self) -> bool:
         """Whether plain text is refused; a certificate can be shown by TLS alone."""
         return self.tls or bool(self.certificate)
+    confirm: Confirm = Confirm.NONE
+    """How it is asked to confirm what it has stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +121,8 @@ class Instance:
     conflict: bool = False
     """True when the same SOP Instance UID is kept with other content too."""
     received_at: float = 0.0
+    removed_at: float | None = None
+    """When retention removed its file; None while the file is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +216,8 @@ class Delivery:
     items_stored: int = 0
     attempts_before: int = 0
     """Attempts made before the latest retry by hand; the rest count against the maximum."""
+    confirmation: ConfirmationState | None = None
+    """Where the node's confirmation is; None for a node that is not asked for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +233,45 @@ class DeliveryItem:
     """The C-STORE status last received (PS3.4 B.2.3); None before any answer."""
     stored: bool = False
     """True once the peer answered success or a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """A node's request that we commit to what it sent (PS3.4 annex J), and our report on it."""
+
+    id: int
+    node: str
+    transaction_uid: str
+    state: CommitmentState
+    attempt: int
+    created_at: float
+    attempts_before: int = 0
+    decided_at: float | None = None
+    """When it was decided what we commit to; None before."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentItem:
+    """One instance that a commitment is about."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    failure: int | None = None
+    """Failure Reason (0008,1197); None when committed, or not decided yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """Our question to a node whether it keeps what a delivery brought it."""
+
+    id: int
+    """The number of its delivery."""
+    node: str
+    state: ConfirmationState
+    attempt: int
+    created_at: float
+    resends: int = 0
+    """How often instances that the node does not keep were queued again."""
+    attempts_before: int = 0
+    reason: str = ""

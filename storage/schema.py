@@ -81,6 +81,7 @@ node = Table(
     Column("objects", JSON, nullable=False, server_default="[]"),
     Column("tls", Boolean, nullable=False, server_default=false()),
     Column("certificate", Text, nullable=False, server_default=""),
+    Column("confirm", STATE, nullable=False, server_default="none"),
 )
 
 association = Table(
@@ -132,6 +133,7 @@ instance = Table(
     Column("source_ae", AE, nullable=False),
     Column("own_result", Boolean, nullable=False),
     Column("received_at", Double, nullable=False),
+    Column("removed_at", Double),
     UniqueConstraint("sop_instance_uid", "digest"),
     Index(None, "study_instance_uid", "own_result", "series_instance_uid"),
     sqlite_autoincrement=True,
@@ -145,6 +147,20 @@ unsettled = Table(
     Column("digest", DIGEST, nullable=False),
     # Whether the row of the instance was made together with this one.
     Column("new", Boolean, nullable=False),
+)
+
+# Instances whose file is still to be unlinked: written with `removed_at`, gone with the file.
+removal = Table(
+    "removal",
+    metadata,
+    Column("instance_id", Id, ForeignKey(instance.c.id), primary_key=True, autoincrement=False),
+)
+
+intake_pause = Table(
+    "intake_pause",
+    metadata,
+    Column("mark", STATE, primary_key=True),
+    Column("since", Double, nullable=False),
 )
 
 job = Table(
@@ -224,4 +240,49 @@ delivery_item = Table(
     Column("status", Integer),
     Column("stored", Boolean, nullable=False),
     UniqueConstraint("delivery_id", "sop_instance_uid"),
+)
+
+commitment = Table(
+    "commitment",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("node", AE, nullable=False),
+    Column("transaction_uid", UID, nullable=False),
+    Column("decided_at", Double),
+    *_leased(),
+    UniqueConstraint("node", "transaction_uid"),
+    Index(None, "state", "id"),
+    sqlite_autoincrement=True,
+)
+
+commitment_item = Table(
+    "commitment_item",
+    metadata,
+    Column("commitment_id", Id, ForeignKey(commitment.c.id), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("sop_class_uid", UID, nullable=False),
+    Column("sop_instance_uid", UID, nullable=False),
+    Column("failure", Integer),
+    Index(None, "sop_instance_uid"),
+)
+
+# One a delivery, under its number.
+confirmation = Table(
+    "confirmation",
+    metadata,
+    Column("id", Id, ForeignKey(delivery.c.id), primary_key=True, autoincrement=False),
+    Column("node", AE, nullable=False),
+    Column("resends", Integer, nullable=False),
+    *_leased(),
+    Index(None, "state", "id"),
+)
+
+confirmation_request = Table(
+    "confirmation_request",
+    metadata,
+    Column("transaction_uid", UID, primary_key=True),
+    Column("confirmation_id", Id, ForeignKey(confirmation.c.id), nullable=False),
+    Column("resends", Integer, nullable=False),
+    Column("asked_at", Double, nullable=False),
+    Index(None, "confirmation_id"),
 )

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 import gatekeeper
-from gatekeeper.cli import bench, demo, job, ledger, model, node, roles, site, study, tls
+from gatekeeper.cli import (
+    bench,
+    demo,
+    job,
+    ledger,
+    model,
+    node,
+    reconcile,
+    roles,
+    site,
+    study,
+    tls,
+)
 from gatekeeper.cli.output import error_console
 from gatekeeper.cli.site import Site
 from gatekeeper.errors import GatekeeperError
@@ -45,6 +57,7 @@ def _common(
 
 roles.register(app)
 site.register(app)
+reconcile.register(app)
 demo.register(app)
 bench.register(app)
 ledger.register(app)

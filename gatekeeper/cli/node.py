@@ -15,7 +15,7 @@ from gatekeeper.errors import IdentifierError
 from gatekeeper.identifiers import AeTitle
 from gatekeeper.results.kinds import KINDS, USUAL, VIEWERS, UnknownKindError, parse
 from storage import nodes
-from storage.records import Node
+from storage.records import Confirm, Node
 
 app = typer.Typer(
     help="DICOM peers: scanners, archives, and what each may do.", no_args_is_help=True
@@ -58,6 +58,10 @@ def add(
             "default: any certificate of our CA that names HOST"
         ),
     ] = "",
+    confirm: Annotated[
+        Confirm,
+        typer.Option(help="ask it whether it keeps what it stored: storage commitment or C-FIND"),
+    ] = Confirm.NONE,
     description: Annotated[str, typer.Option(help="for people")] = "",
 ) -> None:
     """Add a node, or replace the one with this AE title; no process needs a restart."""
@@ -69,6 +73,8 @@ def add(
     taken = kinds_taken(objects, viewer)
     if taken and not receives_results:
         fail("--objects and --viewer are for a node that receives --results")
+    if confirm is not Confirm.NONE and not receives_results:
+        fail("--confirm is for a node that receives --results")
     node = Node(
         ae_title=AeTitle.parse(ae_title),
         host=host,
@@ -81,6 +87,7 @@ def add(
         objects=taken,
         tls=tls or bool(certificate),
         certificate=_fingerprint(certificate),
+        confirm=confirm,
     )
     with site_of(context).database() as database, database.begin() as tx:
         nodes.save(tx, node)
@@ -102,6 +109,7 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
             "results": lambda node: (
                 ", ".join(node.objects or USUAL) if node.receives_results else ""
             ),
+            "confirms by": lambda node: "" if node.confirm is Confirm.NONE else str(node.confirm),
             "calls from": lambda node: ", ".join(node.networks) or "its host",
             "TLS": lambda node: (
                 short(node.certificate) if node.certificate else "by name" if node.tls else ""

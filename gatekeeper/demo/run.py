@@ -264,7 +264,7 @@ def _step(history: StudyHistory | None) -> tuple[str, int, int]:
         return "analyse", 0, 0
     stored = sum(delivery.items_stored for delivery in newest.deliveries)
     items = sum(delivery.items for delivery in newest.deliveries)
-    ended = {DeliveryState.DELIVERED, DeliveryState.DEAD}
+    ended = {DeliveryState.DELIVERED, DeliveryState.COMMITTED, DeliveryState.DEAD}
     if all(delivery.state in ended for delivery in newest.deliveries):
         return "done", max(items, 1), max(items, 1)
     return "deliver", stored, items

@@ -24,6 +24,8 @@ from pynetdicom.sop_class import (
     uid_to_service_class,
 )
 
+from gatekeeper.commitment import PUSH_MODEL
+from gatekeeper.listen import commitment
 from gatekeeper.listen.headers import DEFLATED
 
 CSA_NON_IMAGE = "1.3.12.2.1107.5.9.1"
@@ -107,15 +109,21 @@ def transfer_syntaxes(*, accept_deflated: bool = False) -> tuple[str, ...]:
     return (*_PREFERRED, *sorted(listed - set(_PREFERRED)))
 
 
+def without_storage(contexts: Iterable[PresentationContext]) -> SharedContexts:
+    """Return the contexts for a peer that stores nothing: verification and commitment."""
+    kept = (str(Verification), PUSH_MODEL)
+    return SharedContexts(one for one in contexts if str(one.abstract_syntax) in kept)
+
+
 def supported_contexts(
     private: Iterable[str] = (), *, accept_deflated: bool = False
 ) -> SharedContexts:
-    """Return the presentation contexts of the listener: verification and storage.
+    """Return the presentation contexts of the listener: verification, storage and commitment.
 
     Classes that pynetdicom does not know as storage are registered with it, for the process.
     """
     syntaxes = list(transfer_syntaxes(accept_deflated=accept_deflated))
-    contexts = SharedContexts([build_context(Verification, syntaxes[:2])])
+    contexts = SharedContexts([build_context(Verification, syntaxes[:2]), commitment.context()])
     for uid in storage_classes(private):
         if uid_to_service_class(uid) is not StorageServiceClass:
             register_uid(uid, "GatekeeperStorage_" + uid.replace(".", "_"), StorageServiceClass)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from gatekeeper.certificates import Presented
-from storage.records import Node
+from storage.records import Confirm, Node
 
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str], Collection[Address]]
@@ -60,7 +60,7 @@ def judge(
     """
     if called_ae.strip() != own_ae:
         return Refusal.CALLED_AE
-    if node is None or not node.enabled or not node.may_send:
+    if node is None or not node.enabled or not (node.may_send or _reports(node)):
         return Refusal.CALLING_AE
     if not _calls_from(node, parse_address(address), resolve):
         return Refusal.ADDRESS
@@ -78,6 +78,11 @@ def _shows(node: Node, presented: Presented) -> bool:
     if node.certificate:
         return presented.fingerprint == node.certificate
     return not presented.fingerprint or presented.is_for(node.host)
+
+
+def _reports(node: Node) -> bool:
+    """Return whether a node calls to report on what we asked it to commit to."""
+    return node.confirm is Confirm.COMMITMENT
 
 
 def _calls_from(node: Node, address: Address, resolve: Resolve) -> bool:

@@ -20,7 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
-from gatekeeper.listen.contexts import supported_contexts
+from gatekeeper.listen.commitment import CommitmentService, only_reports
+from gatekeeper.listen.contexts import supported_contexts, without_storage
 from gatekeeper.listen.file_meta import IMPLEMENTATION_CLASS_UID
 from gatekeeper.listen.guard import GuardedHandler, GuardedServer
 from gatekeeper.listen.headers import CANNOT_UNDERSTAND
@@ -76,6 +77,7 @@ class Listener:
         )
         self._receiver = Receiver(database, spool, settings.spool.low_water_mib, limits)
         self._associations = OpenAssociations(database, self._settings.association_lease / 3)
+        self._commitment = CommitmentService(settings, database, spool, self._associations)
         self._resolver = Resolver(
             self._settings.resolve_seconds, self._settings.resolve_again_seconds
         )
@@ -144,6 +146,7 @@ class Listener:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_RELEASED, self._ended),
             (evt.EVT_ABORTED, self._ended),
+            *self._commitment.handlers(),
         ]
         contexts = supported_contexts(
             settings.private_sop_classes, accept_deflated=settings.accept_deflated
@@ -191,6 +194,7 @@ class Listener:
                 association.abort(block=False)
             self._wait_for_end(_ABORT_SECONDS)
         self._receiver.close()
+        self._commitment.stop(_ABORT_SECONDS)
         self._associations.stop(_ABORT_SECONDS)
 
     def _wait_for_end(self, seconds: float) -> bool:
@@ -234,6 +238,9 @@ class Listener:
             presented := presented_on(_connection(association)),
         )
         if refusal is None:
+            if node is not None and only_reports(node):
+                acceptor = association.acceptor
+                acceptor.supported_contexts = without_storage(acceptor.supported_contexts)
             self._associations.open(association, calling, address)
             return None
         log.warning(

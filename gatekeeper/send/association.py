@@ -10,10 +10,12 @@ PS3.8 section 9 (upper layer), PS3.7 sections 9.1.1 (C-STORE) and 9.1.5 (C-ECHO)
 from __future__ import annotations
 
 import contextlib
+import io
+import select
 import socket
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -111,6 +113,15 @@ class Channel:
         """
         self._socket = credentials.call(self._socket, node)
 
+
+    def ready(self, seconds: float) -> bool:
+        """Return whether something came, or the peer closed, within so many seconds."""
+        # TLS may have decrypted more than was read.
+        pending = getattr(self._socket, "pending", None)
+        if pending is not None and pending():
+            return True
+        return bool(select.select([self._socket], [], [], seconds)[0])
+
     def close(self) -> None:
         """Close the socket."""
         with contextlib.suppress(OSError, ValueError):
@@ -146,6 +157,7 @@ class Association:
         accepted: the accepted presentation contexts.
         maximum_length: largest P-DATA-TF length of the peer, 0 without limit.
         implementation: the peer's implementation version name.
+        scp_refused: SOP classes of which the peer does not take us as SCP.
     """
 
     def __init__(
@@ -158,6 +170,7 @@ class Association:
         self._open = True
         self.maximum_length = acceptance.maximum_length
         self.implementation = acceptance.implementation
+        self.scp_refused = acceptance.scp_refused
         largest = acceptance.maximum_length or LARGEST_FRAGMENT
         # PS3.8 annex D: the announced length counts the item length, context and control, too.
         self._fragment = (min(largest, LARGEST_FRAGMENT) - 6) // 2 * 2
@@ -172,8 +185,9 @@ class Association:
         contexts: Sequence[Context],
         settings: SendSettings,
         credentials: Credentials | None = None,
+        as_scp: Collection[str] = (),
     ) -> Self:
-        """Connect to `node` and negotiate `contexts`, at most 128.
+        """Connect to `node` and negotiate `contexts`, at most 128, as SCP of the classes `as_scp`.
 
         Args:
             node: whom to call.
@@ -196,7 +210,8 @@ class Association:
         try:
             if node.needs_tls and credentials is not None:
                 channel.secure(credentials, node)
-            acceptance = _negotiate(channel, node.ae_title, calling_ae, proposed, settings)
+            titles = (node.ae_title, calling_ae)
+            acceptance = _negotiate(channel, titles, proposed, settings, as_scp)
         except BaseException:
             channel.close()
             raise
@@ -223,7 +238,7 @@ class Association:
 
         After any of them the association is of no use.
         """
-        message_id = self._next_message_id()
+        message_id = self.next_message_id()
         context_id = self._contexts[context]
         request = command.store_request(message_id, context[0], sop_instance_uid)
         deadline = time.monotonic() + self._settings.object_seconds
@@ -237,13 +252,34 @@ class Association:
             AssociationLost: if the peer went away or fell silent.
             ProtocolError: if the answer is none to this request.
         """
-        message_id = self._next_message_id()
+        message_id = self.next_message_id()
         request = command.echo_request(message_id, context[0])
         self._channel.send(
             _command_pdu(self._contexts[context], request),
             time.monotonic() + self._settings.dimse_timeout,
         )
         return self._status(command.ECHO_RSP, message_id)
+
+    def send(self, context: Context, request: bytes, data: bytes = b"") -> None:
+        """Send a command set and its data set; AssociationLost if the peer went away."""
+        deadline = time.monotonic() + self._settings.object_seconds
+        context_id = self._contexts[context]
+        self._send_message(context_id, request, io.BytesIO(data), len(data), deadline)
+
+    def receive(self, deadline: float) -> bytes:
+        """Return the body of the next P-DATA-TF PDU.
+
+        Raises:
+            AssociationLost, ProtocolError: if the peer ended it, or sent nothing or another PDU.
+        """
+        kind, body = self._channel.receive(deadline)
+        if kind != pdu.P_DATA_TF:
+            raise self._ended(kind)
+        return body
+
+    def ready(self, seconds: float) -> bool:
+        """Return whether the peer sent something, or closed, within so many seconds."""
+        return self._channel.ready(seconds)
 
     def release(self) -> None:
         """Release the association and close; every answer is in, so nothing here can fail it."""
@@ -283,7 +319,8 @@ class Association:
         self._open = False
         self._channel.close()
 
-    def _next_message_id(self) -> int:
+    def next_message_id(self) -> int:
+        """Return a Message ID that no request under way has."""
         self._message_id = self._message_id % 65535 + 1
         return self._message_id
 
@@ -319,10 +356,7 @@ class Association:
         deadline = time.monotonic() + self._settings.dimse_timeout
         received = bytearray()
         while True:
-            kind, body = self._channel.receive(deadline)
-            if kind != pdu.P_DATA_TF:
-                raise self._ended(kind)
-            for _context, control, fragment in pdu.values(body):
+            for _context, control, fragment in pdu.values(self.receive(deadline)):
                 if not control & pdu.COMMAND:
                     raise ProtocolError("a data set where a response was due")
                 received += fragment
@@ -343,13 +377,13 @@ class Association:
 
 def _negotiate(
     channel: Channel,
-    called_ae: str,
-    calling_ae: str,
+    titles: tuple[str, str],
     proposed: Mapping[int, Context],
     settings: SendSettings,
+    as_scp: Collection[str],
 ) -> pdu.Acceptance:
     deadline = time.monotonic() + settings.association_timeout
-    request = pdu.associate_request(called_ae, calling_ae, proposed, OWN_MAXIMUM_LENGTH)
+    request = pdu.associate_request(*titles, proposed, OWN_MAXIMUM_LENGTH, as_scp)
     channel.send(request, deadline)
     kind, body = channel.receive(deadline)
     if kind == pdu.ASSOCIATE_RJ:

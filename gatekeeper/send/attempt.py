@@ -19,9 +19,9 @@ from gatekeeper.send.recorder import Recorder
 from gatekeeper.send.statuses import Disposition
 from gatekeeper.send.transport import InstanceStatus, SendObject, Transport
 from gatekeeper.settings import SendSettings
-from storage import backoff, deliveries, failpoint
+from storage import backoff, confirmations, deliveries, failpoint
 from storage.engine import Database, DatabaseUnavailableError
-from storage.records import Delivery, Node
+from storage.records import Confirm, Delivery, Node
 from storage.spool import Spool
 
 STOPPED = "the sender was stopped"
@@ -82,7 +82,8 @@ def deliver(desk: Desk, delivery: Delivery, node: Node, stopping: Callable[[], b
         failpoint.reached("sender.sending")
         failure = _send(desk, delivery, node, objects, stopping)
         failpoint.reached("sender.finishing")
-        ended = _end(desk.database, delivery, failure)
+        confirm = node.confirm is not Confirm.NONE
+        ended = _end(desk.database, delivery, failure, confirm=confirm)
     except DatabaseUnavailableError as error:
         log.error("delivery_abandoned", delivery=delivery.id, error=error_name(error))
         _give_back(desk, delivery)
@@ -156,11 +157,16 @@ def _send(
     return after_answers(made, len(objects), failed, desk.settings) if failed else None
 
 
-def _end(database: Database, delivery: Delivery, failure: Failure | None) -> bool:
-    """End the claim; False when it is no longer this attempt's."""
+def _end(
+    database: Database, delivery: Delivery, failure: Failure | None, *, confirm: bool = False
+) -> bool:
+    """End the claim, and expect the node's confirmation; False when it is not this attempt's."""
     with database.begin() as tx:
         if failure is None:
-            return deliveries.finish(tx, delivery.id, delivery.attempt)
+            finished = deliveries.finish(tx, delivery.id, delivery.attempt)
+            if finished and confirm:
+                confirmations.expect(tx, delivery.id, delivery.node)
+            return finished
         return deliveries.fail(tx, delivery.id, delivery.attempt, failure.reason, failure.delay)
 
 

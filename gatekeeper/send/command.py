@@ -1,4 +1,6 @@
-"""DIMSE command sets of C-STORE and C-ECHO as bytes (PS3.7 section 6.3.1, 9.3.1, 9.3.5): pure.
+"""DIMSE command sets as bytes (PS3.7 section 6.3.1): pure.
+
+C-STORE (9.3.1), C-FIND (9.3.2), C-ECHO (9.3.5), N-EVENT-REPORT (10.3.1), N-ACTION (10.3.5).
 
 A command set is always Implicit VR Little Endian and begins with its own length.
 """
@@ -6,17 +8,24 @@ A command set is always Implicit VR Little Endian and begins with its own length
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gatekeeper.send.pdu import ProtocolError
 
 STORE_RQ, STORE_RSP = 0x0001, 0x8001
+FIND_RQ, FIND_RSP, CANCEL_RQ = 0x0020, 0x8020, 0x0FFF
 ECHO_RQ, ECHO_RSP = 0x0030, 0x8030
+EVENT_REPORT_RQ, EVENT_REPORT_RSP = 0x0100, 0x8100
+ACTION_RQ, ACTION_RSP = 0x0130, 0x8130
 _NO_DATA_SET, _DATA_SET = 0x0101, 0x0000
 _MEDIUM_PRIORITY = 0x0000
 
 _ELEMENT = struct.Struct("<HHI")
 _COMMAND_FIELD, _RESPONDED_TO, _DATA_SET_TYPE, _STATUS = 0x0100, 0x0120, 0x0800, 0x0900
+_AFFECTED_CLASS, _REQUESTED_CLASS, _MESSAGE_ID, _PRIORITY = 0x0002, 0x0003, 0x0110, 0x0700
+_AFFECTED_INSTANCE, _REQUESTED_INSTANCE = 0x1000, 0x1001
+_EVENT_TYPE, _ACTION_TYPE = 0x1002, 0x1008
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,104 @@ def echo_request(message_id: int, sop_class_uid: str) -> bytes:
     )
 
 
+def find_request(message_id: int, sop_class_uid: str) -> bytes:
+    """Return the command set of a C-FIND request."""
+    return _command_set(
+        (_AFFECTED_CLASS, _uid(sop_class_uid)),
+        (_COMMAND_FIELD, _short(FIND_RQ)),
+        (_MESSAGE_ID, _short(message_id)),
+        (_PRIORITY, _short(_MEDIUM_PRIORITY)),
+        (_DATA_SET_TYPE, _short(_DATA_SET)),
+    )
+
+
+def cancel_request(message_id: int) -> bytes:
+    """Return the command set of a C-CANCEL of the request `message_id`."""
+    return _command_set(
+        (_COMMAND_FIELD, _short(CANCEL_RQ)),
+        (_RESPONDED_TO, _short(message_id)),
+        (_DATA_SET_TYPE, _short(_NO_DATA_SET)),
+    )
+
+
+def action_request(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, action_type: int
+) -> bytes:
+    """Return the command set of an N-ACTION request with a data set."""
+    return _command_set(
+        (_REQUESTED_CLASS, _uid(sop_class_uid)),
+        (_COMMAND_FIELD, _short(ACTION_RQ)),
+        (_MESSAGE_ID, _short(message_id)),
+        (_DATA_SET_TYPE, _short(_DATA_SET)),
+        (_REQUESTED_INSTANCE, _uid(sop_instance_uid)),
+        (_ACTION_TYPE, _short(action_type)),
+    )
+
+
+def event_request(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, event_type: int
+) -> bytes:
+    """Return the command set of an N-EVENT-REPORT request with a data set."""
+    return _command_set(
+        (_AFFECTED_CLASS, _uid(sop_class_uid)),
+        (_COMMAND_FIELD, _short(EVENT_REPORT_RQ)),
+        (_MESSAGE_ID, _short(message_id)),
+        (_DATA_SET_TYPE, _short(_DATA_SET)),
+        (_AFFECTED_INSTANCE, _uid(sop_instance_uid)),
+        (_EVENT_TYPE, _short(event_type)),
+    )
+
+
+def event_response(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, event_type: int, status: int
+) -> bytes:
+    """Return the command set of an N-EVENT-REPORT response without a data set."""
+    return _command_set(
+        (_AFFECTED_CLASS, _uid(sop_class_uid)),
+        (_COMMAND_FIELD, _short(EVENT_REPORT_RSP)),
+        (_RESPONDED_TO, _short(message_id)),
+        (_DATA_SET_TYPE, _short(_NO_DATA_SET)),
+        (_STATUS, _short(status)),
+        (_AFFECTED_INSTANCE, _uid(sop_instance_uid)),
+        (_EVENT_TYPE, _short(event_type)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command set of whatever kind.
+
+    Attributes:
+        command: Command Field (0000,0100).
+        numbers: the other elements of two bytes, by element number of group 0000.
+        data_set: whether a data set follows.
+    """
+
+    command: int
+    numbers: Mapping[int, int]
+    data_set: bool
+
+    @property
+    def message_id(self) -> int:
+        """Message ID (0000,0110) of a request, 0 without one."""
+        return self.numbers.get(_MESSAGE_ID, 0)
+
+    @property
+    def responded_to(self) -> int | None:
+        """Message ID Being Responded To (0000,0120) of a response."""
+        return self.numbers.get(_RESPONDED_TO)
+
+    @property
+    def status(self) -> int | None:
+        """Status (0000,0900) of a response."""
+        return self.numbers.get(_STATUS)
+
+    @property
+    def event_type(self) -> int | None:
+        """Event Type ID (0000,1002)."""
+        return self.numbers.get(_EVENT_TYPE)
+
+
 def read_response(data: bytes) -> Response:
     """Read the command set of a response.
 
@@ -63,6 +170,20 @@ def read_response(data: bytes) -> Response:
 
     Raises:
         ProtocolError: if lengths do not add up, a needed element is missing, or a data set follows.
+    """
+    found = read_command(data)
+    if found.responded_to is None:
+        raise ProtocolError("response without Message ID Being Responded To")
+    if found.data_set:
+        raise ProtocolError("response that announces a data set")
+    return Response(found.command, found.responded_to, found.status)
+
+
+def read_command(data: bytes) -> Command:
+    """Read any command set; only its numbers, no text of the peer.
+
+    Raises:
+        ProtocolError: if lengths do not add up or there is no Command Field.
     """
     found: dict[int, int] = {}
     offset = 0
@@ -76,11 +197,10 @@ def read_response(data: bytes) -> Response:
             raise ProtocolError("command set with a wrong group or length")
         if length == 2:
             found[element] = int.from_bytes(data[start:offset], "little")
-    if _COMMAND_FIELD not in found or _RESPONDED_TO not in found:
-        raise ProtocolError("response without Command Field or Message ID Being Responded To")
-    if found.get(_DATA_SET_TYPE, _NO_DATA_SET) != _NO_DATA_SET:
-        raise ProtocolError("response that announces a data set")
-    return Response(found[_COMMAND_FIELD], found[_RESPONDED_TO], found.get(_STATUS))
+    if _COMMAND_FIELD not in found:
+        raise ProtocolError("command set without Command Field")
+    kind = found.get(_DATA_SET_TYPE, _NO_DATA_SET)
+    return Command(found[_COMMAND_FIELD], found, kind != _NO_DATA_SET)
 
 
 def _command_set(*elements: tuple[int, bytes]) -> bytes:

@@ -7,7 +7,7 @@ PDU that breaks them raises `ProtocolError`.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import gatekeeper
@@ -55,10 +55,16 @@ class Acceptance:
     contexts: Mapping[Context, int]
     maximum_length: int
     implementation: str
+    scp_refused: frozenset[str] = frozenset()
+    """SOP classes of which it takes no requestor as SCP (PS3.7 D.3.3.4)."""
 
 
 def associate_request(
-    called_ae: str, calling_ae: str, contexts: Mapping[int, Context], maximum_length: int
+    called_ae: str,
+    calling_ae: str,
+    contexts: Mapping[int, Context],
+    maximum_length: int,
+    as_scp: Collection[str] = (),
 ) -> bytes:
     """Return an A-ASSOCIATE-RQ PDU (PS3.8 9.3.2).
 
@@ -67,6 +73,7 @@ def associate_request(
         calling_ae: our own.
         contexts: proposed contexts by identifier.
         maximum_length: largest P-DATA-TF length that we take.
+        as_scp: SOP classes of which we are the SCP, not the SCU (PS3.7 D.3.3.4).
     """
     items = [_item(0x10, APPLICATION_CONTEXT.encode())]
     for identifier, (abstract, transfer) in contexts.items():
@@ -75,6 +82,7 @@ def associate_request(
     user = (
         _item(0x51, maximum_length.to_bytes(4, "big"))
         + _item(0x52, IMPLEMENTATION_CLASS_UID.encode())
+        + b"".join(_role(uid) for uid in as_scp)
         + _item(0x55, IMPLEMENTATION_VERSION.encode())
     )
     items.append(_item(0x50, user))
@@ -95,6 +103,7 @@ def associate_accept(body: bytes, proposed: Mapping[int, Context]) -> Acceptance
     contexts: dict[Context, int] = {}
     maximum_length: int | None = None
     implementation = ""
+    scp_refused: set[str] = set()
     for kind, content in _items(body[_FIXED:]):
         if kind == 0x21 and len(content) >= 4 and content[2] == 0:
             context = proposed.get(content[0])
@@ -107,9 +116,11 @@ def associate_accept(body: bytes, proposed: Mapping[int, Context]) -> Acceptance
                     maximum_length = int.from_bytes(value, "big")
                 elif sub == 0x55:
                     implementation = text(value)
+                elif sub == 0x54 and value[-1:] == b"\0":
+                    scp_refused.add(text(value[2:-2]))
     if len(body) < _FIXED or maximum_length is None:
         raise ProtocolError("A-ASSOCIATE-AC without a maximum length")
-    return Acceptance(contexts, maximum_length, implementation)
+    return Acceptance(contexts, maximum_length, implementation, frozenset(scp_refused))
 
 
 def rejection(body: bytes) -> str:
@@ -156,6 +167,12 @@ def values(body: bytes) -> Iterator[tuple[int, int, bytes]]:
 def text(value: bytes) -> str:
     """Return a UID or name of the peer as text; padding dropped, what is not ASCII replaced."""
     return value.decode("ascii", "replace").strip("\0 ")
+
+
+def _role(sop_class_uid: str) -> bytes:
+    """Return an SCP/SCU role selection sub-item: not SCU, but SCP (PS3.7 table D.3-9)."""
+    uid = sop_class_uid.encode("ascii")
+    return _item(0x54, len(uid).to_bytes(2, "big") + uid + b"\x00\x01")
 
 
 def _item(kind: int, content: bytes) -> bytes:

@@ -26,6 +26,7 @@ from gatekeeper.errors import ConfigurationError
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.send.attempt import Desk, deliver
 from gatekeeper.send.dimse import DimseTransport
+from gatekeeper.send.errands import Errands, Office
 from gatekeeper.settings import SendSettings, Settings, TlsSettings
 from gatekeeper.tls import Credentials
 from storage import backoff, deliveries, nodes
@@ -179,6 +180,7 @@ def serve(settings: Settings) -> None:
         desk = Desk(database, Spool(Path(settings.spool.directory)), transport, settings.send)
         name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         sender = Sender(desk, name)
+        errands = Errands(Office(database, desk.spool, settings), name)
 
         def stop(_number: int, _frame: FrameType | None) -> None:
             sender.stop()
@@ -187,7 +189,9 @@ def serve(settings: Settings) -> None:
         signal.signal(signal.SIGINT, stop)
         threading.excepthook = _thread_failed
         log.info("started", role="send", pid=os.getpid(), worker=name)
+        errands.start()
         sender.run()
+        errands.stop(settings.send.stop_seconds)
         log.info("stopped", role="send", pid=os.getpid())
     finally:
         database.dispose()

@@ -13,7 +13,7 @@ from listen.wire import together
 from gatekeeper.certificates import Presented
 from gatekeeper.listen.peers import Address, Refusal, judge, parse_address
 from gatekeeper.listen.resolver import Resolver
-from storage.records import Node
+from storage.records import Confirm, Node
 
 OWN = "GATEKEEPER"
 SCANNER = Node("SCANNER", "10.0.0.7", 104, may_send=True)
@@ -76,6 +76,15 @@ def test_a_certificate_is_judged_beside_the_rest() -> None:
     assert judged(secured, Presented()) is None
     assert judged(pinned, Presented()) is Refusal.CERTIFICATE
     assert judged(replace(secured, may_send=False), own) is Refusal.CALLING_AE
+
+
+def test_a_node_that_was_asked_to_commit_may_call_to_report() -> None:
+    """From its address, though it sends nothing; one that is asked by query never calls."""
+    archive = replace(SCANNER, may_send=False, confirm=Confirm.COMMITMENT)
+
+    assert verdict(archive) is None
+    assert verdict(archive, "10.0.0.8") is Refusal.ADDRESS
+    assert verdict(replace(archive, confirm=Confirm.FIND)) is Refusal.CALLING_AE
 
 
 def test_networks_replace_the_host_and_ask_no_name_service() -> None:

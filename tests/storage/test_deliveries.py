@@ -188,6 +188,7 @@ def test_deliveries_are_listed_and_counted(
             DeliveryState.QUEUED: 2,
             DeliveryState.CLAIMED: 1,
             DeliveryState.DELIVERED: 0,
+            DeliveryState.COMMITTED: 0,
             DeliveryState.DEAD: 0,
         }
         assert deliveries.get(tx, 10**9) is None

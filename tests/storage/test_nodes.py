@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from storage import nodes
 from storage.engine import Database
-from storage.records import Node
+from storage.records import Confirm, Node
 
 PACS = Node(
     "PACS",
@@ -19,6 +19,7 @@ PACS = Node(
     objects=("report", "heatmap"),
     tls=True,
     certificate="0f" * 32,
+    confirm=Confirm.COMMITMENT,
 )
 
 

@@ -22,7 +22,7 @@ from support.waiting import until
 __all__ = ["Gate", "free_port", "listening", "running_gate"]
 
 AE_TITLE = "GATEKEEPER"
-_ENDED = {DeliveryState.DELIVERED, DeliveryState.DEAD}
+_ENDED = {DeliveryState.DELIVERED, DeliveryState.COMMITTED, DeliveryState.DEAD}
 
 
 @dataclass
