@@ -25,7 +25,7 @@ from work.phantoms import STUDY, read
 
 from gatekeeper.identifiers import Digest, Uid
 from gatekeeper.results import codes
-from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
+from gatekeeper.results.assessment import SeriesAssessment, SourceSlice, StudyAssessment
 from gatekeeper.results.capture import iterate_heatmaps
 from gatekeeper.results.parametric import parametric_map
 from gatekeeper.results.picture import strip_height
@@ -298,3 +298,27 @@ def test_a_presentation_state_outlines_the_bright_pixels_that_the_toolkit_shows(
     enclosed = measure.points_in_poly(places, outline).reshape(shown.shape)
     assert np.array_equal(enclosed, shown > 200)
     assert np.count_nonzero(enclosed) == 3 * 5
+
+
+def test_every_result_trusts_the_same_numbers_of_a_slice() -> None:
+    """Where a header's orientation is not its volume's, no result takes the header's position."""
+    study = assessed(plain(shape=(6, 12, 256), order=(0, 1, 2, 3, 4, 5)))
+    (series,) = study.series
+    assert series.volume is not None
+    first, *others = series.source.slices
+    header = Dataset()
+    header.update(first.header)
+    header.ImagePositionPatient = [part + 0.01 for part in header.ImagePositionPatient]
+    header.ImageOrientationPatient = list(SAGITTAL)
+    slices = (SourceSlice(header), *others)
+    series = dataclasses.replace(series, source=dataclasses.replace(series.source, slices=slices))
+    study = dataclasses.replace(study, series=(series,))
+    numeric = parametric_map(study, series)
+    assert numeric is not None
+    (plane,) = numeric.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence
+    picture = next(iterate_heatmaps(study, series))
+
+    assert plane.ImagePositionPatient == list(series.volume.to_patient((0, 0, 0)))
+    # Each pixel is drawn as two rows, whose first lies a quarter of a pixel before the centre.
+    moved = np.subtract(picture.ImagePositionPatient, plane.ImagePositionPatient)
+    assert np.allclose(moved, (0, -0.375, 0))
