@@ -1,4 +1,4 @@
-"""Readers of our own objects that are not ours: programs of dcmqi, by way of NIfTI."""
+"""Readers of our own objects that are not ours: programs of dcmqi, by way of NIfTI, and DCMTK."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from pydicom.dataset import Dataset
 from results.validators import written
 
 from gatekeeper.results.assessment import SeriesAssessment
+from gatekeeper.results.common import to_bytes
 
 
 def read_by_dcmqi(
@@ -43,3 +45,21 @@ def on_grid(path: Path, series: SeriesAssessment) -> NDArray[np.float64]:
     inside = ((there >= 0) & (there < np.array(values.shape)[:, None])).all(axis=0)
     found[tuple(index[:, inside])] = values[tuple(there[:, inside])]
     return found
+
+
+def shown_by_dcmtk(
+    program: str, image: Dataset, state: Dataset, frame: int, folder: Path
+) -> NDArray[np.uint8]:
+    """Return the grey values that dcmp2pgm shows of an image's frame under a presentation state.
+
+    It applies everything but the state's graphics, which it does not draw.
+    """
+    image_path, state_path, target = (
+        folder / name for name in ("image.dcm", "state.dcm", "shown.pgm")
+    )
+    image.save_as(image_path, enforce_file_format=True)
+    state_path.write_bytes(to_bytes(state))
+    command = [program, "--frame", str(frame), "--pstate", state_path, image_path, target]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return np.asarray(Image.open(target))

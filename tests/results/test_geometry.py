@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,19 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from pydicom.dataset import Dataset
+from results.readers import shown_by_dcmtk
 from results.scans import AXIAL, BRIGHT, SAGITTAL, Scan, Vector, bright_places, scans
 from results.validators import round_trip
+from skimage import measure
 from work.phantoms import STUDY, read
 
 from gatekeeper.identifiers import Digest, Uid
 from gatekeeper.results import codes
-from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
+from gatekeeper.results.assessment import SeriesAssessment, SourceSlice, StudyAssessment
 from gatekeeper.results.capture import iterate_heatmaps
 from gatekeeper.results.parametric import parametric_map
 from gatekeeper.results.picture import strip_height
+from gatekeeper.results.presentation import presentation_states
 from gatekeeper.results.report import report
 from gatekeeper.results.segmentation import segmentation
 from gatekeeper.results.tree import code_of, descendants
@@ -265,3 +269,56 @@ def test_frames_of_a_tilted_scan_lie_where_their_slices_do(make: Any) -> None:
         assert place.ImagePositionPatient == positions[str(source.ReferencedSOPInstanceUID)]
     (measures,) = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
     assert measures.SpacingBetweenSlices == pytest.approx(scan.spacing[0])
+
+
+@pytest.mark.parametrize("degrees", [0.0, 20.0])
+@pytest.mark.parametrize("enhanced", [0, 2], ids=["classic", "two-enhanced"])
+def test_a_presentation_state_outlines_the_bright_pixels_that_the_toolkit_shows(
+    peer: Callable[[str], str], tmp_path: Path, enhanced: int, degrees: float
+) -> None:
+    """The outline encloses just the marker's pixels, on the image that it names, shown by DCMTK."""
+    scan = plain(enhanced=enhanced, tilt=(degrees, 90.0), order=(4, 1, 0, 3, 2, 5), reach=(0, 1, 2))
+    study = assessed(scan)
+    state = presentation_states(study, study.series[0])
+    assert state is not None
+    _, annotation = state.GraphicAnnotationSequence
+    (reference,) = annotation.ReferencedImageSequence
+    (graphic,) = annotation.GraphicObjectSequence
+    (image,) = [
+        one for one in scan.instances() if one.SOPInstanceUID == reference.ReferencedSOPInstanceUID
+    ]
+    frame = int(reference.get("ReferencedFrameNumber", 1))
+
+    shown = shown_by_dcmtk(peer("dcmp2pgm"), image, state, frame, tmp_path)
+
+    # Centres of pixels, counted from the corner of the first.
+    rows, columns = np.indices(shown.shape) + 0.5
+    outline = np.array(graphic.GraphicData, np.float64).reshape(-1, 2)
+    places = np.stack([columns.ravel(), rows.ravel()], axis=1)
+    enclosed = measure.points_in_poly(places, outline).reshape(shown.shape)
+    assert np.array_equal(enclosed, shown > 200)
+    assert np.count_nonzero(enclosed) == 3 * 5
+
+
+def test_every_result_trusts_the_same_numbers_of_a_slice() -> None:
+    """Where a header's orientation is not its volume's, no result takes the header's position."""
+    study = assessed(plain(shape=(6, 12, 256), order=(0, 1, 2, 3, 4, 5)))
+    (series,) = study.series
+    assert series.volume is not None
+    first, *others = series.source.slices
+    header = Dataset()
+    header.update(first.header)
+    header.ImagePositionPatient = [part + 0.01 for part in header.ImagePositionPatient]
+    header.ImageOrientationPatient = list(SAGITTAL)
+    slices = (SourceSlice(header), *others)
+    series = dataclasses.replace(series, source=dataclasses.replace(series.source, slices=slices))
+    study = dataclasses.replace(study, series=(series,))
+    numeric = parametric_map(study, series)
+    assert numeric is not None
+    (plane,) = numeric.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence
+    picture = next(iterate_heatmaps(study, series))
+
+    assert plane.ImagePositionPatient == list(series.volume.to_patient((0, 0, 0)))
+    # Each pixel is drawn as two rows, whose first lies a quarter of a pixel before the centre.
+    moved = np.subtract(picture.ImagePositionPatient, plane.ImagePositionPatient)
+    assert np.allclose(moved, (0, -0.375, 0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -12,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
+from results.readers import shown_by_dcmtk
 from results.validators import (
     KNOWN_ENTITY_WARNINGS,
     KNOWN_STATE_WARNINGS,
@@ -60,15 +59,7 @@ def shown(peer: Callable[[str], str], tmp_path: Path) -> Shown:
     program = peer("dcmp2pgm")
 
     def show(image: Dataset, state: Dataset, frame: int = 1) -> NDArray[np.uint8]:
-        image_path, state_path, target = (
-            tmp_path / name for name in ("image.dcm", "state.dcm", "shown.pgm")
-        )
-        image.save_as(image_path, enforce_file_format=True)
-        state_path.write_bytes(to_bytes(state))
-        command = [program, "--frame", str(frame), "--pstate", state_path, image_path, target]
-        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        return np.asarray(Image.open(target))
+        return shown_by_dcmtk(program, image, state, frame, tmp_path)
 
     return show
 

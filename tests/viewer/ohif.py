@@ -37,6 +37,7 @@ _FLAGS = (
 _NO_TOUR = """localStorage.setItem("shownTours", '["basicViewerTour"]')"""
 
 _DISPLAY_SETS = "services.displaySetService.getActiveDisplaySets()"
+_UNSUPPORTED = f"{_DISPLAY_SETS}.filter(set => set.unsupported).map(set => set.Modality)"
 _VIEWPORTS = """[...services.viewportGridService.getState().viewports.keys()]
     .map(id => services.cornerstoneViewportService.getCornerstoneViewport(id))"""
 _POSITIONS = f"{_VIEWPORTS}.map(viewport => viewport.getImageData().origin[2])"
@@ -161,6 +162,10 @@ class Viewer:
         )
         return sorted((ListedSeries(*one) for one in found), key=lambda one: one.number)
 
+    def unsupported(self) -> set[str]:
+        """Return the modalities of the series that the viewer lists as not supported."""
+        return set(self.page.evaluate(_UNSUPPORTED))
+
     def scan_and_heatmaps(self) -> None:
         """Show the scan and, right of it, its heatmaps."""
         found = self.series()
@@ -226,6 +231,16 @@ class Viewer:
         """Close the players that OHIF opens over series of modality OT."""
         self.page.evaluate("services.cineService.setIsCineEnabled(false)")
 
+    def try_to_open(self, number: int) -> None:
+        """Click twice on a series that the viewer does not support, and wait until it says so.
+
+        Args:
+            number: its SeriesNumber.
+        """
+        self._entry(number).dblclick()
+        self.page.get_by_text("Thumbnail Double Click").last.wait_for()
+        self.settle()
+
     def open_report(self, number: int) -> None:
         """Open an SR over its source, without taking its outlines over as measurements.
 
@@ -269,7 +284,7 @@ class Viewer:
 
     def picture(self) -> bytes:
         """Return what is to be seen as PNG."""
-        return self.page.screenshot()
+        return self.page.screenshot(animations="disabled")
 
     def _entry(self, number: int) -> Locator:
         """Return the entry of a series that is listed without a picture."""

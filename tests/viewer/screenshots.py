@@ -18,6 +18,7 @@ from viewer.server import serving
 from viewer.study import DICOMWEB_PLUGIN, ViewedStudy, archive_with_study
 
 _REPORT = 9100
+_KEY_OBJECTS = 9160
 
 
 def main() -> None:
@@ -41,6 +42,7 @@ def main() -> None:
             "viewer-side-by-side": side_by_side,
             "viewer-report": report,
             "viewer-segmentation": segmentation,
+            "viewer-unsupported": unsupported,
         }
         if not study.segmented:
             del pictures["viewer-segmentation"]
@@ -72,6 +74,13 @@ def segmentation(viewer: Viewer, study: ViewedStudy) -> bytes:
     """Return the segments over the scan, at the sphere."""
     viewer.open_segmentation()
     viewer.jump(0, study.sphere_mm)
+    return viewer.picture()
+
+
+def unsupported(viewer: Viewer, study: ViewedStudy) -> bytes:
+    """Return the scan beside the list of series, after a try to open the key objects."""
+    viewer.jump(0, study.sphere_mm)
+    viewer.try_to_open(_KEY_OBJECTS)
     return viewer.picture()
 
 

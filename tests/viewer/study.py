@@ -34,6 +34,7 @@ SPHERE_CENTRE = (100, 105, 65)
 _DARK = 0.1
 _SLICE_STEP = 4
 _SECONDS = 170
+_OBJECTS = "report,montage,heatmap,segmentation,presentation,key-objects"
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _deliver(source: Path, archive: Orthanc, folder: Path) -> str:
     run = subprocess.run(
         [
             *(sys.executable, "-m", "gatekeeper", "demo", "--study", str(source)),
-            *("--pacs", pacs, "--objects", "report,montage,heatmap,segmentation"),
+            *("--pacs", pacs, "--objects", _OBJECTS),
         ],
         cwd=folder,
         env={key: value for key, value in os.environ.items() if not key.startswith("GATEKEEPER_")},

@@ -8,6 +8,8 @@ from viewer.study import SPHERE_RADIUS_MM, ViewedStudy
 
 REPORT = 9100
 """SeriesNumber of the report; the heatmaps have the next."""
+MARKS, KEY_OBJECTS = REPORT + 50, REPORT + 60
+"""SeriesNumbers of the presentation state and of the key objects."""
 
 
 def test_source_heatmaps_and_report_are_listed(viewer: Viewer, study: ViewedStudy) -> None:
@@ -77,3 +79,20 @@ def test_the_segmentation_opens_voxel_for_voxel(viewer: Viewer, study: ViewedStu
     viewer.open_segmentation()
 
     assert viewer.segmented() == study.segmented
+
+
+def test_marks_and_key_objects_are_listed_and_disturb_nothing(
+    viewer: Viewer, study: ViewedStudy
+) -> None:
+    """OHIF says that it does not support them; opening one leaves the scan in its pane."""
+    marks = {MARKS: "PR"} if study.segmented else {}
+    kept = {KEY_OBJECTS: "KO"} | marks
+    viewer.jump(0, study.sphere_mm)
+    before = viewer.positions()
+
+    for number in kept:
+        viewer.try_to_open(number)
+
+    assert viewer.unsupported() == set(kept.values())
+    assert viewer.positions() == before
+    assert viewer.drawn()[0].lit > 0.2
