@@ -210,7 +210,7 @@ def test_a_file_torn_by_a_power_cut_withdraws_its_instance(
     until(recorded, 30, "the row is committed")
     process.kill()
     assert "acknowledged" not in process.communicate(timeout=20)[0]
-    (slot,) = [path for path in (tmp_path / "spool" / "slots").rglob("0*") if path.stat().st_size]
+    (slot,) = [path for path in (tmp_path / "spool" / "slots").glob("*/0*") if path.stat().st_size]
     slot.chmod(0o640)
     slot.write_bytes(content)
 
