@@ -1,9 +1,12 @@
-"""One thread that commits for all: what waits together becomes durable with one transaction.
+"""Commits for all threads: what waits together becomes durable with one transaction.
 
 A commit waits for the disk. While one is under way, what comes meanwhile gathers and goes with the
 next, so a lone writer is never held up and many share the wait. Each gets its own answer: when a
 transaction of several fails, each is tried alone, so that one that cannot be written fails by
 itself. Nothing waits longer than its limit.
+
+SQLite has one writer at a time, so one thread commits. To a server every statement is a journey,
+and the server gathers commits itself, so a few threads commit there.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from storage.engine import Database, DatabaseUnavailableError, SynchronisationEr
 
 T = TypeVar("T")
 
+_THREADS = {"sqlite": 1, "postgresql": 4}
+
 
 @dataclass(slots=True)
 class _Request:
@@ -35,7 +40,7 @@ class _Request:
 
 
 class Committer:
-    """Commits what the threads of a process hand in; the thread starts with the first of it.
+    """Commits what the threads of a process hand in; its own start when they are needed.
 
     Args:
         database: where to.
@@ -50,7 +55,8 @@ class Committer:
         self._waiting: collections.deque[_Request] = collections.deque()
         self._changed = threading.Condition()
         self._stopping = False
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
 
     def submit(self, order: str, work: Callable[[Connection], T]) -> Future[T]:
         """Return the future result of `work`, there once its transaction is durable.
@@ -65,19 +71,20 @@ class Committer:
             if self._stopping:
                 raise DatabaseUnavailableError("this process is ending")
             self._waiting.append(request)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
-                self._thread.start()
+            if not self._idle and len(self._threads) < _THREADS[self._database.dialect]:
+                thread = threading.Thread(target=self._run, name="committer", daemon=True)
+                self._threads.append(thread)
+                thread.start()
             self._changed.notify()
         return request.answer
 
     def stop(self, deadline_seconds: float) -> None:
-        """Commit what was handed in, take no more, and end the thread."""
+        """Commit what was handed in, take no more, and end the threads."""
         with self._changed:
             self._stopping = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join(deadline_seconds)
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(deadline_seconds / len(self._threads))
 
     def _run(self) -> None:
         while batch := self._next():
@@ -85,7 +92,9 @@ class Committer:
 
     def _next(self) -> list[_Request]:
         with self._changed:
+            self._idle += 1
             self._changed.wait_for(lambda: self._waiting or self._stopping)
+            self._idle -= 1
             size = min(self._at_once, len(self._waiting))
             return [self._waiting.popleft() for _ in range(size)]
 

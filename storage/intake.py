@@ -43,7 +43,6 @@ from storage.unsettled import Unsettled
 
 T = TypeVar("T")
 
-_STOP_SECONDS = 10.0
 _PATIENCE = 10
 """The committer answers much sooner; this many waits are for a disk that hangs."""
 
@@ -176,8 +175,8 @@ class Intake:
         except TimeoutError:
             raise DatabaseUnavailableError("the database does not answer") from None
 
-    def close(self) -> None:
+    def close(self, deadline_seconds: float = 30.0) -> None:
         """Settle what was taken in and end the threads; what is left, recovery does."""
-        self._settler.stop(_STOP_SECONDS)
-        self._committer.stop(_STOP_SECONDS)
+        self._settler.stop(deadline_seconds)
+        self._committer.stop(deadline_seconds)
         self._slots.close()

@@ -92,14 +92,19 @@ class Slots:
                 self._own = None
 
     def close(self) -> None:
-        """Remove the empty slots, and the folder if nothing else is in it; give up the lock."""
+        """Remove the empty slots, and the folder if nothing else is in it.
+
+        Otherwise the lock stays held until the process ends: a file may still be on its way.
+        """
         with self._lock:
             self._own = None
             self._drain()
-            for folder, lock in self._held:
-                _clear(folder)
-                os.close(lock)
-            self._held.clear()
+            held, self._held = self._held, []
+            for folder, lock in held:
+                if _clear(folder):
+                    os.close(lock)
+                else:
+                    self._held.append((folder, lock))
 
     def _drain(self) -> None:
         _remove(self._empty)
@@ -188,11 +193,17 @@ def _remove(slots: Iterable[tuple[int, Path]]) -> None:
             path.unlink()
 
 
-def _clear(folder: Path) -> None:
-    """Remove a folder that holds nothing but its lock; under another name first, so that no one
-    finds it without."""
-    with contextlib.suppress(OSError):
-        if [one.name for one in folder.iterdir()] == [_LOCK]:
-            gone = folder.with_name(f"{_MAKING}{folder.name}")
-            folder.rename(gone)
-            shutil.rmtree(gone)
+def _clear(folder: Path) -> bool:
+    """Remove a folder that holds nothing but its lock, and return whether it is gone.
+
+    Under another name first, so that nobody finds it without.
+    """
+    try:
+        if [one.name for one in folder.iterdir()] != [_LOCK]:
+            return False
+        gone = folder.with_name(f"{_MAKING}{folder.name}")
+        folder.rename(gone)
+        shutil.rmtree(gone)
+    except OSError:
+        return False
+    return True

@@ -130,9 +130,9 @@ class Receiver:
             )
         return answer
 
-    def close(self) -> None:
+    def close(self, deadline_seconds: float) -> None:
         """Settle what was received, in bounded time; afterwards nothing can be received."""
-        self._intake.close()
+        self._intake.close(deadline_seconds)
 
     def _keep(self, arrival: Arrival, association: OpenAssociation) -> Answer:
         if self.failed.is_set():

@@ -193,7 +193,7 @@ class Listener:
             for association in left:
                 association.abort(block=False)
             self._wait_for_end(_ABORT_SECONDS)
-        self._receiver.close()
+        self._receiver.close(_ABORT_SECONDS)
         self._commitment.stop(_ABORT_SECONDS)
         self._associations.stop(_ABORT_SECONDS)
 

@@ -62,7 +62,7 @@ def _content(folder: Path) -> list[Path]:
 def site(tmp_path: Path, database: Database) -> Iterator[Site]:
     made = Site(tmp_path / "spool", database)
     yield made
-    made.receiver.close()
+    made.receiver.close(30)
 
 
 def test_success_means_file_and_row_are_there(site: Site) -> None:

@@ -97,7 +97,7 @@ def test_whatever_was_left_rows_and_files_agree_afterwards(
         for one in left:
             stop_at(database, spool, listeners[one.listener], one)
         for listener in listeners:
-            listener.close()
+            die(listener)
             point = "recovery.settled=raise@1" if interrupted else ""
             with failpoint.armed(point), contextlib.suppress(RuntimeError):
                 recover(database, spool, -60)
@@ -141,6 +141,12 @@ def stop_at(database: Database, spool: Spool, slots: Slots, one: Arrival) -> Non
         path.unlink()
 
 
+def die(slots: Slots) -> None:
+    """Give up the locks, as the end of a process does."""
+    for _, lock in slots._held:  # pyright: ignore[reportPrivateUsage]
+        os.close(lock)
+
+
 def rows(database: Database) -> set[str]:
     with database.read() as tx:
         return {row.digest for row in tx.execute(text("SELECT digest FROM instance"))}
@@ -152,7 +158,7 @@ def test_a_withdrawn_instance_reopens_its_study(tmp_path: Path, database: Databa
     slots = Slots(spool.root, 2)
     stop_at(database, spool, slots, Arrival(0, 0, 0, Step.SETTLED))
     stop_at(database, spool, slots, Arrival(1, 0, 0, Step.ROW_AND_TORN_FILE))
-    slots.close()
+    die(slots)
     with database.begin() as tx:
         study = studies.get(tx, "1.2.3")
         assert study is not None
@@ -173,7 +179,7 @@ def test_a_slot_that_cannot_be_read_is_left_as_it_is(
     spool = Spool(tmp_path / "spool")
     slots = Slots(spool.root, 2)
     stop_at(database, spool, slots, Arrival(0, 0, 0, Step.ROW_AND_WHOLE_FILE))
-    slots.close()
+    die(slots)
     with monkeypatch.context() as patch:
         patch.setattr("storage.recovery._PIECE", "no number of bytes")
         patch.setattr(Path, "open", unreadable)
@@ -208,6 +214,10 @@ def test_an_instance_that_rests_on_another_file_is_not_withdrawn(
         assert instances.find(tx, uid) == []
 
 
+def refused(_descriptor: int) -> int:
+    return -1
+
+
 def unreadable(*_arguments: object) -> None:
     raise OSError(5, "Input/output error")
 
@@ -231,7 +241,7 @@ def test_a_failed_synchronisation_of_names_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The return value of the C library is looked at."""
-    monkeypatch.setattr("storage.filesystem._syncfs", lambda: lambda _descriptor: -1)
+    monkeypatch.setattr("storage.filesystem._syncfs", lambda: refused)
 
     with pytest.raises(OSError, match="Errno"):
         synchronise_names({tmp_path}, tmp_path)
