@@ -19,7 +19,6 @@ from gatekeeper.settings import TlsSettings
 from gatekeeper.tls import Credentials
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = {"certificate": "gate.pem", "key": "gate.key", "ca": "ca.pem"}
 
 
 def document(name: str) -> str:
@@ -56,20 +55,20 @@ def test_the_commands_that_make_a_certificate_make_a_good_one(
 
     subprocess.run(["bash", "-ec", script], cwd=tmp_path, check=True, capture_output=True)
 
-    files = {name: str(tmp_path / file) for name, file in FILES.items()}
-    settings = TlsSettings(**files)
+    own_file, key, trusted = (str(tmp_path / name) for name in ("gate.pem", "gate.key", "ca.pem"))
+    settings = TlsSettings(certificate=own_file, key=key, ca=trusted)
     Credentials(settings).check(server=True)
     Credentials(settings).check(server=False)
     [own, ca] = certificates.in_use(settings)
     assert own.certificate.names == ("gate.hospital.example", "10.1.2.1")
     assert own.days > settings.warn_days
     assert ca.days > own.days
-    context = ssl.create_default_context(cafile=files["ca"])
+    context = ssl.create_default_context(cafile=trusted)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     near, far = socket.socketpair()
     with ThreadPoolExecutor(1) as pool:
         served = pool.submit(Credentials(settings).accept, near)
-        context.load_cert_chain(files["certificate"], files["key"])
+        context.load_cert_chain(own_file, key)
         with context.wrap_socket(far, server_hostname="gate.hospital.example"):
             served.result(30).close()
 

@@ -174,12 +174,14 @@ def test_files_half_replaced_leave_the_old_certificate_in_force(
 def test_a_silent_peer_ends_at_the_handshake_deadline(authority: Authority, own: Identity) -> None:
     """Nothing, or a byte now and then: the handshake as a whole has one deadline."""
     credentials = Credentials(authority.settings(own, handshake_seconds=0.5))
+
+    def accept(near: socket.socket, said: list[str]) -> None:
+        said.append(_saw(lambda: credentials.accept(near)))
+
     for drip in (b"", b"\x00"):
         near, far = socket.socketpair()
         said: list[str] = []
-        thread = threading.Thread(
-            target=lambda near=near, said=said: said.append(_saw(lambda: credentials.accept(near)))
-        )
+        thread = threading.Thread(target=accept, args=(near, said))
         thread.start()
         with far:
             # The start of a record that would be 16 KiB long.
