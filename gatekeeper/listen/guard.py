@@ -16,7 +16,6 @@ from __future__ import annotations
 import socket
 import socketserver
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -129,21 +128,31 @@ class GuardedServer(ThreadedAssociationServer):
     """Shakes hands by TLS on an accepted connection, in its thread; None on a plain port."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._shaking: set[int] = set()
+        self._shaking: set[socket.socket] = set()
         super().__init__(*arguments, **options)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give the connection a thread; until it is secured it counts as one more here."""
+        if self.secure is not None:
+            self._shaking.add(request)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._shaking.discard(request)
+            raise
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Secure the connection, in its own thread, and hand it to an association."""
+        connection = request
         if self.secure is not None:
-            self._shaking.add(threading.get_ident())
             try:
-                request = self.secure(request)
+                connection = self.secure(request)
             except TlsError as error:
                 log.warning("connection_refused", address=str(client_address[0]), reason=str(error))
                 return
             finally:
-                self._shaking.discard(threading.get_ident())
-        super().finish_request(request, client_address)
+                self._shaking.discard(request)
+        super().finish_request(connection, client_address)
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Return the next connection, ready for use."""

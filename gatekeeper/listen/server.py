@@ -165,7 +165,12 @@ class Listener:
         if settings.plain:
             self._plain = opened(settings.port)
         if settings.tls_port:
-            self._secured = opened(settings.tls_port)
+            try:
+                self._secured = opened(settings.tls_port)
+            except OSError:
+                for server in self._servers:
+                    server.server_close()
+                raise
             self._secured.secure = self._credentials.accept
         self._associations.start()
         for server in self._servers:

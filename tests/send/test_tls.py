@@ -78,8 +78,10 @@ def transport(quick: SendSettings, trusting: TlsSettings) -> DimseTransport:
     return DimseTransport("GATEKEEPER", quick, Credentials(trusting))
 
 
-def node_at(port: int, **more: Any) -> Node:
-    return Node("STORESCP", "127.0.0.1", port, receives_results=True, **{"tls": True, **more})
+def node_at(port: int, certificate: str = "") -> Node:
+    return Node(
+        "STORESCP", "127.0.0.1", port, receives_results=True, tls=True, certificate=certificate
+    )
 
 
 def tls_options(identity: Identity, authority: Authority) -> list[str]:
@@ -125,26 +127,26 @@ def test_a_peer_that_is_not_the_node_gets_no_byte_of_dicom(
 ) -> None:
     """Wrong CA, wrong host, expired, not the pinned one: refused before anything is said."""
     right = authority.issue("127.0.0.1")
-    for identity, more, reason in (
-        (stranger.issue("127.0.0.1"), {}, NO_CA),
+    for identity, pinned, reason in (
+        (stranger.issue("127.0.0.1"), "", NO_CA),
         (
             authority.issue("127.0.0.2", "localhost"),
-            {},
+            "",
             "TLS: the peer's certificate is not for the node's host",
         ),
         (
             authority.issue("127.0.0.1", not_before=NOW - 9 * DAY, not_after=NOW - DAY),
-            {},
+            "",
             "TLS: the peer's certificate has expired",
         ),
         (
             right,
-            {"certificate": "0" * 64},
+            "0" * 64,
             "TLS: the peer's certificate is not the one entered for the node",
         ),
     ):
         with TlsPeer(identity, authority) as peer:
-            assert failure(transport, objects, node_at(peer.port, **more)) == reason
+            assert failure(transport, objects, node_at(peer.port, pinned)) == reason
             assert peer.connections == 1
         assert peer.wire[:1] == b"\x16"
         assert b"STORESCP" not in peer.wire

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import ssl
 from dataclasses import dataclass
@@ -57,8 +58,7 @@ class Authority:
 
     def settings(self, identity: Identity, **more: Any) -> TlsSettings:
         """Return settings that present `identity` and trust this authority."""
-        return TlsSettings(
-            certificate=str(identity.certificate),
-            key=str(identity.key),
-            **{"ca": str(self.file), **more},
+        settings = TlsSettings(
+            certificate=str(identity.certificate), key=str(identity.key), ca=str(self.file)
         )
+        return dataclasses.replace(settings, **more)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+import socket
+import ssl
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from gatekeeper import config
+from gatekeeper import certificates, config
 from gatekeeper.cli import app
+from gatekeeper.settings import TlsSettings
+from gatekeeper.tls import Credentials
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,6 +43,34 @@ def test_every_command_named_in_a_document_exists(name: str) -> None:
         arguments = words.split()
         answers = [runner.invoke(app, [*arguments[:size], "--help"]).exit_code for size in (1, 2)]
         assert answers[0] == 0, f"no command: gatekeeper {words}"
+
+
+def test_the_commands_that_make_a_certificate_make_a_good_one(
+    tmp_path: Path, peer: Callable[[str], str]
+) -> None:
+    """A small CA as the administrator's page says: what comes out is taken as it is."""
+    peer("openssl")
+    blocks = re.findall(r"```\n(.*?)```", document("docs/administrator.md"), flags=re.DOTALL)
+    [script] = [block for block in blocks if "openssl req" in block]
+
+    subprocess.run(["bash", "-ec", script], cwd=tmp_path, check=True, capture_output=True)
+
+    own_file, key, trusted = (str(tmp_path / name) for name in ("gate.pem", "gate.key", "ca.pem"))
+    settings = TlsSettings(certificate=own_file, key=key, ca=trusted)
+    Credentials(settings).check(server=True)
+    Credentials(settings).check(server=False)
+    [own, ca] = certificates.in_use(settings)
+    assert own.certificate.names == ("gate.hospital.example", "10.1.2.1")
+    assert own.days > settings.warn_days
+    assert ca.days > own.days
+    context = ssl.create_default_context(cafile=trusted)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    near, far = socket.socketpair()
+    with ThreadPoolExecutor(1) as pool:
+        served = pool.submit(Credentials(settings).accept, near)
+        context.load_cert_chain(own_file, key)
+        with context.wrap_socket(far, server_hostname="gate.hospital.example"):
+            served.result(30).close()
 
 
 def _code(text: str) -> str:

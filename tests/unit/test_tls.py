@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import socket
@@ -172,17 +173,26 @@ def test_files_half_replaced_leave_the_old_certificate_in_force(
 
 def test_a_silent_peer_ends_at_the_handshake_deadline(authority: Authority, own: Identity) -> None:
     """Nothing, or a byte now and then: the handshake as a whole has one deadline."""
-    credentials = Credentials(authority.settings(own, handshake_seconds=0.3))
-    for drip in (b"", b"\x16"):
+    credentials = Credentials(authority.settings(own, handshake_seconds=0.5))
+
+    def accept(near: socket.socket, said: list[str]) -> None:
+        said.append(_saw(lambda: credentials.accept(near)))
+
+    for drip in (b"", b"\x00"):
         near, far = socket.socketpair()
         said: list[str] = []
-        thread = threading.Thread(
-            target=lambda near=near, said=said: said.append(_saw(lambda: credentials.accept(near)))
-        )
+        thread = threading.Thread(target=accept, args=(near, said))
         thread.start()
         with far:
-            far.sendall(drip)
-            until(lambda said=said: said, 20, "the handshake ends")
+            # The start of a record that would be 16 KiB long.
+            far.sendall(b"\x16\x03\x01\x40\x00" if drip else b"")
+
+            def ended(said: list[str] = said, far: socket.socket = far, drip: bytes = drip) -> bool:
+                with contextlib.suppress(OSError):
+                    far.sendall(drip)
+                return bool(said)
+
+            until(ended, 20, "the handshake ends")
         thread.join(20)
         assert said == ["TLS: the handshake timed out"]
 
