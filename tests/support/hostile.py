@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gatekeeper.errors import ChildFailed, TransportError
+from gatekeeper.listen.file_meta import part10_header
 from gatekeeper.send.association import Association, AssociationLost
 from gatekeeper.send.pdu import ProtocolError
 from gatekeeper.settings import SendSettings
@@ -32,8 +33,8 @@ from gatekeeper.work.process import Child, ChildLimits
 from models.registry import Registry
 from storage import instances, nodes
 from storage.engine import Database
-from storage.records import Node
-from storage.spool import Digest
+from storage.records import Instance, Node
+from storage.spool import Digest, Spool
 from support.gate import free_port, listening
 from support.mutants import (
     BOMBS,
@@ -59,7 +60,8 @@ LONGEST_SECONDS = 30.0
 """Longest wait for an answer of the listener to one object."""
 CPU_SECONDS, WALL_SECONDS = 60.0, 120.0
 _PATIENT = re.compile(rb"CANARY|PATIENT")
-_DIGEST = re.compile(r"[0-9a-f]{64}(\.[a-z]+)?")
+_OURS = re.compile(r"[0-9a-f]{64}|[a-z0-9._-]{1,40}")
+"""Names in the spool: digests, and short ones of its own, none a UID."""
 _CONTAINED = re.compile(r"killed at|killed by the system|reached the memory limit")
 
 
@@ -112,6 +114,7 @@ class Intake:
         self._node = Node("GATEKEEPER", "127.0.0.1", port)
         self._association: Association | None = None
         self._context: tuple[str, str] | None = None
+        self._sop_class = ""
         self._settings = SendSettings(
             dimse_timeout=LONGEST_SECONDS,
             association_timeout=LONGEST_SECONDS,
@@ -144,16 +147,24 @@ class Intake:
         return status
 
     def received(self, mutant: Mutant) -> ReceivedFile:
-        """Return the record of a mutant that was kept."""
-        with self._database.read() as tx:
-            row = instances.find(tx, mutant.original.sop_instance_uid)[-1]
+        """Return the record of a mutant that was kept, once its row and its file are there."""
+        digest = Digest.of(_file(mutant.original, self._sop_class))
+
+        def found() -> list[Instance]:
+            with self._database.read() as tx:
+                rows = instances.find(tx, mutant.original.sop_instance_uid)
+            return [row for row in rows if row.digest == digest]
+
+        [row] = until(found, LONGEST_SECONDS, "its row")
+        path = Spool(self._folder / "spool").path(row.digest)
+        until(path.exists, LONGEST_SECONDS, "its file")
         return ReceivedFile(
             row.sop_instance_uid,
             row.sop_class_uid,
             row.series_instance_uid,
             row.transfer_syntax_uid,
             row.digest,
-            str(next((self._folder / "spool").rglob(f"{row.digest}*"))),
+            str(path),
         )
 
     def finish(self) -> None:
@@ -190,6 +201,7 @@ class Intake:
         chosen = context if context in known else (MR, context[1])
         if chosen not in known:
             raise AssociationLost("context not accepted")
+        self._sop_class = chosen[0]
         try:
             return self._association.store(
                 chosen,
@@ -212,7 +224,7 @@ class Intake:
             path
             for path in self._folder.rglob("*")
             if path.is_file()
-            and not (path.is_relative_to(spool) and _DIGEST.fullmatch(path.name))
+            and not (path.is_relative_to(spool) and _OURS.fullmatch(path.name))
             and not path.name.startswith("hostile.db")
             and path.name != "events.log"
         ]
@@ -301,14 +313,7 @@ class Reading:
 
     def record(self, original: Original) -> ReceivedFile:
         """Return the record of an object that no listener was asked about."""
-        from gatekeeper.listen.file_meta import part10_header
-
-        content = (
-            part10_header(
-                original.sop_class_uid, original.sop_instance_uid, original.transfer_syntax_uid
-            )
-            + original.data
-        )
+        content = _file(original, original.sop_class_uid)
         digest = Digest.of(content)
         path = self._folder / digest
         path.write_bytes(content)
@@ -401,6 +406,12 @@ def _decoded(
             before, _, after = slices(made.original)
             files = [reading.record(before), door.received(made), reading.record(after)]
             reading.read(made, files)
+
+
+def _file(original: Original, sop_class_uid: str) -> bytes:
+    """Return the file that the listener makes of an object."""
+    meta = part10_header(sop_class_uid, original.sop_instance_uid, original.transfer_syntax_uid)
+    return meta + original.data
 
 
 def _peak_mib(pid: int) -> int:
