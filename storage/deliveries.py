@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    bindparam,
+    exists,
+    func,
+    literal,
+    select,
+    update,
+)
 
 from storage import leases
 from storage.engine import facts, insert, now
@@ -16,6 +26,11 @@ from storage.schema import delivery as table
 from storage.schema import delivery_item as item
 
 _HAS_ALL = (DeliveryState.DELIVERED.value, DeliveryState.COMMITTED.value)
+_NOTE = (
+    update(item)
+    .where(item.c.delivery_id == bindparam("of"), item.c.sop_instance_uid == bindparam("uid"))
+    .values(status=bindparam("answer"), stored=item.c.stored | bindparam("has"))
+)
 
 
 def create(tx: Connection, node: str, items: Sequence[Result], job_id: int | None = None) -> int:
@@ -113,28 +128,45 @@ def record_item(
     status: int | None,
     stored: bool,
 ) -> bool:
-    """Note the node's answer about one object; what is stored stays stored.
+    """Note the node's answer about one object; see `record_items`."""
+    return record_items(tx, delivery_id, attempt, [(sop_instance_uid, status, stored)])
+
+
+def record_items(
+    tx: Connection, delivery_id: int, attempt: int, answers: Sequence[tuple[str, int | None, bool]]
+) -> bool:
+    """Note the node's answers about objects; what is stored stays stored.
+
+    Args:
+        tx: the open transaction.
+        delivery_id: the delivery.
+        attempt: the attempt that had the answers.
+        answers: of each object its SOP Instance UID, the status, and whether the node has it.
 
     Returns:
-        False, and nothing written, when the delivery is no longer this attempt's.
+        False when an object is not of this delivery; False, and nothing written, when the delivery
+        is no longer this attempt's.
     """
-    held = exists(
-        select(literal(1)).where(
+    held = (
+        select(table.c.id)
+        .where(
             table.c.id == delivery_id,
             table.c.attempt == attempt,
             table.c.state == DeliveryState.CLAIMED.value,
         )
+        # So that it stays this attempt's until the answers are committed.
+        .with_for_update()
     )
-    answered = (
-        update(item)
-        .where(
-            item.c.delivery_id == delivery_id,
-            item.c.sop_instance_uid == sop_instance_uid,
-            held,
-        )
-        .values(status=status, stored=item.c.stored | stored)
+    if tx.execute(held).first() is None:
+        return False
+    noted = tx.execute(
+        _NOTE,
+        [
+            {"of": delivery_id, "uid": uid, "answer": status, "has": stored}
+            for uid, status, stored in answers
+        ],
     )
-    return tx.execute(answered).rowcount == 1
+    return noted.rowcount == len(answers)
 
 
 def finish(tx: Connection, delivery_id: int, attempt: int) -> bool:

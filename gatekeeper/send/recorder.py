@@ -1,14 +1,15 @@
 """Recording answers while the next object is on its way.
 
 A commit costs as long as sending several objects. So a thread commits what has come since its last
-commit, all at once and under the attempt's fence; an answer waits for one commit at most.
+commit, all at once and under the attempt's fence; an answer waits for one commit and one short rest
+at most. Answers that come slower than that are committed as they come.
 """
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
+import time
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +19,9 @@ from storage.engine import Database, DatabaseUnavailableError
 from storage.records import Delivery
 
 _LARGEST_BATCH = 256
+_REST_SECONDS = 0.02
+"""From one commit to the next, in which answers gather; a kill costs no more than to send their
+objects again."""
 _CLOSE_SECONDS = 120.0
 """Wait for the last commit; longer than the database takes to give up."""
 
@@ -71,14 +75,18 @@ class Recorder:
 
     def _run(self) -> None:
         ended = False
+        rested = time.monotonic()
         while not ended:
             batch = [self._answers.get()]
-            with contextlib.suppress(queue.Empty):
-                while len(batch) < _LARGEST_BATCH:
-                    batch.append(self._answers.get_nowait())
-            ended = None in batch
+            while batch[-1] is not None and len(batch) < _LARGEST_BATCH:
+                try:
+                    batch.append(self._answers.get(timeout=max(0.0, rested - time.monotonic())))
+                except queue.Empty:
+                    break
+            ended = batch[-1] is None
             if not self.over:
                 self._commit([answer for answer in batch if answer is not None])
+            rested = time.monotonic() + _REST_SECONDS
         self._drained = True
 
     def _commit(self, answers: list[InstanceStatus]) -> None:
@@ -87,16 +95,14 @@ class Recorder:
         delivery = self._delivery
         try:
             with self._database.begin() as tx:
-                held = all(
-                    deliveries.record_item(
-                        tx,
-                        delivery.id,
-                        delivery.attempt,
-                        answer.sent.sop_instance_uid,
-                        answer.status,
-                        answer.stored,
-                    )
-                    for answer in answers
+                held = deliveries.record_items(
+                    tx,
+                    delivery.id,
+                    delivery.attempt,
+                    [
+                        (answer.sent.sop_instance_uid, answer.status, answer.stored)
+                        for answer in answers
+                    ],
                 )
         except DatabaseUnavailableError as error:
             self._error = error

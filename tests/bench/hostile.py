@@ -23,7 +23,8 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from support.hostile import MEMORY_MIB, Tally, run
+from support.hostile import MEMORY_MIB, run
+from support.tally import Tally
 
 
 def main() -> None:

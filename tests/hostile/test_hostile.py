@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from support.hostile import run
-from support.mutants import Kind, corpus, mutant, scans
+from support.mutants import Kind, mutant
+from support.originals import corpus, scans
 
 
 def test_mutants_and_bombs_break_no_promise(tmp_path: Path) -> None:

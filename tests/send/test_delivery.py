@@ -132,11 +132,15 @@ def test_answers_are_durable_as_they_come(desk: Desk, queue: Callable[[str], int
         thread = threading.Thread(target=deliver, args=(patient, claimed(desk), node, never))
         thread.start()
         until(lambda: len(peer.received) == 4, PATIENCE, "the fourth instance arrived")
-        before = [item.stored for item in items(desk, queued)]
+        expected = [True, True, True, False, False, False]
+        until(
+            lambda: [item.stored for item in items(desk, queued)] == expected,
+            PATIENCE,
+            "three answers are on record",
+        )
         peer.release()
         thread.join(PATIENCE)
 
-    assert before == [True, True, True, False, False, False]
     assert look(desk, queued).state is DeliveryState.DELIVERED
 
 

@@ -69,6 +69,22 @@ def test_answers_are_noted_and_what_is_stored_is_not_sent_again(
         assert len(deliveries.pending_items(tx, made)) == 1
 
 
+def test_answers_are_noted_together_and_a_foreign_object_is_told(
+    database: Database, a_delivery: Callable[..., int], a_result: MakeResult
+) -> None:
+    """Two answers are one statement; an object of no delivery is said not to be noted."""
+    made = a_delivery()
+    first, second = a_result(2).sop_instance_uid, a_result(1).sop_instance_uid
+    with database.begin() as tx:
+        _claim(tx)
+        assert deliveries.record_items(tx, made, 1, [(first, 0, True), (second, 0xB000, True)])
+        assert not deliveries.record_items(tx, made, 1, [(first, 0, True), ("1.2.3", 0, True)])
+        assert not deliveries.record_items(tx, made, 2, [(first, 0xA700, False)])
+
+        assert [one.status for one in deliveries.items_of(tx, made)] == [0, 0xB000]
+        assert deliveries.finish(tx, made, 1)
+
+
 def test_a_delivery_is_delivered_when_every_object_is_stored(
     database: Database, a_delivery: Callable[..., int]
 ) -> None:

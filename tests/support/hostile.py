@@ -9,45 +9,30 @@ takes longer than its time, and no text of a patient is in a log or a reason.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Generator
 from pathlib import Path
 
-from gatekeeper.errors import ChildFailed, TransportError
+from gatekeeper.errors import TransportError
 from gatekeeper.send.association import Association, AssociationLost
 from gatekeeper.send.pdu import ProtocolError
 from gatekeeper.settings import SendSettings
-from gatekeeper.work.messages import ANSWER, Answer, ReceivedFile, Request
-from gatekeeper.work.process import Child, ChildLimits
-from models.registry import Registry
+from gatekeeper.work.messages import ReceivedFile
 from storage import instances, nodes
 from storage.engine import Database
-from storage.records import Node
-from storage.spool import Digest
+from storage.records import Instance, Node
+from storage.spool import Digest, Spool
 from support.gate import free_port, listening
-from support.mutants import (
-    BOMBS,
-    ESCAPE,
-    IMPLICIT,
-    MR,
-    Kind,
-    Mutant,
-    Original,
-    corpus,
-    mutant,
-    scans,
-    slices,
-)
+from support.mutants import BOMBS, ESCAPE, Kind, Mutant, mutant
+from support.originals import IMPLICIT, MR, Original, corpus, scans, slices
+from support.reading import Reading, file_of
+from support.tally import PATIENT, BrokenPromise, Tally
 from support.waiting import until
 
 SCANNER = "SCANNER"
@@ -57,46 +42,8 @@ MEMORY_MIB = 4096
 """Limit of the child."""
 LONGEST_SECONDS = 30.0
 """Longest wait for an answer of the listener to one object."""
-CPU_SECONDS, WALL_SECONDS = 60.0, 120.0
-_PATIENT = re.compile(rb"CANARY|PATIENT")
-_DIGEST = re.compile(r"[0-9a-f]{64}(\.[a-z]+)?")
-_CONTAINED = re.compile(r"killed at|killed by the system|reached the memory limit")
-
-
-class BrokenPromise(AssertionError):
-    """What must never happen, happened."""
-
-
-@dataclass
-class Tally:
-    """What came of all mutants.
-
-    Attributes:
-        outcomes: how many mutants of each outcome.
-        broken: promises that were broken, with the mutants that broke them.
-        slowest: seconds and name of the slowest.
-        largest: MiB and name of the one that took most memory.
-    """
-
-    outcomes: Counter[str] = field(default_factory=Counter[str])
-    broken: list[str] = field(default_factory=list[str])
-    slowest: tuple[float, str] = (0.0, "")
-    largest: tuple[int, str] = (0, "")
-
-    def add(self, mutant: Mutant, outcome: str, seconds: float, mib: int = 0) -> None:
-        """Count one outcome."""
-        self.outcomes[outcome] += 1
-        self.slowest = max(self.slowest, (seconds, named(mutant)))
-        self.largest = max(self.largest, (mib, named(mutant)))
-
-    def blame(self, mutant: Mutant, what: str) -> None:
-        """Note a broken promise."""
-        self.broken.append(f"{named(mutant)}: {what}")
-
-
-def named(mutant: Mutant) -> str:
-    """Return how a mutant is found again."""
-    return f"{mutant.number} ({mutant.kind} of {mutant.original.name})"
+_OURS = re.compile(r"[0-9a-f]{64}|[a-z0-9._-]{1,40}")
+"""Names in the spool: digests, and short ones of its own, none a UID."""
 
 
 class Intake:
@@ -112,6 +59,7 @@ class Intake:
         self._node = Node("GATEKEEPER", "127.0.0.1", port)
         self._association: Association | None = None
         self._context: tuple[str, str] | None = None
+        self._sop_class = ""
         self._settings = SendSettings(
             dimse_timeout=LONGEST_SECONDS,
             association_timeout=LONGEST_SECONDS,
@@ -143,18 +91,31 @@ class Intake:
         self.tally.add(mutant, outcome, time.monotonic() - began)
         return status
 
-    def received(self, mutant: Mutant) -> ReceivedFile:
-        """Return the record of a mutant that was kept."""
-        with self._database.read() as tx:
-            row = instances.find(tx, mutant.original.sop_instance_uid)[-1]
-        return ReceivedFile(
-            row.sop_instance_uid,
-            row.sop_class_uid,
-            row.series_instance_uid,
-            row.transfer_syntax_uid,
-            row.digest,
-            str(next((self._folder / "spool").rglob(f"{row.digest}*"))),
-        )
+    def received(self, mutant: Mutant) -> list[ReceivedFile]:
+        """Return the record of a mutant that was kept; none, and blamed, when there is none."""
+        digest = Digest.of(file_of(mutant.original, self._sop_class))
+        path = Spool(self._folder / "spool").path(digest)
+
+        def found() -> list[Instance]:
+            with self._database.read() as tx:
+                rows = instances.find(tx, mutant.original.sop_instance_uid)
+            return [row for row in rows if row.digest == digest and path.exists()]
+
+        try:
+            [row] = until(found, LONGEST_SECONDS, "its row and its file")
+        except AssertionError:
+            self.tally.blame(mutant, "answered 0000 and not on record")
+            return []
+        return [
+            ReceivedFile(
+                row.sop_instance_uid,
+                row.sop_class_uid,
+                row.series_instance_uid,
+                row.transfer_syntax_uid,
+                row.digest,
+                str(path),
+            )
+        ]
 
     def finish(self) -> None:
         """Check what can only be seen at the end: the process, its log, and the files."""
@@ -172,7 +133,7 @@ class Intake:
             self.tally.broken.append(f"the listener held {peak} MiB")
         self.tally.broken += [f"outside the spool: {path}" for path in self._strangers()]
         log = (self._folder / "events.log").read_bytes()
-        if found := _PATIENT.search(log):
+        if found := PATIENT.search(log):
             self.tally.broken.append(f"a patient's text in the log at byte {found.start()}")
         if b"Traceback" in log or b"defect" in log:
             self.tally.broken.append("a defect in the log")
@@ -190,6 +151,7 @@ class Intake:
         chosen = context if context in known else (MR, context[1])
         if chosen not in known:
             raise AssociationLost("context not accepted")
+        self._sop_class = chosen[0]
         try:
             return self._association.store(
                 chosen,
@@ -212,7 +174,7 @@ class Intake:
             path
             for path in self._folder.rglob("*")
             if path.is_file()
-            and not (path.is_relative_to(spool) and _DIGEST.fullmatch(path.name))
+            and not (path.is_relative_to(spool) and _OURS.fullmatch(path.name))
             and not path.name.startswith("hostile.db")
             and path.name != "events.log"
         ]
@@ -220,7 +182,7 @@ class Intake:
         return found + [path for place in places for path in place.glob(f"*{ESCAPE}*")]
 
 
-@contextmanager
+@contextlib.contextmanager
 def intake(folder: Path) -> Generator[Intake]:
     """Run a listener on a SQLite database, both in `folder`, that takes all it can take."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -258,103 +220,6 @@ def intake(folder: Path) -> Generator[Intake]:
         database.dispose()
 
 
-class Reading:
-    """A worker's child that is asked about mutants, one study each."""
-
-    def __init__(self, folder: Path, memory_mib: int) -> None:
-        self.tally = Tally()
-        self._folder = folder
-        self._memory_mib = memory_mib
-        self._child = Child(ChildLimits(memory_mib, "cpu", 1))
-        self._models = Registry().digest
-        self._never = threading.Event()
-
-    def read(self, mutant: Mutant, files: Sequence[ReceivedFile]) -> str:
-        """Have a study assessed and return the outcome."""
-        scratch = self._folder / f"scratch-{mutant.number}"
-        scratch.mkdir(parents=True)
-        path = scratch / "request.json"
-        self._request(mutant, files, scratch).write(path)
-        began = time.monotonic()
-        mib = 0
-        try:
-            self._child.ask(path, CPU_SECONDS, WALL_SECONDS, self._never)
-            answer = Answer.read(scratch / ANSWER)
-            outcome, reason, mib = f"{answer.verdict}", answer.reason, answer.peak_mib
-            if not reason.endswith("."):
-                self.tally.blame(mutant, "an outcome without a reason")
-        except ChildFailed as error:
-            reason = str(error)
-            outcome = f"child: {re.sub(r'[0-9]+', 'N', reason)}"
-            if not _CONTAINED.match(reason):
-                self.tally.blame(mutant, reason)
-        seconds = time.monotonic() - began
-        self.tally.add(mutant, outcome, seconds, mib)
-        if mib > self._memory_mib:
-            self.tally.blame(mutant, f"the child held {mib} MiB")
-        if seconds > WALL_SECONDS + 15:
-            self.tally.blame(mutant, f"took {seconds:.0f} s")
-        if _PATIENT.search(reason.encode()):
-            self.tally.blame(mutant, "a patient's text in the reason")
-        shutil.rmtree(scratch)
-        return outcome
-
-    def record(self, original: Original) -> ReceivedFile:
-        """Return the record of an object that no listener was asked about."""
-        from gatekeeper.listen.file_meta import part10_header
-
-        content = (
-            part10_header(
-                original.sop_class_uid, original.sop_instance_uid, original.transfer_syntax_uid
-            )
-            + original.data
-        )
-        digest = Digest.of(content)
-        path = self._folder / digest
-        path.write_bytes(content)
-        return ReceivedFile(
-            original.sop_instance_uid,
-            original.sop_class_uid,
-            "1.2.3",
-            original.transfer_syntax_uid,
-            digest,
-            str(path),
-        )
-
-    def stop(self) -> None:
-        """End the child and look for files that it wrote where it should not."""
-        self._child.stop()
-        places = (Path("/"), Path("/tmp"), self._folder, Path.cwd())  # noqa: S108
-        self.tally.broken += [
-            f"outside the scratch folder: {path}"
-            for place in places
-            for path in place.glob(f"*{ESCAPE}*")
-        ]
-
-    def _request(self, mutant: Mutant, files: Sequence[ReceivedFile], scratch: Path) -> Request:
-        return Request(
-            job=mutant.number,
-            attempt=1,
-            study_instance_uid="1.2.3",
-            content_digest="a" * 64,
-            model_digest=self._models,
-            revision=1,
-            created_at=1_700_000_000.0,
-            files=tuple(files),
-            scratch=str(scratch),
-            bundles=(),
-            device="cpu",
-            threads=1,
-            maximum_voxels=10_000_000,
-            maximum_series=8,
-            cpu_seconds=CPU_SECONDS,
-            false_hold_rate=0.05,
-            ae_title="GATEKEEPER",
-            institution="",
-            series_number=9100,
-        )
-
-
 def run(
     folder: Path,
     *,
@@ -368,15 +233,16 @@ def run(
     """Send and read mutants in `folder` and return what came of them at both doors."""
     (folder / "child").mkdir(parents=True)
     reading = Reading(folder / "child", MEMORY_MIB)
-    with intake(folder / "listener") as door:
+    with intake(folder / "listener") as door, contextlib.closing(reading):
         for number in range(mutants) if only is None else [only] * (only < mutants):
             made = mutant(seed, number, corpus())
             status = door.send(made)
-            if status == 0 and number % every == 0:
-                reading.read(made, [door.received(made)])
+            if status == 0 and (number % every == 0 or number == only):
+                files = door.received(made)
+                if files:
+                    reading.read(made, files)
         _decoded(door, reading, seed, mutants, slices_read, bombs, only)
         door.finish()
-    reading.stop()
     return door.tally, reading.tally
 
 
@@ -399,7 +265,7 @@ def _decoded(
         made = mutant(seed, number, scans(), kind)
         if door.send(made) == 0:
             before, _, after = slices(made.original)
-            files = [reading.record(before), door.received(made), reading.record(after)]
+            files = [reading.record(before), *door.received(made), reading.record(after)]
             reading.read(made, files)
 
 

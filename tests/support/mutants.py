@@ -1,52 +1,31 @@
-"""Mutants: the public files of `pydicom` and `pydicom-data`, damaged by chance and with intent.
+"""Mutants: data sets damaged by chance and with intent.
 
-A mutant is a function of its seed and its number alone. Every text of every original is first
-overwritten with a canary of the same length, so that a canary in a log is patient data in a log.
+A mutant is a function of its seed and its number alone.
 """
 
 from __future__ import annotations
 
 import enum
-import functools
-import io
 import random
 import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import data_store
-import pydicom
-from pydicom import dcmread
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset
-from pydicom.uid import UID
-from pynetdicom.dsutils import split_dataset
-
-from gatekeeper.work.source import quiet
-
-FOLDERS = (
-    Path(pydicom.__file__).parent / "data" / "test_files",
-    Path(data_store.__file__).parent / "data",
+from support.originals import (
+    DEFLATED,
+    EXPLICIT,
+    LONG_VRS,
+    RLE,
+    TEXT_VRS,
+    Original,
+    corpus,
 )
-LARGEST_FILE = 300_000
-"""Bytes of the largest original; the few larger ones are more of the same pixels."""
-CANARY = b"CANARY^PATIENT "
+
 ESCAPE = "gatekeeper-escape"
 """In every path that a mutant tries to have written."""
 
-IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
-DEFLATED, BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
-RLE = "1.2.840.10008.1.2.5"
-MR = "1.2.840.10008.5.1.4.1.1.4"
-
-_TEXTS = frozenset({"PN", "LO", "LT", "SH", "ST", "UT", "UC"})
-_LONG = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
-_VRS = sorted(_TEXTS | _LONG | {"AE", "AS", "AT", "CS", "DA", "DS", "DT", "IS", "UI", "US"})
+_VRS = sorted(TEXT_VRS | LONG_VRS | {"AE", "AS", "AT", "CS", "DA", "DS", "DT", "IS", "UI", "US"})
 _SIZES = {0x00280008: "IS", 0x00280002: "US", 0x00280010: "US", 0x00280011: "US", 0x00280100: "US"}
 _UIDS = frozenset({0x00080016, 0x00080018, 0x0020000D, 0x0020000E})
 _TRAVERSALS = (
@@ -87,37 +66,6 @@ BOMBS = frozenset({Kind.CODESTREAM, Kind.RLE_BOMB, Kind.DEFLATE_BOMB})
 
 
 @dataclass(frozen=True, slots=True)
-class Element:
-    """A top-level element: its header begins at `start`, its value lies at `value`."""
-
-    tag: int
-    vr: str
-    start: int
-    value: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Original:
-    """An encoded data set and what its C-STORE command says of it."""
-
-    name: str
-    data: bytes
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-    elements: tuple[Element, ...] = ()
-
-    @property
-    def implicit(self) -> bool:
-        return self.transfer_syntax_uid == IMPLICIT
-
-    @property
-    def order(self) -> str:
-        return ">" if self.transfer_syntax_uid == BIG_ENDIAN else "<"
-
-
-@dataclass(frozen=True, slots=True)
 class Mutant:
     """One object to send.
 
@@ -130,33 +78,6 @@ class Mutant:
     number: int
     kind: Kind
     original: Original
-
-
-@functools.cache
-def corpus() -> tuple[Original, ...]:
-    """Return the originals, in the order of their names."""
-    paths = sorted(
-        path
-        for folder in FOLDERS
-        for path in folder.rglob("*")
-        if path.is_file() and path.stat().st_size <= LARGEST_FILE
-    )
-    return tuple(found for path in paths if (found := _original(path)) is not None)
-
-
-@functools.cache
-def scans() -> tuple[Original, ...]:
-    """Return the grey images of the corpus, each made a slice of a brain scan, to be decoded."""
-    with quiet():
-        found = [_scan(one) for one in corpus() if one.transfer_syntax_uid != DEFLATED]
-    return tuple(one for one in found if one is not None)
-
-
-def slices(scan: Original) -> list[Original]:
-    """Return three slices of which `scan`, mutated or not, is the middle one."""
-    data = next(one for one in scans() if one.name == scan.name)
-    with quiet():
-        return [_moved(data, 0), scan, _moved(data, 2)]
 
 
 def mutant(seed: int, number: int, among: Sequence[Original], kind: Kind | None = None) -> Mutant:
@@ -176,102 +97,6 @@ def mutant(seed: int, number: int, among: Sequence[Original], kind: Kind | None 
     raise ValueError(f"no original for {kind}")
 
 
-def _original(path: Path) -> Original | None:
-    try:
-        with quiet():
-            content = path.read_bytes()
-            header = dcmread(io.BytesIO(content), stop_before_pixels=True, force=True)
-            syntax = str(header.file_meta.get("TransferSyntaxUID", IMPLICIT))
-            known = str(header.SOPClassUID), str(header.SOPInstanceUID)
-            offset = split_dataset(path)[1] if content[128:132] == b"DICM" else 0
-            return located(Original(path.name, content[offset:], *known, syntax))
-    except Exception:  # noqa: BLE001 - files without what a C-STORE command needs
-        return None
-
-
-def located(original: Original) -> Original:
-    """Return the original with its elements found and its texts overwritten by the canary."""
-    if original.transfer_syntax_uid == DEFLATED:
-        plain = located(
-            replace(
-                original,
-                data=zlib.decompress(original.data, -zlib.MAX_WBITS),
-                transfer_syntax_uid=EXPLICIT,
-            )
-        )
-        return replace(original, data=_deflated(plain.data))
-    elements = _elements(original)
-    data = bytearray(original.data)
-    for one in elements:
-        if one.vr in _TEXTS and one.length < 1 << 16:
-            text = CANARY * (one.length // len(CANARY) + 1)
-            data[one.value : one.value + one.length] = text[: one.length]
-    return replace(original, data=bytes(data), elements=elements)
-
-
-def _elements(original: Original) -> tuple[Element, ...]:
-    from pydicom.datadict import dictionary_VR
-
-    dataset = read_dataset(
-        io.BytesIO(original.data), original.implicit, original.order == "<", defer_size=None
-    )
-    found: list[Element] = []
-    for tag in sorted(dataset.keys()):
-        item = dataset.get_item(tag)
-        if not isinstance(item, RawDataElement) or item.value is None:
-            continue
-        try:
-            vr = item.VR or dictionary_VR(tag)
-        except KeyError:
-            vr = "UN"
-        header = 8 if original.implicit or vr not in _LONG else 12
-        if item.length != 0xFFFFFFFF and item.value_tell >= header:
-            found.append(
-                Element(int(tag), vr, item.value_tell - header, item.value_tell, len(item.value))
-            )
-    return tuple(found)
-
-
-def _scan(original: Original) -> Original | None:
-    dataset = read_dataset(io.BytesIO(original.data), original.implicit, original.order == "<")
-    if dataset.get("SamplesPerPixel") != 1 or "PixelData" not in dataset:
-        return None
-    if str(dataset.get("NumberOfFrames", "1") or "1") != "1":
-        return None
-    dataset.SOPClassUID = UID(MR)
-    dataset.Modality = "MR"
-    dataset.SeriesDescription = "t1_mprage"
-    dataset.BodyPartExamined = "BRAIN"
-    dataset.StudyInstanceUID = dataset.SeriesInstanceUID = UID("1.2.3")
-    dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    dataset.PixelSpacing = [1, 1]
-    dataset.ImageType = ["ORIGINAL", "PRIMARY"]
-    made = replace(original, sop_class_uid=MR, sop_instance_uid="1.2.3.1")
-    return _moved(replace(made, data=_encoded(dataset, original), elements=()), 1)
-
-
-def _moved(scan: Original, place: int) -> Original:
-    dataset = read_dataset(io.BytesIO(scan.data), scan.implicit, scan.order == "<")
-    dataset.SOPInstanceUID = UID(f"1.2.3.{place + 1}")
-    dataset.ImagePositionPatient = [0, 0, place]
-    made = replace(scan, data=_encoded(dataset, scan), sop_instance_uid=f"1.2.3.{place + 1}")
-    return replace(made, elements=_elements(made))
-
-
-def _encoded(dataset: Dataset, like: Original) -> bytes:
-    stream = DicomBytesIO()
-    stream.is_implicit_VR = like.implicit
-    stream.is_little_endian = like.order == "<"
-    write_dataset(stream, dataset)
-    return stream.getvalue()
-
-
-def _deflated(data: bytes) -> bytes:
-    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    packed = packer.compress(data) + packer.flush()
-    return packed + b"\0" * (len(packed) % 2)
-
-
 def _with(original: Original, start: int, stop: int, new: bytes) -> Original:
     return replace(original, data=original.data[:start] + new + original.data[stop:], elements=())
 
@@ -280,7 +105,7 @@ def _header(original: Original, tag: int, vr: str, length: int) -> bytes:
     start = struct.pack(f"{original.order}HH", tag >> 16, tag & 0xFFFF)
     if original.implicit:
         return start + struct.pack("<L", length)
-    if vr in _LONG:
+    if vr in LONG_VRS:
         return start + vr.encode() + struct.pack(f"{original.order}HL", 0, length)
     return start + vr.encode() + struct.pack(f"{original.order}H", min(length, 0xFFFF))
 
@@ -308,7 +133,7 @@ def _length(chance: random.Random, original: Original) -> Original | None:
     if not original.elements:
         return None
     one = chance.choice(original.elements)
-    wide = original.implicit or one.vr in _LONG
+    wide = original.implicit or one.vr in LONG_VRS
     wrong = chance.choice(
         (0, 1, one.length + 1, one.length + 2, max(0, one.length - 2), 0xFFFE, 0xFFFF)
         + ((0xFFFFFFFF, 0xFFFFFFFE, 0x7FFFFFFF, 0x80000000) if wide else ())
@@ -366,7 +191,7 @@ def _traversal(chance: random.Random, original: Original) -> Original | None:
     changed = original
     for one in reversed(original.elements):
         is_uid = one.vr == "UI" and one.tag in _UIDS
-        if not (is_uid or one.vr in _TEXTS or one.vr in {"AE", "CS", "UI"}):
+        if not (is_uid or one.vr in TEXT_VRS or one.vr in {"AE", "CS", "UI"}):
             continue
         if not everywhere and chance.random() < (0.6 if is_uid else 0.8):
             continue
