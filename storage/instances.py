@@ -144,6 +144,12 @@ def count(tx: Connection) -> int:
     return tx.execute(select(func.count()).select_from(table)).scalar_one()
 
 
+def count_removed(tx: Connection) -> int:
+    """Return of how many instances retention removed the file."""
+    query = select(func.count()).select_from(table).where(table.c.removed_at.is_not(None))
+    return tx.execute(query).scalar_one()
+
+
 def _take_back(tx: Connection, here: Instance) -> bool:
     """Keep again what retention has removed; False when it has not."""
     if here.removed_at is None:

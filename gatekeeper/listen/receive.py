@@ -33,6 +33,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.errors import IdentifierError, RefusedInstance
 from gatekeeper.identifiers import Uid
+from gatekeeper.listen import backpressure
 from gatekeeper.listen.associations import OpenAssociation
 from gatekeeper.listen.file_meta import part10_header
 from gatekeeper.listen.headers import Identity, agree, identify
@@ -82,12 +83,14 @@ class Answer:
 class Receiver:
     """Keeps instances; used by the threads of all associations at once."""
 
-    def __init__(self, database: Database, spool: Spool, low_water_mib: int) -> None:
+    def __init__(
+        self, database: Database, spool: Spool, low_water_mib: int, resume_mib: int = 0
+    ) -> None:
         self.failed = threading.Event()
         """Set when the process must end: a synchronisation failed."""
         self._database = database
         self._spool = spool
-        self._low_water_mib = low_water_mib
+        self._disk = backpressure.disk(database, spool, low_water_mib, resume_mib)
 
     def receive(self, arrival: Arrival, association: OpenAssociation) -> Answer:
         """Keep the instance and return what to answer; never raises."""
@@ -122,7 +125,7 @@ class Receiver:
     def _keep(self, arrival: Arrival, association: OpenAssociation) -> Answer:
         if self.failed.is_set():
             raise RefusedInstance(OUT_OF_RESOURCES, "a synchronisation failed; restarting")
-        if self._spool.free_mib() < self._low_water_mib:
+        if self._disk.is_paused():
             raise RefusedInstance(OUT_OF_RESOURCES, "free space is under the low-water mark")
         identity = identify(arrival.data, arrival.transfer_syntax_uid)
         agree(identity, arrival.sop_class_uid, arrival.sop_instance_uid)
@@ -163,6 +166,8 @@ class Receiver:
             # The link between association and study is made once.
             linked = association.study == identity.study_instance_uid
             recorded = instances.record(tx, instance, None if linked else row)
+            if recorded.returned and not self._spool.exists(stored.digest):
+                raise FileNotFoundError(errno.ENOENT, "unlinked by retention a moment ago")
         # Only now are the rows certain.
         association.id = row
         if not own_result:

@@ -19,6 +19,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
+from gatekeeper.listen.backpressure import LOCAL_LIMIT_EXCEEDED, QueueMark, forget_pauses
 from gatekeeper.listen.commitment import CommitmentService, only_reports
 from gatekeeper.listen.contexts import supported_contexts, without_storage
 from gatekeeper.listen.file_meta import IMPLEMENTATION_CLASS_UID
@@ -62,7 +63,10 @@ class Listener:
     def __init__(self, settings: Settings, database: Database, spool: Spool) -> None:
         self._settings = settings.listen
         self._database = database
-        self._receiver = Receiver(database, spool, settings.spool.low_water_mib)
+        self._receiver = Receiver(
+            database, spool, settings.spool.low_water_mib, settings.spool.resume_mib
+        )
+        self._queue = QueueMark(settings, database)
         self._associations = OpenAssociations(database, self._settings.association_lease / 3)
         self._commitment = CommitmentService(settings, database, spool, self._associations)
         self._resolver = Resolver(
@@ -192,6 +196,8 @@ class Listener:
             node = nodes.get(tx, calling)
         refusal = judge(called, address, self._settings.ae_title, node, self._resolver.addresses)
         if refusal is None:
+            if self._queue.refuses(request):
+                return LOCAL_LIMIT_EXCEEDED
             if node is not None and only_reports(node):
                 acceptor = association.acceptor
                 acceptor.supported_contexts = without_storage(acceptor.supported_contexts)
@@ -256,6 +262,7 @@ def serve(settings: Settings) -> None:
         database.migrate()
         spool = Spool(Path(settings.spool.directory))
         swept = spool.sweep(settings.tick.residue_seconds)
+        forget_pauses(database)
         listener = Listener(settings, database, spool)
         listener.start()
     except (SQLAlchemyError, OSError) as error:
