@@ -1,4 +1,4 @@
-"""Periodic work: complete studies, rescue lost claims, sweep residue.
+"""Periodic work: complete studies, rescue lost claims, sweep residue, retain.
 
 Each tick is a function that may run twice, late, or in two processes at once, and does no more
 than the work that is there: the database decides who did it. A tick that meets trouble logs it
@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.retention import retain
 from gatekeeper.settings import CommitmentSettings, SendSettings, Settings, WorkSettings
 from models.registry import Registry
 from storage import (
@@ -142,10 +143,16 @@ def tick_sweep(context: Context) -> int:
     return removed
 
 
+def tick_retain(context: Context) -> int:
+    """Remove received files that are delivered and due to go; return how many."""
+    return retain(context.database, context.spool, context.settings.retention)
+
+
 TICKS: dict[str, Tick] = {
     "complete": tick_complete,
     "rescue": tick_rescue,
     "sweep": tick_sweep,
+    "retain": tick_retain,
 }
 """Every tick by name; each has a setting ``tick.NAME_seconds``."""
 
@@ -180,6 +187,7 @@ def scheduler(context: Context) -> BackgroundScheduler:
         "complete": context.settings.tick.complete_seconds,
         "rescue": context.settings.tick.rescue_seconds,
         "sweep": context.settings.tick.sweep_seconds,
+        "retain": context.settings.tick.retain_seconds,
     }
     background = BackgroundScheduler(
         timezone=UTC,
