@@ -1,4 +1,4 @@
-"""Periodic work: complete studies, rescue lost claims, sweep residue, watch certificates.
+"""Periodic work: complete studies, rescue lost claims, sweep residue, watch certificates, retain.
 
 Each tick is a function that may run twice, late, or in two processes at once, and does no more
 than the work that is there: the database decides who did it. A tick that meets trouble logs it
@@ -26,6 +26,7 @@ from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.retention import retain
 from gatekeeper.settings import CommitmentSettings, SendSettings, Settings, WorkSettings
 from models.registry import Registry
 from storage import (
@@ -168,11 +169,17 @@ def tick_certificates(context: Context) -> int:
     return len(due)
 
 
+def tick_retain(context: Context) -> int:
+    """Remove received files that are delivered and due to go; return how many."""
+    return retain(context.database, context.spool, context.settings.retention)
+
+
 TICKS: dict[str, Tick] = {
     "complete": tick_complete,
     "rescue": tick_rescue,
     "sweep": tick_sweep,
     "certificates": tick_certificates,
+    "retain": tick_retain,
 }
 """Every tick by name; each has a setting ``tick.NAME_seconds``."""
 
@@ -208,6 +215,7 @@ def scheduler(context: Context) -> BackgroundScheduler:
         "rescue": context.settings.tick.rescue_seconds,
         "sweep": context.settings.tick.sweep_seconds,
         "certificates": context.settings.tick.certificates_seconds,
+        "retain": context.settings.tick.retain_seconds,
     }
     background = BackgroundScheduler(
         timezone=UTC,

@@ -84,6 +84,13 @@ class SpoolSettings:
         minimum=0.1,
         maximum=600,
     )
+    resume_mib: int = setting(
+        0,
+        "free space at which they are taken again; 0 for a tenth more than low_water_mib, at most "
+        "64 MiB more",
+        unit="MiB",
+        minimum=0,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +149,14 @@ class ListenSettings:
     )
     stop_seconds: float = setting(
         12.0, "wait at SIGTERM for open associations to end", unit="s", minimum=0, maximum=600
+    )
+    queue_high: int = setting(
+        0,
+        "jobs waiting at which associations that would store are rejected for now; 0 for never",
+        minimum=0,
+    )
+    queue_low: int = setting(
+        0, "jobs waiting at which, after that, associations are accepted again", minimum=0
     )
     accept_deflated: bool = setting(
         False, "accept Deflated Explicit VR Little Endian, whose expansion has no bound"
@@ -402,6 +417,21 @@ class CommitmentSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """When received files go; only those of studies that are delivered, the oldest first."""
+
+    days: float = setting(
+        0.0, "age at which a received file is removed; 0 keeps all for ever", unit="days", minimum=0
+    )
+    free_mib: int = setting(
+        0,
+        "free space under which files are removed whatever their age; 0 for never",
+        unit="MiB",
+        minimum=0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class TickSettings:
     """Periodic work."""
 
@@ -416,6 +446,9 @@ class TickSettings:
     )
     certificates_seconds: float = setting(
         86400.0, "how often it is looked at which certificates expire", unit="s", minimum=1
+    )
+    retain_seconds: float = setting(
+        600.0, "how often received files are looked at for removal", unit="s", minimum=1
     )
     residue_seconds: float = setting(
         3600.0, "age at which an unfinished temporary file is residue", unit="s", minimum=60
@@ -444,6 +477,7 @@ class Settings:
     results: ResultSettings = field(default_factory=ResultSettings)
     send: SendSettings = field(default_factory=SendSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     tick: TickSettings = field(default_factory=TickSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
@@ -505,6 +539,7 @@ def section_class(name: str) -> Any:
         "results": ResultSettings,
         "send": SendSettings,
         "commitment": CommitmentSettings,
+        "retention": RetentionSettings,
         "tick": TickSettings,
         "log": LogSettings,
     }[name]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from gatekeeper import certificates
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.settings import TlsSettings
-from storage import deliveries, instances, jobs, studies
+from storage import commitments, confirmations, deliveries, instances, jobs, pauses, studies
 from storage.engine import Database
 from storage.records import DeliveryState, JobState
 from storage.spool import Spool
@@ -26,6 +27,14 @@ class Status:
     free_mib: float
     certificates: dict[str, int | None] = field(default_factory=dict[str, int | None])
     """Days until the first certificate of each TLS setting expires; None: it cannot be read."""
+    confirmations: dict[str, int] = field(default_factory=dict[str, int])
+    """Deliveries whose node is asked whether it keeps them."""
+    commitments: dict[str, int] = field(default_factory=dict[str, int])
+    """What nodes asked us to commit to."""
+    intake_paused: dict[str, float] = field(default_factory=dict[str, float])
+    """Since when, in seconds since 1970, intake is paused at which mark."""
+    removed: int = 0
+    """Instances whose files retention removed."""
 
     def lines(self) -> list[tuple[str, str]]:
         """Return name and text of each line for a person; what is stuck is marked."""
@@ -39,9 +48,22 @@ class Status:
             ("studies", _counts(self.studies)),
             ("jobs", _counts(self.jobs) + waiting),
             ("deliveries", _counts(self.deliveries)),
+            *self._asked(),
             ("free space", f"{self.free_mib:.0f} MiB"),
             *((key, _expires(days)) for key, days in self.certificates.items()),
+            *(
+                ("intake", f"[bold red]paused[/] by the {mark} since {_moment(since)}")
+                for mark, since in self.intake_paused.items()
+            ),
         ]
+
+    def _asked(self) -> list[tuple[str, str]]:
+        """Return the lines of what only some sites use."""
+        lines = {"confirmations": self.confirmations, "commitments": self.commitments}
+        found = [(name, _counts(counts)) for name, counts in lines.items() if any(counts.values())]
+        if self.removed:
+            found.append(("removed", f"{self.removed} instances by retention"))
+        return found
 
 
 def read(database: Database, spool: Spool, tls: TlsSettings | None = None) -> Status:
@@ -57,7 +79,18 @@ def read(database: Database, spool: Spool, tls: TlsSettings | None = None) -> St
             oldest_queued_seconds=jobs.oldest_queued_seconds(tx),
             free_mib=spool.free_mib(),
             certificates={} if tls is None else _expiries(tls),
+            confirmations={
+                str(state): number for state, number in confirmations.counts(tx).items()
+            },
+            commitments={str(state): number for state, number in commitments.counts(tx).items()},
+            intake_paused=pauses.paused(tx),
+            removed=instances.count_removed(tx),
         )
+
+
+def _moment(seconds: float) -> str:
+    local = datetime.fromtimestamp(seconds, UTC).astimezone()
+    return local.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _expiries(tls: TlsSettings) -> dict[str, int | None]:

@@ -45,14 +45,13 @@ class Recorded:
     Attributes:
         new: this content under this UID was not here before.
         conflict: other content is here under the same UID.
-        returned: this content was here, was removed by retention, and counts as kept again. The
-            caller must see, before it commits, that its file is there: the removal may have
-            unlinked it after it was stored.
+        removed: this content was here, and retention has removed its file. Once the file is there
+            again, `take_back` says so.
     """
 
     new: bool
     conflict: bool
-    returned: bool = False
+    removed: bool = False
 
 
 def open_association(tx: Connection, calling_ae: str, address: str) -> int:
@@ -113,7 +112,7 @@ def record(tx: Connection, instance: Instance, association_id: int | None) -> Re
         if association_id is not None:
             ids = {"association_id": association_id, "study_instance_uid": here.study_instance_uid}
             tx.execute(_linking(tx.dialect.name), ids)
-    return Recorded(new, len(kept) > 1, not new and _take_back(tx, uid, here.digest))
+    return Recorded(new, len(kept) > 1, here.removed_at is not None)
 
 
 def one_at_a_time(tx: Connection, sop_instance_uid: str) -> None:
@@ -176,8 +175,15 @@ def count(tx: Connection) -> int:
     return tx.execute(select(func.count()).select_from(table)).scalar_one()
 
 
-def _take_back(tx: Connection, sop_instance_uid: str, digest: str) -> bool:
-    """Keep again what retention has removed; False when it has not."""
+def count_removed(tx: Connection) -> int:
+    """Return of how many instances retention removed the file."""
+    query = select(func.count()).select_from(table).where(table.c.removed_at.is_not(None))
+    return tx.execute(query).scalar_one()
+
+
+def take_back(tx: Connection, sop_instance_uid: str, digest: str) -> None:
+    """Count an instance that retention removed as kept again; from now on nothing unlinks it."""
+    one_at_a_time(tx, sop_instance_uid)
     row = tx.execute(
         update(table)
         .where(
@@ -188,16 +194,18 @@ def _take_back(tx: Connection, sop_instance_uid: str, digest: str) -> bool:
         .values(removed_at=None, received_at=now())
         .returning(table.c.id)
     ).scalar_one_or_none()
-    if row is None:
-        return False
-    tx.execute(delete(removal).where(removal.c.instance_id == row))
-    return True
+    if row is not None:
+        tx.execute(delete(removal).where(removal.c.instance_id == row))
 
 
 # What is done for every instance is built once: building costs more than running it.
 
 _KEPT = select(
-    table.c.digest, table.c.own_result, table.c.study_instance_uid, table.c.source_ae
+    table.c.digest,
+    table.c.own_result,
+    table.c.study_instance_uid,
+    table.c.source_ae,
+    table.c.removed_at,
 ).where(table.c.sop_instance_uid == bindparam("uid"))
 
 

@@ -142,22 +142,31 @@ class Intake:
             # The file goes first: then nobody can take it for whole.
             writer.discard()
             name = self._spool.path(digest)
-            self._take_back(Withdrawal(slot, writer.path, sop_instance_uid, name), row)
+            self._withdraw(Withdrawal(slot, writer.path, sop_instance_uid, name), row)
             if error.errno in (errno.ENOENT, errno.ESTALE):
                 self._slots.renew()
             raise
         writer.keep()
         try:
             recorded = self._answer(row)
-            if recorded.returned:
-                # Retention may have unlinked the name in between; now it no longer may.
+            if recorded.removed:
+                self._take_back_removed(sop_instance_uid, digest)
+                # Retention may have unlinked the name until a moment ago.
                 self._spool.name(writer.path, digest, size)
             return recorded
         finally:
             # Without an answer the row may be there all the same; then its file has to be, too.
             self._settler.add(Named(slot, writer.path, name))
 
-    def _take_back(self, withdrawal: Withdrawal, row: Future[Recorded]) -> None:
+    def _take_back_removed(self, sop_instance_uid: str, digest: Digest) -> None:
+        """Count an instance that retention removed as kept again, now that its file is durable."""
+
+        def back(tx: Connection) -> None:
+            instances.take_back(tx, sop_instance_uid, digest)
+
+        self._answer(self._committer.submit("", back))
+
+    def _withdraw(self, withdrawal: Withdrawal, row: Future[Recorded]) -> None:
         """See to it that a row whose file failed is not there, now or as soon as possible."""
         try:
             self._answer(row)

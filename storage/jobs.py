@@ -149,6 +149,12 @@ def counts(tx: Connection) -> dict[JobState, int]:
     return {state: found.get(state.value, 0) for state in JobState}
 
 
+def waiting(tx: Connection, limit: int) -> int:
+    """Return how many jobs wait to be claimed, counting no further than `limit`."""
+    some = select(table.c.id).where(table.c.state == JobState.QUEUED.value).limit(limit)
+    return tx.execute(select(func.count()).select_from(some.subquery())).scalar_one()
+
+
 def oldest_queued_seconds(tx: Connection) -> float | None:
     """Return the age of the oldest job that waits, in seconds, or None when none waits."""
     waiting = table.c.state == JobState.QUEUED.value

@@ -99,6 +99,7 @@ class Node:
     def needs_tls(self) -> bool:
         """Whether plain text is refused; a certificate can be shown by TLS alone."""
         return self.tls or bool(self.certificate)
+
     confirm: Confirm = Confirm.NONE
     """How it is asked to confirm what it has stored."""
 

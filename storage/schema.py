@@ -240,6 +240,7 @@ delivery_item = Table(
     Column("status", Integer),
     Column("stored", Boolean, nullable=False),
     UniqueConstraint("delivery_id", "sop_instance_uid"),
+    Index(None, "sop_instance_uid"),
 )
 
 commitment = Table(

@@ -144,6 +144,20 @@ class Spool:
         """Return whether the file of this digest is in the spool."""
         return self.path(digest).is_file()
 
+    def remove(self, digest: str) -> bool:
+        """Unlink the file of this digest; False when it is not there. Its space is free at once.
+
+        Only for a file that nobody needs by the database's word, and that nobody stores meanwhile.
+
+        Raises:
+            OSError: if it cannot be unlinked.
+        """
+        try:
+            self.path(digest).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
     def free_mib(self) -> int:
         """Return the free space of the spool's file system in MiB."""
         return shutil.disk_usage(self.root).free >> 20

@@ -33,6 +33,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.errors import IdentifierError, RefusedInstance
 from gatekeeper.identifiers import Uid
+from gatekeeper.listen import backpressure
 from gatekeeper.listen.associations import OpenAssociation
 from gatekeeper.listen.file_meta import part10_header
 from gatekeeper.listen.headers import Identity, agree, identify
@@ -90,11 +91,12 @@ class Receiver:
         spool: Spool,
         low_water_mib: int,
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        resume_mib: int = 0,
     ) -> None:
         self.failed = threading.Event()
         """Set when the process must end: a synchronisation failed."""
         self._spool = spool
-        self._low_water_mib = low_water_mib
+        self._disk = backpressure.disk(database, spool, low_water_mib, resume_mib)
         self._intake = Intake(database, spool, limits, self._background_trouble)
 
     def receive(self, arrival: Arrival, association: OpenAssociation) -> Answer:
@@ -137,7 +139,7 @@ class Receiver:
     def _keep(self, arrival: Arrival, association: OpenAssociation) -> Answer:
         if self.failed.is_set():
             raise RefusedInstance(OUT_OF_RESOURCES, "a synchronisation failed; restarting")
-        if self._spool.free_mib() < self._low_water_mib:
+        if self._disk.is_paused():
             raise RefusedInstance(OUT_OF_RESOURCES, "free space is under the low-water mark")
         identity = identify(arrival.data, arrival.transfer_syntax_uid)
         agree(identity, arrival.sop_class_uid, arrival.sop_instance_uid)

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
+from gatekeeper.listen.backpressure import LOCAL_LIMIT_EXCEEDED, QueueMark, forget_pauses
 from gatekeeper.listen.commitment import CommitmentService, only_reports
 from gatekeeper.listen.contexts import supported_contexts, without_storage
 from gatekeeper.listen.file_meta import IMPLEMENTATION_CLASS_UID
@@ -75,7 +76,10 @@ class Listener:
             wait_seconds=settings.spool.wait_seconds,
             rows=settings.database.rows_at_once,
         )
-        self._receiver = Receiver(database, spool, settings.spool.low_water_mib, limits)
+        self._receiver = Receiver(
+            database, spool, settings.spool.low_water_mib, limits, settings.spool.resume_mib
+        )
+        self._queue = QueueMark(settings, database)
         self._associations = OpenAssociations(database, self._settings.association_lease / 3)
         self._commitment = CommitmentService(settings, database, spool, self._associations)
         self._resolver = Resolver(
@@ -243,6 +247,8 @@ class Listener:
             presented := presented_on(_connection(association)),
         )
         if refusal is None:
+            if self._queue.refuses(request):
+                return LOCAL_LIMIT_EXCEEDED
             if node is not None and only_reports(node):
                 acceptor = association.acceptor
                 acceptor.supported_contexts = without_storage(acceptor.supported_contexts)
@@ -308,6 +314,7 @@ def serve(settings: Settings) -> None:
         database.migrate()
         spool = Spool(Path(settings.spool.directory))
         swept = sweep(database, spool, settings.tick.residue_seconds)
+        forget_pauses(database)
         listener = Listener(settings, database, spool)
         listener.start()
     except (ConfigurationError, SQLAlchemyError, OSError) as error:

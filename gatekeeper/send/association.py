@@ -113,7 +113,6 @@ class Channel:
         """
         self._socket = credentials.call(self._socket, node)
 
-
     def ready(self, seconds: float) -> bool:
         """Return whether something came, or the peer closed, within so many seconds."""
         # TLS may have decrypted more than was read.

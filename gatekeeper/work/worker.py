@@ -209,6 +209,11 @@ class Worker:
         if content_digest(content) != job.content_digest:
             self._fail(job, f"superseded: the study changed after revision {job.revision}", None)
             return
+        gone = sum(item.removed_at is not None for item in content)
+        if gone:
+            reason = f"{gone} instances were removed by retention; have the study sent again"
+            self._fail(job, reason, None)
+            return
         work = self._settings.work
         request = scratch / "request.json"
         self._request(job, content, scratch, wanted, earlier).write(request)

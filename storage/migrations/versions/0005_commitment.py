@@ -21,6 +21,7 @@ STATE = sa.String(16)
 def upgrade() -> None:
     op.add_column("node", sa.Column("confirm", STATE, nullable=False, server_default="none"))
     op.add_column("instance", sa.Column("removed_at", sa.Double()))
+    op.create_index("ix_delivery_item_sop_instance_uid", "delivery_item", ["sop_instance_uid"])
     op.create_table(
         "removal",
         sa.Column("instance_id", ID, nullable=False, autoincrement=False),
@@ -47,6 +48,7 @@ def downgrade() -> None:
         "removal",
     ):
         op.drop_table(table)
+    op.drop_index("ix_delivery_item_sop_instance_uid", "delivery_item")
     op.drop_column("instance", "removed_at")
     op.drop_column("node", "confirm")
 

@@ -1,0 +1,195 @@
+"""Retention: which received files may go, the row that says so first, and the file after it.
+
+A file may go when its study is complete and analysed as it is, every delivery of its results has
+ended (committed, where the node confirms), and nothing that is not at its end needs it. What we
+committed to before a node stays, unless another node has committed to that very instance.
+
+`mark` writes `removed_at` and a removal in one transaction; the file is unlinked under the removal,
+which is then forgotten. A process that dies in between leaves the removal, and the next one goes
+on. An instance that comes again takes its removal back (`instances.record`), so that its new file
+is not unlinked; both hold the lock on its UID.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, and_, exists, literal, or_, select, update
+
+from storage import commitments
+from storage.engine import insert, now
+from storage.instances import one_at_a_time
+from storage.records import ConfirmationState, DeliveryState, JobState, StudyState
+from storage.schema import (
+    confirmation,
+    delivery,
+    delivery_item,
+    instance,
+    job,
+    outcome,
+    removal,
+    study,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A file that is to go: its row says that it has."""
+
+    instance_id: int
+    sop_instance_uid: str
+    digest: str
+
+
+def candidates(
+    tx: Connection, older_than_seconds: float, held: Collection[str], limit: int
+) -> list[str]:
+    """Return the Study Instance UIDs of which files may go, what came longest ago first.
+
+    Args:
+        tx: the open transaction.
+        older_than_seconds: since an instance was received.
+        held: verdicts that keep a study whatever its age.
+        limit: most studies.
+    """
+    some = exists(
+        select(literal(1)).where(
+            instance.c.study_instance_uid == study.c.study_instance_uid,
+            *_may_go(older_than_seconds),
+        )
+    )
+    query = (
+        select(study.c.study_instance_uid)
+        .where(_is_done(study.c.study_instance_uid, held), some)
+        .order_by(study.c.last_received_at, study.c.study_instance_uid)
+    )
+    return list(tx.execute(query.limit(limit)).scalars())
+
+
+def mark(
+    tx: Connection, study_uid: str, older_than_seconds: float, held: Collection[str]
+) -> list[Removal]:
+    """Write of a study's files that they are removed, as far as they may be, and return them."""
+    # A late instance, which would make the study incomplete, waits for us or we for it.
+    tx.execute(
+        select(study.c.state).where(study.c.study_instance_uid == study_uid).with_for_update()
+    )
+    rows = tx.execute(
+        update(instance)
+        .where(
+            instance.c.study_instance_uid == study_uid,
+            _is_done(literal(study_uid), held),
+            *_may_go(older_than_seconds),
+        )
+        .values(removed_at=now())
+        .returning(instance.c.id, instance.c.sop_instance_uid, instance.c.digest)
+    ).all()
+    if rows:
+        tx.execute(insert(tx, removal), [{"instance_id": row.id} for row in rows])
+    return [Removal(*row) for row in rows]
+
+
+def pending(tx: Connection, limit: int) -> list[Removal]:
+    """Return removals whose files may still be there."""
+    query = (
+        select(instance.c.id, instance.c.sop_instance_uid, instance.c.digest)
+        .join(removal, removal.c.instance_id == instance.c.id)
+        .order_by(instance.c.id)
+        .limit(limit)
+    )
+    return [Removal(*row) for row in tx.execute(query)]
+
+
+def hold(tx: Connection, one: Removal) -> bool:
+    """Lock the instance until the transaction ends; False when its removal was taken back.
+
+    Within the same transaction the file is unlinked and the removal forgotten.
+    """
+    one_at_a_time(tx, one.sop_instance_uid)
+    query = select(removal.c.instance_id).where(removal.c.instance_id == one.instance_id)
+    return tx.execute(query).one_or_none() is not None
+
+
+def forget(tx: Connection, one: Removal) -> None:
+    """Note that the file is gone."""
+    tx.execute(removal.delete().where(removal.c.instance_id == one.instance_id))
+
+
+def _is_done(study_uid: ColumnElement[str], held: Collection[str]) -> ColumnElement[bool]:
+    """Return the condition that a study is analysed as it is, and its results are delivered."""
+    # Each of them one level deep: further down a study would not be taken for the one outside.
+    latest = study.alias("latest")
+    of_study = job.c.study_instance_uid == study_uid
+    analysed = (
+        select(literal(1))
+        .select_from(job)
+        .join(latest, latest.c.study_instance_uid == job.c.study_instance_uid)
+        .where(
+            of_study,
+            latest.c.state == StudyState.COMPLETE.value,
+            job.c.state == JobState.DONE.value,
+            job.c.content_digest == latest.c.content_digest,
+        )
+    )
+    unfinished = select(literal(1)).where(of_study, job.c.state != JobState.DONE.value)
+    is_held = (
+        select(literal(1))
+        .select_from(outcome)
+        .join(job, job.c.id == outcome.c.job_id)
+        .where(of_study, outcome.c.verdict.in_([str(one) for one in held]))
+    )
+    sent = (
+        select(literal(1))
+        .select_from(delivery)
+        .join(job, job.c.id == delivery.c.job_id)
+        .where(of_study)
+    )
+    return and_(
+        exists(analysed),
+        ~exists(unfinished),
+        ~exists(is_held),
+        exists(sent),
+        ~exists(sent.where(_under_way())),
+    )
+
+
+def _may_go(older_than_seconds: float) -> list[ColumnElement[bool]]:
+    """Return the conditions that an instance's file may go, its study being done."""
+    other = instance.alias("other")
+    conflict = select(literal(1)).where(
+        other.c.sop_instance_uid == instance.c.sop_instance_uid,
+        other.c.digest != instance.c.digest,
+    )
+    handed_on = (
+        select(literal(1))
+        .select_from(delivery_item)
+        .join(delivery, delivery.c.id == delivery_item.c.delivery_id)
+        .where(
+            delivery_item.c.sop_instance_uid == instance.c.sop_instance_uid,
+            delivery_item.c.digest == instance.c.digest,
+            delivery.c.state == DeliveryState.COMMITTED.value,
+        )
+    )
+    needed = (
+        select(delivery_item.c.digest)
+        .join(delivery, delivery.c.id == delivery_item.c.delivery_id)
+        .where(_under_way())
+    )
+    return [
+        instance.c.removed_at.is_(None),
+        instance.c.own_result.is_(False),
+        instance.c.received_at <= now() - older_than_seconds,
+        ~exists(conflict),
+        instance.c.digest.not_in(needed),
+        or_(~commitments.promised(instance.c.sop_instance_uid), exists(handed_on)),
+    ]
+
+
+def _under_way() -> ColumnElement[bool]:
+    """Return the condition that a delivery is not at its end, its confirmation included."""
+    unconfirmed = select(confirmation.c.id).where(
+        confirmation.c.state != ConfirmationState.COMMITTED.value
+    )
+    ended = (DeliveryState.DELIVERED.value, DeliveryState.COMMITTED.value)
+    return or_(delivery.c.state.not_in(ended), delivery.c.id.in_(unconfirmed))
