@@ -171,6 +171,7 @@ class Association:
         calling_ae: str,
         contexts: Sequence[Context],
         settings: SendSettings,
+        *,
         credentials: Credentials | None = None,
     ) -> Self:
         """Connect to `node` and negotiate `contexts`, at most 128.
