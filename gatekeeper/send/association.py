@@ -183,6 +183,7 @@ class Association:
         calling_ae: str,
         contexts: Sequence[Context],
         settings: SendSettings,
+        *,
         credentials: Credentials | None = None,
         as_scp: Collection[str] = (),
     ) -> Self:

@@ -107,7 +107,11 @@ class DimseTransport:
         fruitless = 0
         while waiting:
             with Association.request(
-                node, self._calling_ae, batch.contexts, self._settings, self._credentials
+                node,
+                self._calling_ae,
+                batch.contexts,
+                self._settings,
+                credentials=self._credentials,
             ) as association:
                 while waiting:
                     try:
@@ -183,7 +187,11 @@ def echo(node: Node, settings: Settings) -> EchoAnswer:
     """
     started = time.monotonic()
     with Association.request(
-        node, settings.listen.ae_title, _ECHO_CONTEXTS, settings.send, Credentials(settings.tls)
+        node,
+        settings.listen.ae_title,
+        _ECHO_CONTEXTS,
+        settings.send,
+        credentials=Credentials(settings.tls),
     ) as association:
         if _ECHO_CONTEXTS[0] not in association.accepted:
             raise TransportError("the peer takes the association but not Verification (C-ECHO)")

@@ -175,7 +175,7 @@ def serve(settings: Settings) -> None:
     try:
         database.migrate()
         transport = DimseTransport(
-            settings.listen.ae_title, settings.send, _credentials(settings.tls)
+            settings.listen.ae_title, settings.send, credentials_of(settings.tls)
         )
         desk = Desk(database, Spool(Path(settings.spool.directory)), transport, settings.send)
         name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -197,7 +197,7 @@ def serve(settings: Settings) -> None:
         database.dispose()
 
 
-def _credentials(settings: TlsSettings) -> Credentials:
+def credentials_of(settings: TlsSettings) -> Credentials:
     """Return what nodes that need TLS are called with; the other nodes do not wait for it."""
     credentials = Credentials(settings)
     if settings.configured:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from support.authority import Authority, Identity
-from support.dicom_peers import RawPeer, wait_for_close
+from support.dicom_peers import RawPeer, ScriptedPeer, wait_for_close
 from support.gate import free_port
 from support.objects import result_of
 
@@ -21,6 +22,7 @@ from gatekeeper.errors import TransportError
 from gatekeeper.send.attempt import Desk, deliver
 from gatekeeper.send.dimse import DimseTransport, echo
 from gatekeeper.send.files import send_files
+from gatekeeper.send.sender import credentials_of
 from gatekeeper.send.transport import SendObject
 from gatekeeper.settings import SendSettings, Settings, TlsSettings
 from gatekeeper.tls import Credentials
@@ -206,6 +208,22 @@ def test_a_peer_that_refuses_our_certificate_is_named(
     # The alert is lost where the peer's reset of the connection overtakes it.
     assert any(text in reason for text in ("TLS: the peer", "reset", "Broken pipe")), reason
     assert list(peer.folder.iterdir()) == []
+
+
+def test_a_sender_starts_without_its_certificate_for_the_sake_of_plain_nodes(
+    authority: Authority, quick: SendSettings, objects: list[SendObject], trusting: TlsSettings
+) -> None:
+    """The rule broken is logged at the start, and met again by the nodes that need TLS alone."""
+    missing = dataclasses.replace(trusting, key="absent.key")
+    with structlog.testing.capture_logs() as events:
+        transport = DimseTransport("GATEKEEPER", quick, credentials_of(missing))
+    assert [(one["event"], one["reason"]) for one in events] == [
+        ("tls_not_usable", "tls.key: absent.key: No such file or directory")
+    ]
+    with ScriptedPeer() as peer:
+        plain = dataclasses.replace(node_at(peer.port), tls=False)
+        assert all(answer.stored for answer in transport.send(objects, plain))
+        assert "absent.key" in failure(transport, objects, node_at(peer.port))
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
