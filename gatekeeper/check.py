@@ -25,7 +25,7 @@ from gatekeeper.tls import Credentials
 from models.registry import Registry
 from storage import nodes
 from storage.engine import Database
-from storage.records import Node
+from storage.records import Confirm, Node
 from storage.spool import Spool
 
 
@@ -119,7 +119,8 @@ def _node_problem(node: Node) -> str | None:
 def _tls_problem(node: Node, settings: Settings) -> str | None:
     if not node.needs_tls:
         return None
-    if node.may_send and not settings.listen.tls_port:
+    calls = node.may_send or node.confirm is Confirm.COMMITMENT
+    if calls and not settings.listen.tls_port:
         return "calls by TLS alone, but listen.tls_port is 0"
     if node.receives_results and not settings.tls.ca:
         return "is called by TLS alone, but tls.ca is not set"

@@ -247,7 +247,7 @@ def _ask(
     if not series:
         return set(), ""
     try:
-        found = query.instances_of(node, settings.listen.ae_title, sorted(series), settings.send)
+        found = query.instances_of(node, sorted(series), settings)
     except TransportError as error:
         return None, str(error)
     return found, ""

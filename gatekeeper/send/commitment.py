@@ -28,7 +28,7 @@ from gatekeeper.send import command, dialogue
 from gatekeeper.send.association import Association, AssociationLost
 from gatekeeper.send.dialogue import Message
 from gatekeeper.send.pdu import ProtocolError
-from gatekeeper.settings import SendSettings
+from gatekeeper.settings import Settings
 from storage.records import CommitmentItem, Node
 
 SUCCESS = 0x0000
@@ -41,9 +41,8 @@ Hear = Callable[[Report], bool]
 
 def ask(
     node: Node,
-    calling_ae: str,
     request: Request,
-    settings: SendSettings,
+    settings: Settings,
     *,
     wait_seconds: float,
     hear: Hear,
@@ -53,9 +52,8 @@ def ask(
 
     Args:
         node: who is asked.
-        calling_ae: our AE title.
         request: what it is asked; on record before it is sent.
-        settings: time-outs.
+        settings: our AE title, time-outs, and certificates.
         wait_seconds: wait for the report once the node has taken the request.
         hear: called with each report before it is answered.
         settled: asked meanwhile; True ends the wait, since the report has come, here or elsewhere.
@@ -63,8 +61,7 @@ def ask(
     Raises:
         TransportError: if the node could not be reached, or did not take the request.
     """
-    contexts = dialogue.contexts_of(PUSH_MODEL)
-    with Association.request(node, calling_ae, contexts, settings) as association:
+    with dialogue.call(node, PUSH_MODEL, settings) as association:
         context = dialogue.chosen(association, PUSH_MODEL)
         message_id = association.next_message_id()
         association.send(
@@ -72,31 +69,24 @@ def ask(
             command.action_request(message_id, PUSH_MODEL, PUSH_MODEL_INSTANCE, REQUEST_ACTION),
             action(request, context[1]),
         )
-        _take_answer(association, message_id, settings.dimse_timeout, hear)
+        _take_answer(association, message_id, settings.send.dimse_timeout, hear)
         deadline = time.monotonic() + wait_seconds
         while not settled() and time.monotonic() < deadline:
             if association.ready(min(_LOOK_SECONDS, wait_seconds)) and not _take_next(
-                association, settings.dimse_timeout, hear
+                association, settings.send.dimse_timeout, hear
             ):
                 return
 
 
 def report(
-    node: Node,
-    calling_ae: str,
-    transaction_uid: str,
-    items: Sequence[CommitmentItem],
-    settings: SendSettings,
+    node: Node, transaction_uid: str, items: Sequence[CommitmentItem], settings: Settings
 ) -> None:
     """Tell `node` on a new association what we commit to of `items`.
 
     Raises:
         TransportError: if it could not be reached or did not take the report.
     """
-    contexts = dialogue.contexts_of(PUSH_MODEL)
-    with Association.request(
-        node, calling_ae, contexts, settings, as_scp=(PUSH_MODEL,)
-    ) as association:
+    with dialogue.call(node, PUSH_MODEL, settings, as_scp=(PUSH_MODEL,)) as association:
         context = dialogue.chosen(association, PUSH_MODEL)
         if PUSH_MODEL in association.scp_refused:
             raise TransportError("the peer does not take us as SCP of storage commitment")
@@ -109,7 +99,7 @@ def report(
         )
         answer = dialogue.response(
             association,
-            time.monotonic() + settings.dimse_timeout,
+            time.monotonic() + settings.send.dimse_timeout,
             command.EVENT_REPORT_RSP,
             message_id,
             LARGEST_DATA_SET,

@@ -7,7 +7,7 @@ bounded in bytes and time. PS3.7 sections 6.3 and 9.1.2, 10.1.1, 10.1.4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from gatekeeper import elements
@@ -16,6 +16,9 @@ from gatekeeper.send import command, pdu
 from gatekeeper.send.association import Association
 from gatekeeper.send.command import Command
 from gatekeeper.send.pdu import Context, ProtocolError
+from gatekeeper.settings import Settings
+from gatekeeper.tls import Credentials
+from storage.records import Node
 
 LARGEST_COMMAND = 16 * 1024
 """Bytes of a command set that are taken."""
@@ -39,6 +42,24 @@ class Message:
 def contexts_of(sop_class_uid: str) -> tuple[Context, ...]:
     """Return the contexts to propose for a class whose data sets we write ourselves."""
     return tuple((sop_class_uid, encoding) for encoding in elements.ENCODINGS)
+
+
+def call(
+    node: Node, sop_class_uid: str, settings: Settings, as_scp: Collection[str] = ()
+) -> Association:
+    """Return an association with `node` that proposes one class, by TLS where the node needs it.
+
+    Raises:
+        TransportError: if there is no connection, or the association is rejected or broken.
+    """
+    return Association.request(
+        node,
+        settings.listen.ae_title,
+        contexts_of(sop_class_uid),
+        settings.send,
+        credentials=Credentials(settings.tls),
+        as_scp=as_scp,
+    )
 
 
 def chosen(association: Association, sop_class_uid: str) -> Context:

@@ -133,13 +133,7 @@ def report(office: Office, task: Commitment, node: Node | None) -> None:
         return
     known = log.bind(node=task.node, attempt=task.attempt)
     try:
-        push.report(
-            _reachable(node, task.node),
-            settings.listen.ae_title,
-            task.transaction_uid,
-            items,
-            settings.send,
-        )
+        push.report(_reachable(node, task.node), task.transaction_uid, items, settings)
     except TransportError as error:
         made = task.attempt - task.attempts_before
         delay = None
@@ -206,9 +200,8 @@ def _ask(office: Office, task: Confirmation, node: Node) -> None:
     try:
         push.ask(
             node,
-            office.settings.listen.ae_title,
             Request(transaction, items),
-            office.settings.send,
+            office.settings,
             wait_seconds=limits.wait_seconds,
             hear=hear,
             settled=settled,
@@ -230,7 +223,7 @@ def _look(office: Office, task: Confirmation, node: Node) -> None:
         expected = [one.sop_instance_uid for one in confirmations.expected(tx, task)]
         places = deliveries.places(tx, task.id)
     series = sorted({places[uid] for uid in expected if uid in places})
-    found = query.instances_of(node, settings.listen.ae_title, series, settings.send)
+    found = query.instances_of(node, series, settings)
     missing = {
         uid: "not found by C-FIND" if uid in places else "its series is not on record here"
         for uid in expected

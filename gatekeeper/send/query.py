@@ -15,7 +15,7 @@ from gatekeeper.elements import NotReadable
 from gatekeeper.errors import TransportError
 from gatekeeper.send import command, dialogue
 from gatekeeper.send.association import Association
-from gatekeeper.settings import SendSettings
+from gatekeeper.settings import SendSettings, Settings
 from storage.records import Node
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -33,29 +33,22 @@ class QueryFailed(TransportError):
     """A node answered a query with a failure, or with more than is taken."""
 
 
-def instances_of(
-    node: Node,
-    calling_ae: str,
-    series: Iterable[tuple[str, str]],
-    settings: SendSettings,
-) -> set[str]:
+def instances_of(node: Node, series: Iterable[tuple[str, str]], settings: Settings) -> set[str]:
     """Return the SOP Instance UIDs that `node` has in these series, on one association.
 
     Args:
         node: who is asked.
-        calling_ae: our AE title.
         series: Study and Series Instance UIDs.
-        settings: time-outs; ``send.find_matches`` and ``send.find_seconds`` bound each query.
+        settings: ``send.find_matches`` and ``send.find_seconds`` bound each query.
 
     Raises:
         TransportError: if it could not be reached, takes no queries, or is lost.
         QueryFailed: if it answered with a failure or with too many matches.
     """
     found: set[str] = set()
-    contexts = dialogue.contexts_of(STUDY_ROOT_FIND)
-    with Association.request(node, calling_ae, contexts, settings) as association:
+    with dialogue.call(node, STUDY_ROOT_FIND, settings) as association:
         for study_uid, series_uid in series:
-            found |= _one_series(association, study_uid, series_uid, settings)
+            found |= _one_series(association, study_uid, series_uid, settings.send)
     return found
 
 

@@ -294,13 +294,12 @@ def test_a_query_is_whole_or_an_error(a_site: Callable[..., Site], archive: Arch
     site = a_site()
     node = Node(archive.ae_title, "127.0.0.1", archive.port)
     archive.kept = {str(number): ("1.2", "1.2.3", "1.2.3.4") for number in range(5)}
-    send = site.settings.send
     series = [("1.2.3", "1.2.3.4"), ("1.2.3", "1.2.3.5")]
-    assert query.instances_of(node, "GATEKEEPER", series, send) == set("01234")
+    assert query.instances_of(node, series, site.settings) == set("01234")
 
     with pytest.raises(QueryFailed, match="over 3 matches"):
-        few = dataclasses.replace(send, find_matches=3)
-        query.instances_of(node, "GATEKEEPER", series, few)
+        few = dataclasses.replace(site.settings.send, find_matches=3)
+        query.instances_of(node, series, dataclasses.replace(site.settings, send=few))
     archive.find_status = 0xA700
     with pytest.raises(QueryFailed, match="status A700"):
-        query.instances_of(node, "GATEKEEPER", series, send)
+        query.instances_of(node, series, site.settings)
