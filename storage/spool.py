@@ -201,7 +201,7 @@ class SpoolWriter:
         self._path = Path(name)
         return self
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append `data`. After an error nothing can be written or committed any more.
 
         Raises:

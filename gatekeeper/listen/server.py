@@ -10,23 +10,30 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
-from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom import _config as pynetdicom_config
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
 from gatekeeper.listen.contexts import supported_contexts
 from gatekeeper.listen.file_meta import IMPLEMENTATION_CLASS_UID
-from gatekeeper.listen.guard import GuardedHandler, GuardedServer
-from gatekeeper.listen.headers import CANNOT_UNDERSTAND
+from gatekeeper.listen.guard import Caps, GuardedHandler, GuardedServer
+from gatekeeper.listen.messages import Answer, Incoming, Limits
 from gatekeeper.listen.peers import Refusal, judge
-from gatekeeper.listen.receive import NOT_AUTHORISED, SUCCESS, Answer, Arrival, Receiver
+from gatekeeper.listen.provider import Intake
+from gatekeeper.listen.receive import (
+    NOT_AUTHORISED,
+    NOT_SUPPORTED,
+    SUCCESS,
+    Arrival,
+    Receiver,
+    Turned,
+)
 from gatekeeper.listen.resolver import Resolver
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.send.command import Request
 from gatekeeper.settings import Settings
 from storage import nodes
 from storage.engine import Database
@@ -45,6 +52,7 @@ _REJECTIONS = {
     Refusal.ADDRESS: (1, 1, 3),
 }
 _TEMPORARY_CONGESTION = (2, 3, 1)
+_LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
 
 log = get_logger()
 
@@ -66,6 +74,7 @@ class Listener:
         self._resolver = Resolver(
             self._settings.resolve_seconds, self._settings.resolve_again_seconds
         )
+        self._classes: frozenset[str] = frozenset()
         self._server: GuardedServer | None = None
 
     @property
@@ -103,29 +112,40 @@ class Listener:
         ae = AE(settings.ae_title)
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        ae.maximum_associations = settings.maximum_associations
+        # We count those that were accepted; pynetdicom would count silent connections too.
+        ae.maximum_associations = settings.maximum_connections + 1
         ae.maximum_pdu_size = settings.maximum_pdu
         ae.acse_timeout = settings.association_timeout
         ae.dimse_timeout = settings.dimse_timeout
         ae.network_timeout = settings.network_timeout
         handlers: list[evt.EventHandlerType] = [
             (evt.EVT_REQUESTED, self._requested),
-            (evt.EVT_REJECTED, self._rejected),
             (evt.EVT_C_ECHO, self._echo),
-            (evt.EVT_C_STORE, self._store),
             (evt.EVT_RELEASED, self._ended),
             (evt.EVT_ABORTED, self._ended),
         ]
+        contexts = supported_contexts(
+            settings.private_sop_classes, accept_deflated=settings.accept_deflated
+        )
+        self._classes = frozenset(str(context.abstract_syntax) for context in contexts)
         self._server = cast(
             GuardedServer,
             ae.make_server(
                 (settings.host, settings.port),
-                contexts=supported_contexts(
-                    settings.private_sop_classes, accept_deflated=settings.accept_deflated
-                ),
+                contexts=contexts,
                 evt_handlers=handlers,
                 server_class=GuardedServer,
                 request_handler=GuardedHandler,
+                intake=Intake(
+                    self._begin,
+                    Limits(
+                        object=settings.maximum_object_mib << 20,
+                        request=settings.maximum_request_mib << 20,
+                        association=settings.maximum_association_mib << 20,
+                    ),
+                    settings.object_seconds,
+                ),
+                caps=Caps(settings.maximum_connections, settings.maximum_connections_per_host),
             ),
         )
         self._associations.start()
@@ -187,7 +207,8 @@ class Listener:
         with self._database.read() as tx:
             node = nodes.get(tx, calling)
         refusal = judge(called, address, self._settings.ae_title, node, self._resolver.addresses)
-        if refusal is None:
+        limit = self._settings.maximum_associations
+        if refusal is None and self._associations.count() < limit:
             self._associations.open(association, calling, address)
             return None
         log.warning(
@@ -195,39 +216,23 @@ class Listener:
             calling_ae=calling,
             called_ae=called,
             address=address,
-            reason=refusal.value,
+            reason="too many associations" if refusal is None else refusal.value,
+            limit=limit if refusal is None else None,
         )
-        return _REJECTIONS[refusal]
-
-    def _rejected(self, event: evt.Event) -> None:
-        """Forget an association that was welcome and found no room."""
-        association = self._associations.close(event.assoc)
-        if association is not None:
-            log.warning(
-                "association_refused",
-                calling_ae=association.calling_ae,
-                address=association.address,
-                reason="too many associations",
-                limit=self._settings.maximum_associations,
-            )
+        return _LOCAL_LIMIT_EXCEEDED if refusal is None else _REJECTIONS[refusal]
 
     def _echo(self, _event: evt.Event) -> int:
         return SUCCESS
 
-    def _store(self, event: evt.Event) -> int | Dataset:
-        association = self._associations.of(event.assoc)
-        request = cast(C_STORE, event.request)
+    def _begin(self, thread: Association, request: Request, transfer_syntax_uid: str) -> Incoming:
+        """Return what takes the object that a C-STORE request announces."""
+        association = self._associations.of(thread)
         if association is None:
-            return _status(Answer(NOT_AUTHORISED, "the association was not accepted"))
-        if request.DataSet is None:
-            return _status(Answer(CANNOT_UNDERSTAND, "the message has no data set"))
-        arrival = Arrival(
-            data=request.DataSet.getvalue(),
-            sop_class_uid=str(request.AffectedSOPClassUID),
-            sop_instance_uid=str(request.AffectedSOPInstanceUID),
-            transfer_syntax_uid=str(event.context.transfer_syntax),
-        )
-        return _status(self._receiver.receive(arrival, association))
+            return Turned(Answer(NOT_AUTHORISED, "the association was not accepted"))
+        if request.sop_class_uid not in self._classes:
+            return Turned(Answer(NOT_SUPPORTED, "the SOP class is not one that is stored here"))
+        arrival = Arrival(request.sop_class_uid, request.sop_instance_uid, transfer_syntax_uid)
+        return self._receiver.begin(arrival, association)
 
     def _ended(self, event: evt.Event) -> None:
         association = self._associations.close(event.assoc)
@@ -299,17 +304,6 @@ def _any_uid(value: Any) -> tuple[bool, str]:
 def _address(association: Association) -> str:
     information = association.requestor.address_info
     return "" if information is None else information.address
-
-
-def _status(answer: Answer) -> int | Dataset:
-    """Return what a C-STORE handler returns; a refusal says why in (0000,0902) Error Comment."""
-    if answer.status == SUCCESS:
-        return SUCCESS
-    status = Dataset()
-    status.Status = answer.status
-    # LO: 64 characters (PS3.5 6.2).
-    status.ErrorComment = answer.rule[:64]
-    return status
 
 
 def _report(association: OpenAssociation, state: str) -> None:

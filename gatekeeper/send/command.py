@@ -1,11 +1,14 @@
 """DIMSE command sets of C-STORE and C-ECHO as bytes (PS3.7 section 6.3.1, 9.3.1, 9.3.5): pure.
 
+Those that the sender writes and reads, and those that the listener does.
+
 A command set is always Implicit VR Little Endian and begins with its own length.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gatekeeper.send.pdu import ProtocolError
@@ -17,6 +20,8 @@ _MEDIUM_PRIORITY = 0x0000
 
 _ELEMENT = struct.Struct("<HHI")
 _COMMAND_FIELD, _RESPONDED_TO, _DATA_SET_TYPE, _STATUS = 0x0100, 0x0120, 0x0800, 0x0900
+_SOP_CLASS, _MESSAGE_ID, _ERROR_COMMENT, _SOP_INSTANCE = 0x0002, 0x0110, 0x0902, 0x1000
+_UID_LENGTH, _COMMENT_LENGTH = 64, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,25 @@ class Response:
     command: int
     message_id: int
     status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request, as far as it tells what it is about.
+
+    Attributes:
+        command: Command Field (0000,0100).
+        message_id: Message ID (0000,0110), None when it is absent.
+        sop_class_uid: Affected SOP Class UID (0000,0002), whatever bytes it holds, as Latin-1.
+        sop_instance_uid: Affected SOP Instance UID (0000,1000), likewise.
+        has_data_set: whether a data set follows.
+    """
+
+    command: int
+    message_id: int | None
+    sop_class_uid: str
+    sop_instance_uid: str
+    has_data_set: bool
 
 
 def store_request(message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
@@ -64,7 +88,64 @@ def read_response(data: bytes) -> Response:
     Raises:
         ProtocolError: if lengths do not add up, a needed element is missing, or a data set follows.
     """
-    found: dict[int, int] = {}
+    found = {
+        element: int.from_bytes(value, "little")
+        for element, value in _elements(data)
+        if len(value) == 2
+    }
+    if _COMMAND_FIELD not in found or _RESPONDED_TO not in found:
+        raise ProtocolError("response without Command Field or Message ID Being Responded To")
+    if found.get(_DATA_SET_TYPE, _NO_DATA_SET) != _NO_DATA_SET:
+        raise ProtocolError("response that announces a data set")
+    return Response(found[_COMMAND_FIELD], found[_RESPONDED_TO], found.get(_STATUS))
+
+
+def read_request(data: bytes) -> Request:
+    """Read the command set of a message that a peer begins.
+
+    Raises:
+        ProtocolError: if lengths do not add up, or Command Field or Data Set Type is missing.
+    """
+    found = dict(_elements(data))
+    command, kind = found.get(_COMMAND_FIELD, b""), found.get(_DATA_SET_TYPE, b"")
+    message_id = found.get(_MESSAGE_ID, b"")
+    if len(command) != 2 or len(kind) != 2:
+        raise ProtocolError("message without Command Field or Command Data Set Type")
+    return Request(
+        command=int.from_bytes(command, "little"),
+        message_id=int.from_bytes(message_id, "little") if len(message_id) == 2 else None,
+        sop_class_uid=_given(found.get(_SOP_CLASS, b"")),
+        sop_instance_uid=_given(found.get(_SOP_INSTANCE, b"")),
+        has_data_set=int.from_bytes(kind, "little") != _NO_DATA_SET,
+    )
+
+
+def store_response(request: Request, status: int, comment: str = "") -> bytes:
+    """Return the command set of the response to a C-STORE request (PS3.7 9.3.1.2).
+
+    A UID of the request that is longer than 64 bytes is not repeated.
+
+    Args:
+        request: what is answered; it must have a Message ID.
+        status: Status (0000,0900).
+        comment: Error Comment (0000,0902), ASCII; cut to 64 characters, left out when empty.
+    """
+    elements = [
+        (_COMMAND_FIELD, _short(STORE_RSP)),
+        (_RESPONDED_TO, _short(request.message_id or 0)),
+        (_DATA_SET_TYPE, _short(_NO_DATA_SET)),
+        (_STATUS, _short(status)),
+    ]
+    if comment:
+        elements.append((_ERROR_COMMENT, _padded(comment[:_COMMENT_LENGTH], b" ")))
+    if 0 < len(request.sop_class_uid) <= _UID_LENGTH:
+        elements.insert(0, (_SOP_CLASS, _padded(request.sop_class_uid, b"\0")))
+    if 0 < len(request.sop_instance_uid) <= _UID_LENGTH:
+        elements.append((_SOP_INSTANCE, _padded(request.sop_instance_uid, b"\0")))
+    return _command_set(*elements)
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
     offset = 0
     while offset < len(data):
         if offset + _ELEMENT.size > len(data):
@@ -74,13 +155,16 @@ def read_response(data: bytes) -> Response:
         offset = start + length
         if group != 0 or offset > len(data):
             raise ProtocolError("command set with a wrong group or length")
-        if length == 2:
-            found[element] = int.from_bytes(data[start:offset], "little")
-    if _COMMAND_FIELD not in found or _RESPONDED_TO not in found:
-        raise ProtocolError("response without Command Field or Message ID Being Responded To")
-    if found.get(_DATA_SET_TYPE, _NO_DATA_SET) != _NO_DATA_SET:
-        raise ProtocolError("response that announces a data set")
-    return Response(found[_COMMAND_FIELD], found[_RESPONDED_TO], found.get(_STATUS))
+        yield element, data[start:offset]
+
+
+def _given(value: bytes) -> str:
+    return value.decode("latin-1").strip("\0 ")
+
+
+def _padded(value: str, padding: bytes) -> bytes:
+    encoded = value.encode("latin-1", "replace")
+    return encoded + padding * (len(encoded) % 2)
 
 
 def _command_set(*elements: tuple[int, bytes]) -> bytes:

@@ -24,7 +24,7 @@ from listen.wire import (
 from pynetdicom.transport import AssociationSocket, RequestHandler
 from support.waiting import until
 
-from gatekeeper.listen.guard import LARGEST_PDU, SPARE_CONNECTIONS, BoundedSocket
+from gatekeeper.listen.connection import LARGEST_PDU, BoundedSocket
 from storage.engine import Database
 
 
@@ -34,6 +34,8 @@ def impatient(tmp_path: Path, database: Database) -> Generator[Listening]:
     settings = settings_for(
         tmp_path / "spool",
         maximum_associations=2,
+        maximum_connections=18,
+        maximum_connections_per_host=18,
         association_timeout=0.5,
         dimse_timeout=0.5,
         network_timeout=5.0,
@@ -130,7 +132,7 @@ def test_half_a_pdu_is_cut_at_the_deadline(impatient: Listening) -> None:
 @sqlite_only
 def test_silent_connections_cost_no_threads_beyond_the_limit(impatient: Listening) -> None:
     """What is beyond the limit is closed at once; the rest at the association time-out."""
-    limit = 2 + SPARE_CONNECTIONS
+    limit = 18
     silent = [socket.create_connection(("127.0.0.1", impatient.port), 20) for _ in range(40)]
     assert len(impatient.listener.associations) <= limit
     try:

@@ -35,8 +35,16 @@ class Site:
         self.association = OpenAssociation("SCANNER", "127.0.0.1")
 
     def receive(self, instance: str, association: OpenAssociation | None = None) -> Answer:
-        arrival = Arrival(encoded(image(instance)), MR, instance, EXPLICIT)
-        return self.receiver.receive(arrival, association or self.association)
+        return self.take(encoded(image(instance)), instance, association)
+
+    def take(
+        self, data: bytes, instance: str, association: OpenAssociation | None = None
+    ) -> Answer:
+        """Receive a data set of an MR image at once."""
+        arrival = Arrival(MR, instance, EXPLICIT)
+        receiving = self.receiver.begin(arrival, association or self.association)
+        receiving.write(memoryview(data))
+        return receiving.finish()
 
     def count(self) -> int:
         with self.database.read() as tx:
@@ -84,8 +92,7 @@ def test_two_contents_of_one_uid_are_both_kept_and_flagged(site: Site) -> None:
     """Nothing received is overwritten; the conflict can be seen."""
     for burned_in in ("NO", "YES"):
         data = encoded(image("1.2.3.4.5", BurnedInAnnotation=burned_in))
-        arrival = Arrival(data, MR, "1.2.3.4.5", EXPLICIT)
-        assert site.receiver.receive(arrival, site.association).status == 0x0000
+        assert site.take(data, "1.2.3.4.5").status == 0x0000
 
     with site.database.read() as tx:
         both = instances.find(tx, "1.2.3.4.5")
@@ -99,8 +106,7 @@ def test_one_uid_sent_at_once_is_one_row_for_each_content(site: Site) -> None:
 
     def send(burned_in: str) -> None:
         data = encoded(image("1.2.3.4.5", BurnedInAnnotation=burned_in))
-        arrival = Arrival(data, MR, "1.2.3.4.5", EXPLICIT)
-        answers.append(site.receiver.receive(arrival, OpenAssociation("SCANNER", "127.0.0.1")))
+        answers.append(site.take(data, "1.2.3.4.5", OpenAssociation("SCANNER", "127.0.0.1")))
 
     together(*[lambda value=value: send(value) for value in ("NO", "YES") * 4])
 
@@ -129,8 +135,7 @@ def test_an_association_is_recorded_with_its_first_instance(site: Site) -> None:
 def test_own_results_are_kept_and_start_no_study(site: Site) -> None:
     """Recognised by their marks, or by a UID that we gave out; answered with success."""
     marks = {"Manufacturer": "Gatekeeper", "ManufacturerModelName": "Gatekeeper"}
-    marked = Arrival(encoded(image("2.25.1", **marks)), MR, "2.25.1", EXPLICIT)
-    assert site.receiver.receive(marked, site.association).status == 0x0000
+    assert site.take(encoded(image("2.25.1", **marks)), "2.25.1").status == 0x0000
     with site.database.read() as tx:
         assert studies.get(tx, "1.2.3") is None
         assert instances.find(tx, "2.25.1")[0].own_result
@@ -290,9 +295,7 @@ def test_no_uid_writes_outside_the_spool(site: Site, tmp_path: Path) -> None:
         at = data.index(b"\x06\x001.2.3\x00")
         name = study.encode("utf-8", "replace")
         data[at : at + 8] = len(name).to_bytes(2, "little") + name
-        answer = site.receiver.receive(
-            Arrival(bytes(data), MR, instance, EXPLICIT), OpenAssociation("SCANNER", "127.0.0.1")
-        )
+        answer = site.take(bytes(data), instance, OpenAssociation("SCANNER", "127.0.0.1"))
         assert answer.status in {0x0000, 0xA900, 0xC000}
         assert everything_else() == before
         for path in site.files():
