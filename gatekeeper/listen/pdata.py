@@ -54,7 +54,9 @@ class Unwrapping:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        # Of a PDU or a value, which are equally long, or a whole PDU that is no P-DATA.
         self._header = bytearray()
+        self._header_size = HEADER.size
         self._pdu_left = 0
         self._value_left = 0
         self._in_value = False
@@ -79,10 +81,7 @@ class Unwrapping:
                 yield self._part(piece[position : position + taken])
                 position += taken
                 continue
-            needed = (_PDV if self._pdu_left else HEADER.size) - len(self._header)
-            if self._header and self._header[0] != P_DATA_TF and not self._pdu_left:
-                # The rest of a short PDU that is no P-DATA.
-                needed = HEADER.size + _CONTROL_LENGTH - len(self._header)
+            needed = self._header_size - len(self._header)
             if not self._header and not self._pdu_left:
                 self.boundaries += 1
             self._header += piece[position : position + needed]
@@ -118,10 +117,12 @@ class Unwrapping:
             return None
         if kind not in {RELEASE_RQ, RELEASE_RP, ABORT} or length != _CONTROL_LENGTH:
             raise ProtocolError("a PDU that may not come in an association")
-        if len(self._header) < HEADER.size + _CONTROL_LENGTH:
+        if len(self._header) == HEADER.size:
+            self._header_size += _CONTROL_LENGTH
             return None
         whole = bytes(self._header)
         self._header.clear()
+        self._header_size = HEADER.size
         self.boundaries += 1
         return whole
 
