@@ -22,7 +22,7 @@ LARGEST_PDU = 1024 * 1024 + 1024
 """Bytes: the largest maximum length that can be configured, and an association request with all
 its 128 contexts, which no negotiated length bounds (PS3.8 D.1)."""
 
-_LINGER_SECONDS = 1.0
+_LINGER_SECONDS, _LINGER_BYTES = 1.0, 4 * 1024 * 1024
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -206,8 +206,8 @@ class BoundedSocket(AssociationSocket):
         scratch = memoryview(bytearray(65536))
         try:
             connection.shutdown(socket.SHUT_WR)
-            while (remaining := deadline - time.monotonic()) > 0:
-                connection.settimeout(remaining)
+            for _ in range(_LINGER_BYTES // len(scratch)):
+                connection.settimeout(max(deadline - time.monotonic(), 0.0))
                 if not connection.recv_into(scratch):
                     break
         except OSError:

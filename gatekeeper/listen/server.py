@@ -17,7 +17,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
-from gatekeeper.listen.contexts import supported_contexts
+from gatekeeper.listen.contexts import storage_classes, supported_contexts
 from gatekeeper.listen.file_meta import IMPLEMENTATION_CLASS_UID
 from gatekeeper.listen.guard import Caps, GuardedHandler, GuardedServer
 from gatekeeper.listen.messages import Answer, Incoming, Limits
@@ -127,7 +127,7 @@ class Listener:
         contexts = supported_contexts(
             settings.private_sop_classes, accept_deflated=settings.accept_deflated
         )
-        self._classes = frozenset(str(context.abstract_syntax) for context in contexts)
+        self._classes = frozenset(storage_classes(settings.private_sop_classes))
         self._server = cast(
             GuardedServer,
             ae.make_server(

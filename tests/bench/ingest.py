@@ -21,15 +21,13 @@ import dataclasses
 import json
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,55 +38,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, CTImageStorage, EnhancedMRImageStorage, ExplicitVRLittleEndian
 from rich.console import Console
 from rich.table import Table
-from support.blast import CALLED_AE, CALLING_AE
-from support.gate import free_port, listening
-from support.waiting import until
-
-from storage import nodes
-from storage.engine import Database
-from storage.records import Node
-
-RECEIVERS = ("storescp", "storescp-fsync", "orthanc", "protocol", "durable")
-LARGEST_PDU = 131072
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_SHIM = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
-static void synchronise(int fd) {
-  struct stat about;
-  if (fd >= 0 && fstat(fd, &about) == 0 && S_ISREG(about.st_mode)
-      && (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY)
-    fsync(fd);
-}
-int fclose(FILE *file) {
-  static int (*next)(FILE *);
-  if (!next) next = (int (*)(FILE *))dlsym(RTLD_NEXT, "fclose");
-  fflush(file);
-  synchronise(fileno(file));
-  return next(file);
-}
-int close(int fd) {
-  static int (*next)(int);
-  if (!next) next = (int (*)(int))dlsym(RTLD_NEXT, "close");
-  synchronise(fd);
-  return next(fd);
-}
-"""
-
-
-@dataclass
-class Receiver:
-    """A receiver that is up."""
-
-    port: int
-    process: subprocess.Popen[bytes]
-    received: Callable[[], int]
-    """Objects it holds, for checking that none is missing."""
+from support.process_tree import PeakResident, cpu_seconds, resident_mib
+from support.receivers import RECEIVERS, Receiver, running, synchronising_shim
 
 
 @dataclass(frozen=True)
@@ -110,7 +61,7 @@ def main() -> None:
     with ExitStack() as stack:
         base = arguments.folder
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ingest-", dir=base)))
-        shim = _shim(folder) if "storescp-fsync" in arguments.receivers else None
+        shim = synchronising_shim(folder) if "storescp-fsync" in arguments.receivers else None
         receivers = _available(arguments.receivers, shim, console)
         for series in arguments.series:
             images = _images(folder, series, arguments)
@@ -181,14 +132,14 @@ def _interleaved(
 def _measure(receiver: Receiver, senders: _Senders) -> Run:
     senders.tell(f"PREPARE {receiver.port}")
     senders.tell("FRESH")
-    with _Peak(receiver.process.pid) as peak:
-        before = _cpu_seconds(receiver.process.pid)
+    with PeakResident(receiver.process.pid) as peak:
+        before = cpu_seconds(receiver.process.pid)
         started = time.perf_counter()
         answers = senders.tell(f"GO {receiver.port} {senders.load.per_association}")
         seconds = time.perf_counter() - started
         # Children of storescp that have just released are still closing their files.
         time.sleep(0.1)
-        used = _cpu_seconds(receiver.process.pid) - before
+        used = cpu_seconds(receiver.process.pid) - before
     images = sum(int(answer.split()[0]) for answer in answers)
     if (kept := receiver.received()) < images:
         raise SystemExit(f"{kept} of {images} images were kept")
@@ -245,7 +196,7 @@ def _large(
                 with running(name, folder, shim) as receiver:
                     # A first association pays for what is loaded once.
                     _measure(receiver, warming)
-                    before.append(_resident_mib(receiver.process.pid))
+                    before.append(resident_mib(receiver.process.pid))
                     run = _measure(receiver, sending)
                     speeds.append(201 * run.images_per_second)
                     more.append(run.peak_mib - before[-1])
@@ -298,90 +249,6 @@ class _Senders:
         return answers
 
 
-@contextmanager
-def running(name: str, folder: Path, shim: Path | None) -> Generator[Receiver]:
-    """Run a receiver on an empty folder of its own."""
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=folder) as own:
-        home = Path(own)
-        command, environment, received = _start(name, home, port, shim)
-        with (home / "log").open("wb") as output:
-            process = subprocess.Popen(
-                command, env=environment, cwd=home, stdout=output, stderr=output
-            )
-        try:
-            until(lambda: listening(port), 60, f"{name} listens")
-            yield Receiver(port, process, received)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _start(
-    name: str, home: Path, port: int, shim: Path | None
-) -> tuple[list[str], dict[str, str], Callable[[], int]]:
-    """Return the command, the environment and the count of a receiver."""
-    environment = {**os.environ, "TCP_NODELAY": "1", "OMP_NUM_THREADS": "1"}
-    store = home / "store"
-    store.mkdir()
-    if name == "orthanc":
-        configuration = home / "orthanc.json"
-        configuration.write_text(json.dumps(_orthanc(store, port)))
-        kept = lambda: sum(1 for path in store.rglob("*") if len(path.name) == 36)  # noqa: E731
-        return ["Orthanc", str(configuration)], environment, kept
-    if name in {"protocol", "durable"}:
-        return _ours(name, home, store, port, environment)
-    if shim is not None and name == "storescp-fsync":
-        environment["LD_PRELOAD"] = str(shim)
-    command = ["storescp", "-q", "--fork", "+B", "-pdu", str(LARGEST_PDU), "-od", str(store)]
-    return [*command, str(port)], environment, lambda: len(list(store.iterdir()))
-
-
-def _ours(
-    name: str, home: Path, store: Path, port: int, environment: dict[str, str]
-) -> tuple[list[str], dict[str, str], Callable[[], int]]:
-    root = Path(__file__).resolve().parents[2]
-    url = f"sqlite:///{home / 'gatekeeper.db'}"
-    database = Database.connect(url, 5.0)
-    database.migrate()
-    with database.begin() as tx:
-        nodes.save(tx, Node(CALLING_AE, "127.0.0.1", 0, may_send=True))
-    database.dispose()
-    environment |= {
-        "PYTHONPATH": f"{root / 'tests'}:{root}",
-        "GATEKEEPER_DATABASE_URL": url,
-        "GATEKEEPER_SPOOL_DIRECTORY": str(home / "spool"),
-        "GATEKEEPER_SPOOL_LOW_WATER_MIB": "1",
-        "GATEKEEPER_LISTEN_AE_TITLE": CALLED_AE,
-        "GATEKEEPER_LISTEN_PORT": str(port),
-        "GATEKEEPER_LISTEN_HOST": "127.0.0.1",
-        "GATEKEEPER_LISTEN_MAXIMUM_PDU": str(LARGEST_PDU),
-        "GATEKEEPER_LOG_LEVEL": "ERROR",
-    }
-    if name == "protocol":
-        command = [sys.executable, "-m", "support.protocol_listener", str(store)]
-        return command, environment, lambda: len(list(store.iterdir()))
-    objects = home / "spool" / "objects"
-    kept = lambda: sum(1 for path in objects.rglob("*") if path.is_file())  # noqa: E731
-    return [sys.executable, "-m", "gatekeeper", "listen"], environment, kept
-
-
-def _orthanc(store: Path, port: int) -> dict[str, object]:
-    return {
-        "StorageDirectory": str(store),
-        "IndexDirectory": str(store),
-        "HttpServerEnabled": False,
-        "DicomPort": port,
-        "DicomCheckCalledAet": False,
-        "MaximumPduLength": LARGEST_PDU,
-        "Plugins": [],
-    }
-
-
 def _available(names: tuple[str, ...], shim: Path | None, console: Console) -> tuple[str, ...]:
     programs = {"storescp": "storescp", "storescp-fsync": "storescp", "orthanc": "Orthanc"}
     found: list[str] = []
@@ -395,19 +262,6 @@ def _available(names: tuple[str, ...], shim: Path | None, console: Console) -> t
         else:
             found.append(name)
     return tuple(found)
-
-
-def _shim(folder: Path) -> Path | None:
-    """Return a library that synchronises files before they are closed, None without a compiler."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        return None
-    source, library = folder / "shim.c", folder / "shim.so"
-    source.write_text(_SHIM)
-    made = subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(source), "-ldl"], check=False
-    )
-    return library if made.returncode == 0 else None
 
 
 def _images(folder: Path, series: str, arguments: argparse.Namespace) -> Path:
@@ -457,55 +311,6 @@ def _object(sop_class: UID, number: int) -> Dataset:
     dataset.BitsAllocated = dataset.BitsStored = 16
     dataset.HighBit, dataset.PixelRepresentation = 15, 0
     return dataset
-
-
-class _Peak(threading.Thread):
-    """Watches the resident memory of a process tree, fifty times a second; a context manager."""
-
-    def __init__(self, root: int) -> None:
-        super().__init__(daemon=True)
-        self._root = root
-        self._done = threading.Event()
-        self.mebibytes = 0.0
-
-    def run(self) -> None:
-        while not self._done.wait(0.02):
-            self.mebibytes = max(self.mebibytes, _resident_mib(self._root))
-
-    def __enter__(self) -> _Peak:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self.join()
-
-
-def _tree(root: int) -> dict[int, list[str]]:
-    """Return /proc/PID/stat after the name, of a process and all below it, the dead included."""
-    every: dict[int, list[str]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                every[int(entry.name)] = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-    wanted = {root}
-    while True:
-        more = {pid for pid, fields in every.items() if int(fields[1]) in wanted} - wanted
-        if not more:
-            return {pid: every[pid] for pid in wanted if pid in every}
-        wanted |= more
-
-
-def _cpu_seconds(root: int) -> float:
-    """Return user and system time of a process tree and of its children that were waited for."""
-    ticks = sum(sum(map(int, fields[11:15])) for fields in _tree(root).values())
-    return ticks / _TICKS
-
-
-def _resident_mib(root: int) -> float:
-    return sum(int(fields[21]) for fields in _tree(root).values()) * _PAGE / (1 << 20)
 
 
 def _names(text: str) -> tuple[str, ...]:

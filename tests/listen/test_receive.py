@@ -15,10 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from listen.wire import EXPLICIT, MR, encoded, image, sqlite_only, together
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from sqlalchemy import text
 
 from gatekeeper.listen.associations import OpenAssociation
-from gatekeeper.listen.receive import Answer, Arrival, Receiver
+from gatekeeper.listen.messages import Answer
+from gatekeeper.listen.receive import Arrival, Receiver
 from storage import instances, jobs, nodes, studies
 from storage.engine import Database
 from storage.records import Node, Outcome, Result, StudyState
@@ -74,6 +77,66 @@ def test_success_means_file_and_row_are_there(site: Site) -> None:
     assert (row.modality, row.source_ae, row.own_result) == ("MR", "SCANNER", False)
     assert study is not None
     assert study.state is StudyState.RECEIVING
+
+
+@sqlite_only
+def test_an_object_is_the_same_however_it_comes(site: Site) -> None:
+    """In one part, in small ones, identifiers late or early: the same file."""
+    small = encoded(image("1.2.3.4.5"))
+    late = encoded(image("1.2.3.4.6", SourceImageSequence=Sequence([Dataset()] * 9000)))
+    large = encoded(image("1.2.3.4.7", PixelData=bytes(200_000)))
+    for instance, data in (("1.2.3.4.5", small), ("1.2.3.4.6", late), ("1.2.3.4.7", large)):
+        for size in (len(data), 1000, 16 * 1024, 16 * 1024 + 1, 50_001):
+            receiving = site.receiver.begin(Arrival(MR, instance, EXPLICIT), site.association)
+            for start in range(0, len(data), size):
+                receiving.write(memoryview(data)[start : start + size])
+            assert receiving.finish() == Answer(0x0000)
+        with site.database.read() as tx:
+            [row] = instances.find(tx, instance)
+        assert site.spool.path(row.digest).read_bytes().endswith(data)
+    assert len(site.files()) == 3
+
+
+@sqlite_only
+def test_an_object_that_is_abandoned_leaves_nothing(site: Site) -> None:
+    """No file, no row, no count; also when it was refused already."""
+    data = memoryview(encoded(image("1.2.3.4.5", PixelData=bytes(100_000))))
+    for instance in ("1.2.3.4.5", "1.2.3.4.6"):
+        receiving = site.receiver.begin(Arrival(MR, instance, EXPLICIT), site.association)
+        receiving.write(data[:50_000])
+        receiving.abandon()
+    assert (site.files(), site.count()) == ([], 0)
+    assert (site.association.stored, site.association.refused) == (0, 0)
+
+
+@sqlite_only
+def test_an_object_that_is_not_what_it_says_is_never_written(site: Site) -> None:
+    """What the beginning tells is told at the end; the bytes between go nowhere."""
+    data = memoryview(encoded(image("1.2.3.4.5", PixelData=bytes(100_000))))
+    receiving = site.receiver.begin(Arrival(MR, "1.2.3.4.6", EXPLICIT), site.association)
+    for start in range(0, len(data), 20_000):
+        receiving.write(data[start : start + 20_000])
+        assert site.files() == []
+    assert receiving.finish().status == 0xA900
+
+
+@sqlite_only
+def test_a_full_disk_in_the_middle_of_an_object_is_out_of_resources(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ENOSPC while bytes still come: the rest is let go, and nothing is left."""
+    data = memoryview(encoded(image("1.2.3.4.5", PixelData=bytes(100_000))))
+    receiving = site.receiver.begin(Arrival(MR, "1.2.3.4.5", EXPLICIT), site.association)
+    receiving.write(data[:50_000])
+
+    def full(_descriptor: int, _data: memoryview) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        receiving.write(data[50_000:])
+    assert site.files() == []
+    assert receiving.finish() == Answer(0xA700, "spool trouble: ENOSPC")
 
 
 def test_a_resend_is_a_success_that_changes_nothing(site: Site) -> None:
