@@ -133,15 +133,17 @@ class GuardedServer(AssociationServer):
     Args:
         arguments: those of pynetdicom's server.
         intake: what associations do with what they receive.
-        caps: connections open at once.
+        connections: counts those that are open; servers may share it.
         keywords: those of pynetdicom's server.
     """
 
     request_queue_size = BACKLOG
 
-    def __init__(self, *arguments: Any, intake: Intake, caps: Caps, **keywords: Any) -> None:
+    def __init__(
+        self, *arguments: Any, intake: Intake, connections: Connections, **keywords: Any
+    ) -> None:
         self.intake = intake
-        self.connections = Connections(caps)
+        self.connections = connections
         super().__init__(*arguments, **keywords)
 
     def wrap(self, connection: socket.socket) -> socket.socket:

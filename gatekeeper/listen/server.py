@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
 from gatekeeper.listen.contexts import storage_classes, supported_contexts
 from gatekeeper.listen.file_meta import IMPLEMENTATION_CLASS_UID
-from gatekeeper.listen.guard import Caps, GuardedHandler, GuardedServer
+from gatekeeper.listen.guard import Caps, Connections, GuardedHandler, GuardedServer
 from gatekeeper.listen.messages import Answer, Incoming, Limits
 from gatekeeper.listen.peers import Refusal, judge
 from gatekeeper.listen.provider import Intake
@@ -145,7 +145,9 @@ class Listener:
                     ),
                     settings.object_seconds,
                 ),
-                caps=Caps(settings.maximum_connections, settings.maximum_connections_per_host),
+                connections=Connections(
+                    Caps(settings.maximum_connections, settings.maximum_connections_per_host)
+                ),
             ),
         )
         self._associations.start()
