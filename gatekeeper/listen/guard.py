@@ -29,7 +29,7 @@ from pynetdicom.association import Association
 from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHandler
 
 from gatekeeper.listen.connection import BoundedSocket
-from gatekeeper.listen.provider import GuardedAssociation, Intake
+from gatekeeper.listen.provider import GuardedAssociation, Reception
 from gatekeeper.log import error_name, get_logger
 
 BACKLOG = 128
@@ -102,7 +102,7 @@ class GuardedHandler(RequestHandler):
         host = str(self.client_address[0])
         association = GuardedAssociation(
             server,
-            server.intake,
+            server.reception,
             prepare=server.prepare,
             ended=lambda: server.connections.leave(host),
         )
@@ -132,7 +132,7 @@ class GuardedServer(AssociationServer):
 
     Args:
         arguments: those of pynetdicom's server.
-        intake: what associations do with what they receive.
+        reception: what associations do with what they receive.
         connections: counts those that are open; servers may share it.
         keywords: those of pynetdicom's server.
     """
@@ -140,9 +140,9 @@ class GuardedServer(AssociationServer):
     request_queue_size = BACKLOG
 
     def __init__(
-        self, *arguments: Any, intake: Intake, connections: Connections, **keywords: Any
+        self, *arguments: Any, reception: Reception, connections: Connections, **keywords: Any
     ) -> None:
-        self.intake = intake
+        self.reception = reception
         self.connections = connections
         super().__init__(*arguments, **keywords)
 

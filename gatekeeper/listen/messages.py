@@ -45,7 +45,7 @@ class Incoming(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Budgets:
     """Largest sizes, in bytes.
 
     Attributes:
@@ -64,7 +64,7 @@ class Messages:
 
     Args:
         contexts: transfer syntax UID of each accepted presentation context.
-        limits: what is too much.
+        budgets: what is too much.
         begin: told a C-STORE request and its transfer syntax; returns what takes its data set.
         answer: told context, request and answer of a C-STORE that is complete.
         pass_on: told context, command set and data set (None without one) of any other message.
@@ -76,13 +76,13 @@ class Messages:
     def __init__(
         self,
         contexts: Mapping[int, str],
-        limits: Limits,
+        budgets: Budgets,
         begin: Callable[[Request, str], Incoming],
         answer: Callable[[int, Request, Answer], None],
         pass_on: Callable[[int, bytes, bytes | None], None],
     ) -> None:
         self._contexts = contexts
-        self._limits = limits
+        self._budgets = budgets
         self._begin = begin
         self._answer = answer
         self._pass_on = pass_on
@@ -106,7 +106,7 @@ class Messages:
             ProtocolError: when it may not come here, or is too much.
         """
         self._total += len(part.data)
-        if self._total > self._limits.association:
+        if self._total > self._budgets.association:
             raise ProtocolError("an association sent more than listen.maximum_association_mib")
         is_command = bool(part.control & COMMAND)
         if self._context is None:
@@ -150,12 +150,12 @@ class Messages:
     def _take_data(self, data: memoryview, context: int, last: bool) -> None:
         self._size += len(data)
         if self._incoming is not None:
-            if self._size > self._limits.object:
+            if self._size > self._budgets.object:
                 raise ProtocolError("an object is larger than listen.maximum_object_mib")
             if data:
                 self._incoming.write(data)
         else:
-            if self._size > self._limits.request:
+            if self._size > self._budgets.request:
                 raise ProtocolError("a request is larger than listen.maximum_request_mib")
             self._data_set += data
         if last and self._request is not None:

@@ -30,7 +30,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationServer
 
 from gatekeeper.listen.connection import LARGEST_PDU, BoundedSocket, Wake, receive
-from gatekeeper.listen.messages import Answer, Incoming, Limits, Messages
+from gatekeeper.listen.messages import Answer, Budgets, Incoming, Messages
 from gatekeeper.listen.pdata import Unwrapping
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.send.command import Request, store_response
@@ -51,18 +51,18 @@ log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class Reception:
     """What the provider of an association works with.
 
     Attributes:
         begin: told the association, a C-STORE request and its transfer syntax UID; returns what
             takes its data set.
-        limits: largest sizes.
+        budgets: largest sizes.
         message_seconds: longest time for the bytes of one message.
     """
 
     begin: Callable[[Association, Request, str], Incoming]
-    limits: Limits
+    budgets: Budgets
     message_seconds: float
 
 
@@ -81,14 +81,14 @@ class _Telling(queue.Queue[Any]):
 class GuardedProvider(DULServiceProvider):
     """The upper layer provider of one accepted association."""
 
-    def __init__(self, association: GuardedAssociation, intake: Intake) -> None:
+    def __init__(self, association: GuardedAssociation, reception: Reception) -> None:
         super().__init__(association)
         # pynetdicom would let this thread hold up the end of the process.
         self.daemon = True
         self.to_user_queue = _Telling(association.work.set)
         self.ended = threading.Event()
         """Set when the thread has done all it will do."""
-        self._intake = intake
+        self._reception = reception
         self._wake = Wake()
         self._unwrapping = Unwrapping(LARGEST_PDU)
         self._messages: Messages | None = None
@@ -199,8 +199,8 @@ class GuardedProvider(DULServiceProvider):
         self._buffer = memoryview(bytearray(_BUFFER))
         self._messages = Messages(
             {one.context_id or 0: str(one.transfer_syntax[0]) for one in accepted},
-            self._intake.limits,
-            lambda request, syntax: self._intake.begin(self.assoc, request, syntax),
+            self._reception.budgets,
+            lambda request, syntax: self._reception.begin(self.assoc, request, syntax),
             self._answer,
             self._pass_on,
         )
@@ -238,7 +238,7 @@ class GuardedProvider(DULServiceProvider):
             self._pdu_deadline = now + (self.assoc.dimse_timeout or 0.0)
         if messages.begun != self._begun:
             self._begun = messages.begun
-            self._message_deadline = now + self._intake.message_seconds
+            self._message_deadline = now + self._reception.message_seconds
         self._check_deadlines(now)
 
     def _check_deadlines(self, now: float) -> None:
@@ -299,7 +299,7 @@ class GuardedAssociation(Association):
 
     Args:
         server: that accepted the connection.
-        intake: what its provider works with.
+        reception: what its provider works with.
         prepare: makes the connection ready before anything is read; raises OSError to refuse it.
         ended: told once that the connection has ended.
     """
@@ -307,7 +307,7 @@ class GuardedAssociation(Association):
     def __init__(
         self,
         server: AssociationServer,
-        intake: Intake,
+        reception: Reception,
         prepare: Callable[[GuardedAssociation], None],
         ended: Callable[[], None],
     ) -> None:
@@ -317,7 +317,7 @@ class GuardedAssociation(Association):
         self._server = server
         self._prepare = prepare
         self._tell_ended = ended
-        self.provider = GuardedProvider(self, intake)
+        self.provider = GuardedProvider(self, reception)
         self.dul = self.provider
         self.dimse.msg_queue = _Telling(self.work.set)
         # These also set the timers of the provider, which is a new one.

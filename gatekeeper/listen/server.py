@@ -20,9 +20,9 @@ from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
 from gatekeeper.listen.contexts import storage_classes, supported_contexts
 from gatekeeper.listen.file_meta import IMPLEMENTATION_CLASS_UID
 from gatekeeper.listen.guard import Caps, Connections, GuardedHandler, GuardedServer
-from gatekeeper.listen.messages import Answer, Incoming, Limits
+from gatekeeper.listen.messages import Answer, Budgets, Incoming
 from gatekeeper.listen.peers import Refusal, judge
-from gatekeeper.listen.provider import Intake
+from gatekeeper.listen.provider import Reception
 from gatekeeper.listen.receive import (
     NOT_AUTHORISED,
     NOT_SUPPORTED,
@@ -136,9 +136,9 @@ class Listener:
                 evt_handlers=handlers,
                 server_class=GuardedServer,
                 request_handler=GuardedHandler,
-                intake=Intake(
+                reception=Reception(
                     self._begin,
-                    Limits(
+                    Budgets(
                         object=settings.maximum_object_mib << 20,
                         request=settings.maximum_request_mib << 20,
                         association=settings.maximum_association_mib << 20,

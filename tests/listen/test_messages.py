@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from listen.raw_scanner import COMMAND, ECHOING, LAST, STORING, Value, chunks, p_data, request
 from listen.wire import EXPLICIT, IMPLICIT, VERIFICATION
 
-from gatekeeper.listen.messages import LARGEST_COMMAND, Answer, Limits, Messages
+from gatekeeper.listen.messages import LARGEST_COMMAND, Answer, Budgets, Messages
 from gatekeeper.listen.pdata import Part, Unwrapping
 from gatekeeper.send import command
 from gatekeeper.send.command import Request
 from gatekeeper.send.pdu import ProtocolError
 
-LIMITS = Limits(object=1000, request=300, association=100_000)
+BUDGETS = Budgets(object=1000, request=300, association=100_000)
 ECHO = command.echo_request(1, VERIFICATION)
 
 
@@ -51,7 +51,7 @@ class Side:
 
     def __post_init__(self) -> None:
         contexts = {STORING: EXPLICIT, ECHOING: IMPLICIT}
-        self.messages = Messages(contexts, LIMITS, self._begin, self._answer, self._pass_on)
+        self.messages = Messages(contexts, BUDGETS, self._begin, self._answer, self._pass_on)
         self.unwrapping = Unwrapping(LARGEST_COMMAND * 2)
 
     def _begin(self, _request: Request, transfer_syntax_uid: str) -> Kept:
@@ -128,7 +128,7 @@ def test_other_requests_are_passed_on_with_their_data_set() -> None:
     assert side.passed_on == [(STORING, bytes(action), b"abc")]
     assert side.objects == []
 
-    side.hear((STORING, COMMAND | LAST, bytes(action)), (STORING, 0, bytes(LIMITS.request)))
+    side.hear((STORING, COMMAND | LAST, bytes(action)), (STORING, 0, bytes(BUDGETS.request)))
     with pytest.raises(ProtocolError, match="maximum_request_mib"):
         side.hear((STORING, 0, b"x"))
 
