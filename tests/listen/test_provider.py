@@ -146,7 +146,7 @@ def test_nonsense_is_answered_with_an_abort(listening: Listening, nonsense: byte
         assert scanner.is_aborted()
     until(lambda: not listening.listener.associations, 20, "the association has ended")
     assert listening.count() == 1
-    assert not list((listening.spool.root / "incoming").iterdir())
+    until(lambda: not listening.unfinished(), 20, "nothing of it is left")
 
 
 @pytest.mark.parametrize("ending", ["close", "abort"])
@@ -163,7 +163,7 @@ def test_an_object_that_is_broken_off_leaves_nothing(listening: Listening, endin
         scanner.send(whole[:-10] if ending == "close" else begun + pdu.abort())
     until(lambda: not listening.listener.associations, 20, "the association has ended")
     assert listening.count() == 1
-    assert not list((listening.spool.root / "incoming").iterdir())
+    until(lambda: not listening.unfinished(), 20, "nothing of it is left")
 
 
 def test_what_is_refused_at_its_command_is_read_to_its_end(
@@ -181,7 +181,7 @@ def test_what_is_refused_at_its_command_is_read_to_its_end(
                     scanner.send(p_data((STORING, 0, part)))
                 scanner.send(p_data((STORING, LAST, b"")))
                 assert scanner.status() == 0xA700
-            assert not list((listening.spool.root / "incoming").iterdir())
+            until(lambda: not listening.unfinished(), 20, "nothing of it is left")
             scanner.send(echo())
             assert scanner.status() == 0x0000
             scanner.release()
