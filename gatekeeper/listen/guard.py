@@ -155,11 +155,17 @@ class GuardedServer(AssociationServer):
         """
         return connection
 
-    def prepare(self, association: GuardedAssociation) -> None:
-        """Make the association's connection ready; raises OSError when it cannot be."""
+    def prepare(self, association: GuardedAssociation) -> bool:
+        """Make the association's connection ready, and return whether it is."""
         bounded = cast(BoundedSocket, association.dul.socket)
-        if bounded.socket is not None:
-            bounded.socket = self.wrap(bounded.socket)
+        try:
+            if bounded.socket is not None:
+                bounded.socket = self.wrap(bounded.socket)
+        except OSError as error:
+            address = association.provider.address
+            log.warning("connection_refused", address=address, error=error_name(error))
+            return False
+        return True
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Return the next connection, ready for use."""

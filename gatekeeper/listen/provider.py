@@ -300,7 +300,7 @@ class GuardedAssociation(Association):
     Args:
         server: that accepted the connection.
         reception: what its provider works with.
-        prepare: makes the connection ready before anything is read; raises OSError to refuse it.
+        prepare: makes the connection ready before anything is read; False refuses it.
         ended: told once that the connection has ended.
     """
 
@@ -308,7 +308,7 @@ class GuardedAssociation(Association):
         self,
         server: AssociationServer,
         reception: Reception,
-        prepare: Callable[[GuardedAssociation], None],
+        prepare: Callable[[GuardedAssociation], bool],
         ended: Callable[[], None],
     ) -> None:
         self.work = threading.Event()
@@ -327,8 +327,8 @@ class GuardedAssociation(Association):
     def run_reactor(self) -> None:
         """Serve the connection; the body of the thread."""
         try:
-            self._prepare(self)
-            super().run_reactor()
+            if self._prepare(self):
+                super().run_reactor()
         except OSError as error:
             log.warning("connection_failed", error=error_name(error), address=self.provider.address)
         finally:
