@@ -111,11 +111,40 @@ class ListenSettings:
         131072, "largest PDU accepted", unit="bytes", minimum=4096, maximum=1048576
     )
     maximum_associations: int = setting(50, "associations open at once", minimum=1, maximum=1000)
+    maximum_connections: int = setting(
+        100,
+        "TCP connections open at once; one more is closed before it costs a thread",
+        minimum=1,
+        maximum=2000,
+    )
+    maximum_connections_per_host: int = setting(
+        50, "TCP connections of one address open at once", minimum=1, maximum=2000
+    )
+    maximum_object_mib: int = setting(
+        4096, "largest data set of one C-STORE; its sender is aborted", unit="MiB", minimum=1
+    )
+    maximum_request_mib: int = setting(
+        16,
+        "largest data set of any other request, such as storage commitment",
+        unit="MiB",
+        minimum=1,
+        maximum=1024,
+    )
+    maximum_association_mib: int = setting(
+        1048576, "most bytes that one association may send", unit="MiB", minimum=1
+    )
+    object_seconds: float = setting(
+        1800.0, "longest time for the bytes of one message", unit="s", minimum=1, maximum=86400
+    )
     association_timeout: float = setting(
         30.0, "wait for an association request after connecting", unit="s", minimum=1, maximum=600
     )
     dimse_timeout: float = setting(
-        30.0, "wait for the rest of a message that has begun", unit="s", minimum=1, maximum=600
+        30.0,
+        "longest time for one PDU, and between two of a message that has begun",
+        unit="s",
+        minimum=1,
+        maximum=600,
     )
     network_timeout: float = setting(
         60.0, "silence after which an association is aborted", unit="s", minimum=1, maximum=3600

@@ -259,7 +259,7 @@ class SpoolWriter:
         """SHA-256 of what was written so far."""
         return Digest(self._hash.hexdigest())
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append `data`. After an error nothing can be written or committed any more.
 
         Raises:

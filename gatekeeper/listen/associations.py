@@ -78,6 +78,12 @@ class OpenAssociations:
             self.close(thread)
         self.tend()
 
+    def count(self) -> int:
+        """Return how many are open."""
+        with self._lock:
+            # A thread may have ended without an event; it is tidied up by `tend`.
+            return sum(thread.is_alive() for thread in self._open)
+
     def open(self, thread: threading.Thread, calling_ae: str, address: str) -> OpenAssociation:
         """Return the new association that `thread` serves."""
         association = OpenAssociation(calling_ae, address)

@@ -1,14 +1,17 @@
 """Bounds that stock pynetdicom lacks, put around it from outside.
 
-- A PDU longer than a limit closes the connection before it is buffered.
-- A PDU, header included, that is not complete within a deadline closes the connection.
+- A PDU longer than a limit closes the connection before it is buffered (`connection`, `pdata`).
+- A PDU, header included, that is not complete within a deadline closes the connection; so does an
+  association request, and a message that takes too long (`connection`, `provider`).
+- Objects, other requests and associations have a byte budget (`messages`).
 - A connection that closes before it asks for anything frees its thread at once.
 - A peer that does not take our bytes is given up after the network time-out.
-- Connections beyond a limit are closed before they cost a thread.
+- Connections beyond a limit, of one host or of all, are closed before they cost a thread.
 - Answers leave at once (TCP_NODELAY).
 - A TLS handshake runs in the connection's own thread, and counts as a connection meanwhile.
 
-One private method of pynetdicom is overridden (`_create_association`); a test holds it in place.
+One private method of pynetdicom is overridden here (`_create_association`), more in `provider`;
+tests hold them in place.
 """
 
 from __future__ import annotations
@@ -16,158 +19,176 @@ from __future__ import annotations
 import socket
 import socketserver
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
+from pynetdicom import evt
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import A_P_ABORT
-from pynetdicom.transport import (
-    AssociationSocket,
-    RequestHandler,
-    ThreadedAssociationServer,
-)
+from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHandler
 
+from gatekeeper.listen.connection import BoundedSocket
+from gatekeeper.listen.provider import GuardedAssociation, Reception
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.tls import TlsError
 
-LARGEST_PDU = 1024 * 1024 + 1024
-"""Bytes: the largest maximum length that can be configured, and an association request with all
-its 128 contexts, which no negotiated length bounds (PS3.8 D.1)."""
-SPARE_CONNECTIONS = 16
-"""Connections beyond the maximum of associations that are still answered, with a rejection."""
 BACKLOG = 128
+_TELL_AGAIN_SECONDS = 1.0
 
 log = get_logger()
 
 
-class BoundedSocket(AssociationSocket):
-    """An association's socket that reads no PDU for longer, nor larger, than it should."""
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """Connections open at once.
 
-    @classmethod
-    def around(cls, plain: AssociationSocket) -> BoundedSocket:
-        """Return `plain` with bounds; constructing anew would announce the connection twice."""
-        bounded = cls.__new__(cls)
-        bounded.__dict__.update(plain.__dict__)
-        return bounded
+    Attributes:
+        total: of all hosts.
+        per_host: of one address.
+    """
 
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Return `nr_bytes` bytes, or fewer when the peer closed the connection.
+    total: int
+    per_host: int
 
-        Raises:
-            OSError: when there are too many, or they take longer than the DIMSE time-out.
-        """
-        if nr_bytes > LARGEST_PDU:
-            self._wake_association()
-            raise OSError("the PDU is longer than the limit")
-        received = bytearray(nr_bytes)
-        done = 0
-        try:
-            with memoryview(received) as view:
-                done = self._receive_into(view)
-        finally:
-            if done < nr_bytes:
-                self._wake_association()
-        del received[done:]
-        return received
 
-    def close(self) -> None:
-        """Close the connection, also when the peer closed it first."""
-        connection = self.socket
-        super().close()
-        if connection is not None:
-            connection.close()
+class Connections:
+    """The connections that are open, counted by host."""
 
-    def _receive_into(self, view: memoryview) -> int:
-        connection = cast(socket.socket, self.socket)
-        deadline = time.monotonic() + (self.assoc.dimse_timeout or 0.0)
-        done = 0
-        try:
-            while done < len(view):
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    raise TimeoutError("the PDU is not complete within the deadline")
-                connection.settimeout(remaining)
-                count = connection.recv_into(view[done:])
-                if count == 0:
-                    break
-                done += count
-        finally:
-            connection.settimeout(self.assoc.network_timeout)
-        return done
+    def __init__(self, caps: Caps) -> None:
+        self._caps = caps
+        self._lock = threading.Lock()
+        self._open: Counter[str] = Counter()
+        self._refused = 0
+        self._told = float("-inf")
 
-    def _wake_association(self) -> None:
-        """Tell an association that waits for its request that none will come.
+    def admit(self, host: str) -> bool:
+        """Count one more connection of `host` and return True, unless there are too many."""
+        with self._lock:
+            total, own = self._open.total(), self._open[host]
+            if total < self._caps.total and own < self._caps.per_host:
+                self._open[host] += 1
+                return True
+            self._refused += 1
+            now = time.monotonic()
+            # A flood must not fill the log.
+            refused = self._refused if now - self._told >= _TELL_AGAIN_SECONDS else 0
+            if refused:
+                self._refused, self._told = 0, now
+        if refused:
+            limit = self._caps.per_host if total < self._caps.total else self._caps.total
+            log.warning("connection_refused", address=host, limit=limit, count=refused)
+        return False
 
-        Left alone it would wait for the whole time-out, so that a port that is probed every
-        second would soon count as full.
-        """
-        if self.assoc.requestor.primitive is None:
-            self.assoc.dul.to_user_queue.put(A_P_ABORT())
+    def leave(self, host: str) -> None:
+        """Count one connection of `host` less."""
+        with self._lock:
+            self._open[host] -= 1
+            if self._open[host] <= 0:
+                del self._open[host]
 
 
 class GuardedHandler(RequestHandler):
-    """Makes the association of a connection."""
+    """Makes the association of a connection and starts its thread."""
+
+    def handle(self) -> None:
+        """Start the association; the connection counts until the association's thread ends."""
+        association = self._create_association()
+        evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
+        association.start()
 
     def _create_association(self) -> Association:
-        association = super()._create_association()
-        # pynetdicom would let this thread hold up the end of the process.
-        association.dul.daemon = True
-        association.dul.socket = BoundedSocket.around(
-            cast(AssociationSocket, association.dul.socket)
+        """Do what the overridden method does, with our own association and socket."""
+        server, entity = cast(GuardedServer, self.server), self.ae
+        host = str(self.client_address[0])
+        association = GuardedAssociation(
+            server,
+            server.reception,
+            prepare=server.prepare,
+            ended=lambda: server.connections.leave(host),
         )
+        # The server knows its associations by this name.
+        association.name = "AcceptorThread"
+        association.set_socket(
+            BoundedSocket.around(AssociationSocket(association, client_socket=self.request))
+        )
+        acceptor = association.acceptor
+        acceptor.maximum_length = entity.maximum_pdu_size
+        acceptor.ae_title = server.ae_title
+        acceptor.address_info = self.local
+        acceptor.implementation_class_uid = entity.implementation_class_uid
+        acceptor.implementation_version_name = entity.implementation_version_name
+        # Negotiation only reads them; a copy for each association would take 6 to 8 ms.
+        acceptor.supported_contexts = server.contexts
+        association.requestor.address_info = self.remote
+        for event in server.get_events():
+            bound: Any = server.get_handlers(event)
+            for handler, arguments in [bound] if event.is_intervention else bound:
+                association.bind(event, handler, arguments)
         return association
 
 
-class GuardedServer(ThreadedAssociationServer):
-    """Accepts connections, up to a limit, and leaves the rest to pynetdicom."""
+class GuardedServer(AssociationServer):
+    """Accepts connections, up to the caps; each is served by threads of its own.
+
+    Args:
+        arguments: those of pynetdicom's server.
+        reception: what associations do with what they receive.
+        connections: counts those that are open; servers may share it.
+        keywords: those of pynetdicom's server.
+    """
 
     request_queue_size = BACKLOG
-    daemon_threads = True
+
     secure: Callable[[socket.socket], socket.socket] | None = None
     """Shakes hands by TLS on an accepted connection, in its thread; None on a plain port."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._shaking: set[socket.socket] = set()
-        super().__init__(*arguments, **options)
+    def __init__(
+        self, *arguments: Any, reception: Reception, connections: Connections, **keywords: Any
+    ) -> None:
+        self.reception = reception
+        self.connections = connections
+        super().__init__(*arguments, **keywords)
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Give the connection a thread; until it is secured it counts as one more here."""
-        if self.secure is not None:
-            self._shaking.add(request)
+    def prepare(self, association: GuardedAssociation) -> bool:
+        """Make the association's connection ready, by TLS on a secured port; return whether it is.
+
+        Called in the connection's own thread, before anything is read.
+        """
+        bounded = cast(BoundedSocket, association.dul.socket)
+        if self.secure is None or bounded.socket is None:
+            return True
+        address = association.provider.address
         try:
-            super().process_request(request, client_address)
-        except BaseException:
-            self._shaking.discard(request)
-            raise
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """Secure the connection, in its own thread, and hand it to an association."""
-        connection = request
-        if self.secure is not None:
-            try:
-                connection = self.secure(request)
-            except TlsError as error:
-                log.warning("connection_refused", address=str(client_address[0]), reason=str(error))
-                return
-            finally:
-                self._shaking.discard(request)
-        super().finish_request(connection, client_address)
+            bounded.socket = self.secure(bounded.socket)
+        except TlsError as error:
+            log.warning("connection_refused", address=address, reason=str(error))
+            return False
+        return True
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Return the next connection, ready for use."""
-        connection, address = super().get_request()
+        connection, address = cast(socket.socket, self.socket).accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(self.ae.network_timeout)
         return connection, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
-        """Return whether there is room for one more connection."""
-        limit = self.ae.maximum_associations + SPARE_CONNECTIONS
-        if len(self.active_associations) + len(self._shaking) < limit:
-            return True
-        log.warning("connection_refused", address=str(client_address[0]), limit=limit)
-        return False
+        """Return whether there is room for one more connection, and count it."""
+        return self.connections.admit(str(client_address[0]))
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start the threads of a connection."""
+        try:
+            self.finish_request(request, client_address)
+        except BaseException:
+            self.connections.leave(str(client_address[0]))
+            raise
+
+    def service_actions(self) -> None:
+        """Leave out the base class's collection of garbage, 50 ms now and then."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Log that a connection could not be served; the base class prints a traceback."""

@@ -1,8 +1,10 @@
 """What an instance is, from its encoded data set up to (0020,000E), with every length bounded.
 
 The scan is iterative, copies nothing but the few values it needs, stops at the Series Instance
-UID and never reaches pixels. It knows three encodings (PS3.5 section 7): implicit little endian,
-explicit little endian, explicit big endian; a deflated data set is inflated by a bounded amount.
+UID and never reaches pixels. It works on the beginning of a data set that is still coming
+(`identify_beginning`), of which `MAXIMUM_BEGINNING` bytes must be enough. It knows three encodings
+(PS3.5 section 7): implicit little endian, explicit little endian, explicit big endian; a deflated
+data set is inflated by a bounded amount.
 
 What becomes of identifiers that break PS3.5 section 9.1:
 
@@ -55,7 +57,10 @@ _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 MAXIMUM_DEPTH = 64
 MAXIMUM_ELEMENTS = 500_000
 MAXIMUM_INFLATED = 4 * 1024 * 1024
+MAXIMUM_BEGINNING = 4 * 1024 * 1024
+"""Bytes of a data set within which its Series Instance UID must end."""
 
+_FIRST_HEADER = 8
 _UNDEFINED = 0xFFFFFFFF
 _ITEM = 0xFFFEE000
 _ITEM_DELIMITER = 0xFFFEE00D
@@ -116,23 +121,44 @@ def identify(data: bytes, transfer_syntax_uid: str) -> Identity:
     Raises:
         RefusedInstance: with status 0xC000 and the rule that was broken.
     """
+    try:
+        return _identify(data, transfer_syntax_uid)
+    except _CutOffError:
+        raise _refused("an element is longer than the data set") from None
+
+
+def identify_beginning(data: bytes, transfer_syntax_uid: str) -> Identity | None:
+    """Return what the data set is that begins with `data`, or None when more of it is needed.
+
+    Args:
+        data: the first bytes of the data set; with `MAXIMUM_BEGINNING` of them there is an answer.
+        transfer_syntax_uid: how it is encoded.
+
+    Raises:
+        RefusedInstance: with status 0xC000 and the rule that was broken.
+    """
+    try:
+        return _identify(data, transfer_syntax_uid, whole=False)
+    except _CutOffError:
+        if len(data) >= MAXIMUM_BEGINNING:
+            raise _refused(
+                f"no Series Instance UID in the first {MAXIMUM_BEGINNING >> 20} MiB"
+            ) from None
+        return None
+
+
+def _identify(data: bytes, transfer_syntax_uid: str, *, whole: bool = True) -> Identity:
     if transfer_syntax_uid in DEFLATED:
         data = _inflate(data)
+        whole = whole or len(data) >= MAXIMUM_INFLATED
+    if not whole and len(data) < _FIRST_HEADER:
+        raise _CutOffError
     deviations: list[str] = []
     negotiated = _encoding(transfer_syntax_uid)
     encoding = _encoding_in_use(data, negotiated)
     if encoding != negotiated:
         deviations.append("VR encoding is not the negotiated one (PS3.5 10)")
-    values: dict[int, bytes] = {}
-    for tag, start, stop in _elements(data, encoding):
-        if tag > _SERIES:
-            break
-        if tag in _WANTED:
-            if tag in values:
-                raise _refused("an identifying attribute appears twice")
-            values[tag] = data[start:stop]
-        if tag == _SERIES:
-            break
+    values = _identifying_values(data, encoding, whole=whole)
     uids = {
         "sop_class_uid": _carried(values, _SOP_CLASS, "SOP Class UID"),
         "sop_instance_uid": _carried(values, _SOP_INSTANCE, "SOP Instance UID"),
@@ -149,6 +175,22 @@ def identify(data: bytes, transfer_syntax_uid: str) -> Identity:
         own_marks=marks == {OWN_MANUFACTURER},
         deviations=tuple(deviations),
     )
+
+
+def _identifying_values(data: bytes, encoding: _Encoding, *, whole: bool) -> dict[int, bytes]:
+    values: dict[int, bytes] = {}
+    for tag, start, stop in _elements(data, encoding):
+        if tag > _SERIES:
+            return values
+        if tag in _WANTED:
+            if tag in values:
+                raise _refused("an identifying attribute appears twice")
+            values[tag] = data[start:stop]
+        if tag == _SERIES:
+            return values
+    if not whole:
+        raise _CutOffError
+    return values
 
 
 def agree(identity: Identity, sop_class_uid: str, sop_instance_uid: str) -> None:
@@ -231,6 +273,10 @@ def _inner(encoding: _Encoding, vr: bytes) -> _Encoding:
     return _Encoding(implicit=True, little=True) if vr == b"UN" else encoding
 
 
+class _CutOffError(Exception):
+    """The data ends within an element."""
+
+
 class _Scan:
     """A position in an encoded data set that can only move forward and never past its end."""
 
@@ -241,7 +287,7 @@ class _Scan:
 
     def skip(self, length: int) -> None:
         if length > len(self.data) - self.position:
-            raise _refused("an element is longer than the data set")
+            raise _CutOffError
         self.position += length
 
     def element_header(self, encoding: _Encoding) -> tuple[int, bytes, int]:

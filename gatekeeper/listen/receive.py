@@ -1,8 +1,13 @@
 """From C-STORE to durable to status, in this order and no other.
 
-Enough free space, then what the data set is, then the file and one transaction with the instance,
-its study and its association, both durable (`storage.intake`), and only then success. What was
-answered with success survives a power cut; what was not, the sender keeps.
+Enough free space, at the command; then what the data set is, from its beginning; then the bytes,
+into the spool as they come. When all are here: the file and one transaction with the instance, its
+study and its association, both durable (`storage.intake`), and only then success. What was answered
+with success survives a power cut; what was not, the sender keeps. What is refused on the way is
+read to its end, without keeping it, and answered then.
+
+Memory does not grow with the object: at most `headers.MAXIMUM_BEGINNING` bytes are held, for the
+few objects whose identifiers lie so far behind.
 
 ============================================  ======  =======================================
 what happened                                 status  what the sender does
@@ -12,6 +17,7 @@ disk low or full, spool or database in        0xA700  tries again later
 trouble
 data set and command disagree                 0xA900  looks into it
 data set cannot be understood                 0xC000  looks into it
+SOP class not stored here                     0x0122  looks into it
 association not accepted here                 0x0124  looks into it
 a defect of ours                              0x0110  tries again or looks into it
 ============================================  ======  =======================================
@@ -26,6 +32,8 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -36,7 +44,15 @@ from gatekeeper.identifiers import Uid
 from gatekeeper.listen import backpressure
 from gatekeeper.listen.associations import OpenAssociation
 from gatekeeper.listen.file_meta import part10_header
-from gatekeeper.listen.headers import Identity, agree, identify
+from gatekeeper.listen.headers import (
+    CANNOT_UNDERSTAND,
+    MAXIMUM_BEGINNING,
+    Identity,
+    agree,
+    identify,
+    identify_beginning,
+)
+from gatekeeper.listen.messages import Answer
 from gatekeeper.log import error_name, get_logger
 from storage import failpoint, instances, outcomes
 from storage.engine import Database, SynchronisationError
@@ -49,10 +65,15 @@ from storage.spool import Digest, Spool, SpoolWriter
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
 """Processing failure (PS3.7 C.5.7)."""
+NOT_SUPPORTED = 0x0122
+"""Refused: SOP class not supported (PS3.7 C.5.8)."""
 NOT_AUTHORISED = 0x0124
 """Refused: not authorised (PS3.7 C.5.6)."""
 OUT_OF_RESOURCES = 0xA700
 """Refused: out of resources (PS3.4 Table B.2-1)."""
+
+_FIRST_LOOK = 16 * 1024
+"""Bytes of a data set after which the identifiers are looked for first, then twice as many."""
 
 log = get_logger()
 
@@ -62,24 +83,14 @@ class Arrival:
     """One C-STORE request.
 
     Attributes:
-        data: the encoded data set as received.
         sop_class_uid: Affected SOP Class UID of the command.
         sop_instance_uid: Affected SOP Instance UID of the command.
         transfer_syntax_uid: as negotiated for the presentation context.
     """
 
-    data: bytes
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The status to answer, and for a refusal the rule that was broken."""
-
-    status: int
-    rule: str = ""
 
 
 class Receiver:
@@ -95,76 +106,51 @@ class Receiver:
     ) -> None:
         self.failed = threading.Event()
         """Set when the process must end: a synchronisation failed."""
-        self._spool = spool
         self._disk = backpressure.disk(database, spool, low_water_mib, resume_mib)
         self._intake = Intake(database, spool, limits, self._background_trouble)
 
-    def receive(self, arrival: Arrival, association: OpenAssociation) -> Answer:
-        """Keep the instance and return what to answer; never raises."""
-        started = time.monotonic()
-        try:
-            answer = self._keep(arrival, association)
-        except RefusedInstance as refusal:
-            answer = Answer(refusal.status, refusal.rule)
-        except OSError as error:
-            answer = self._spool_trouble(error)
-        except SQLAlchemyError as error:
-            answer = self._database_trouble(error)
-        except BacklogError:
-            answer = Answer(OUT_OF_RESOURCES, "too many files wait to be settled")
-        except Exception as error:  # noqa: BLE001 - pynetdicom would answer 0xC211 and log values
-            answer = Answer(PROCESSING_FAILURE, f"defect: {error_name(error)}")
-        if answer.status == SUCCESS:
-            association.stored += 1
-            failpoint.reached("receive.answering")
-        else:
-            association.refused += 1
-            log.warning(
-                "instance_refused",
-                status=f"{answer.status:04X}",
-                rule=answer.rule,
-                calling_ae=association.calling_ae,
-                address=association.address,
-                sop_class=arrival.sop_class_uid,
-                size=len(arrival.data),
-                milliseconds=round(1000 * (time.monotonic() - started), 1),
-                **_loggable(arrival.sop_instance_uid),
-            )
-        return answer
+    def begin(self, arrival: Arrival, association: OpenAssociation) -> Receiving:
+        """Return what takes the data set of the instance; never raises."""
+        return Receiving(self, arrival, association)
 
     def close(self, deadline_seconds: float) -> None:
         """Settle what was received, in bounded time; afterwards nothing can be received."""
         self._intake.close(deadline_seconds)
 
-    def _keep(self, arrival: Arrival, association: OpenAssociation) -> Answer:
-        if self.failed.is_set():
-            raise RefusedInstance(OUT_OF_RESOURCES, "a synchronisation failed; restarting")
+    def check_room(self) -> None:
+        """Check that an instance may be taken now.
+
+        Raises:
+            RefusedInstance: with status 0xA700 after a failed synchronisation or when space is low.
+            OSError: if the spool is in trouble.
+        """
+        self._check_sound()
         if self._disk.is_paused():
             raise RefusedInstance(OUT_OF_RESOURCES, "free space is under the low-water mark")
-        identity = identify(arrival.data, arrival.transfer_syntax_uid)
-        agree(identity, arrival.sop_class_uid, arrival.sop_instance_uid)
-        recorded = self._store(arrival, identity, association)
-        _report(arrival, identity, recorded, association)
-        return Answer(SUCCESS)
 
-    def _store(
-        self, arrival: Arrival, identity: Identity, association: OpenAssociation
-    ) -> Recorded:
-        header = part10_header(
-            arrival.sop_class_uid, arrival.sop_instance_uid, arrival.transfer_syntax_uid
-        )
-        with self._intake.writer() as writer:
-            writer.write(header)
-            writer.write(arrival.data)
-            return self._record(arrival, identity, writer, association)
+    def writer(self) -> SpoolWriter:
+        """Return a writer of one new file of the spool.
 
-    def _record(
+        Raises:
+            BacklogError: if too much waits to be settled.
+        """
+        return self._intake.writer()
+
+    def keep(
         self,
+        writer: SpoolWriter,
         arrival: Arrival,
         identity: Identity,
-        writer: SpoolWriter,
         association: OpenAssociation,
     ) -> Recorded:
+        """Make the file, whose bytes are all in `writer`, and its row durable.
+
+        Raises:
+            RefusedInstance: with status 0xA700 after a failed synchronisation.
+            OSError: if the spool is in trouble.
+            SQLAlchemyError: if the database is in trouble.
+        """
+        self._check_sound()
         row, own_result = association.id, False
 
         def describe(tx: Connection, digest: Digest, size: int) -> tuple[Instance, int | None]:
@@ -198,21 +184,8 @@ class Receiver:
             association.study = study
         return recorded
 
-    def _background_trouble(self, error: Exception) -> None:
-        """Settling failed; what was acknowledged is safe, and it is tried again or recovered."""
-        if isinstance(error, OSError):
-            self._spool_trouble(error)
-        elif isinstance(error, SynchronisationError):
-            self._database_trouble(error)
-        log.warning("settling_failed", error=error_name(error))
-
-    def _database_trouble(self, error: SQLAlchemyError) -> Answer:
-        if isinstance(error, SynchronisationError):
-            self.failed.set()
-            log.error("synchronisation_failed", error=error_name(error))
-        return Answer(OUT_OF_RESOURCES, f"database trouble: {error_name(error)}")
-
-    def _spool_trouble(self, error: OSError) -> Answer:
+    def spool_trouble(self, error: OSError) -> Answer:
+        """Return what to answer after `error` of the spool, and take note of it."""
         # From a descriptor (write, fsync), not from a path: pages may be lost.
         if error.errno == errno.EIO and error.filename is None:
             self.failed.set()
@@ -220,26 +193,197 @@ class Receiver:
         name = errno.errorcode.get(error.errno or 0, error_name(error))
         return Answer(OUT_OF_RESOURCES, f"spool trouble: {name}")
 
+    def database_trouble(self, error: SQLAlchemyError) -> Answer:
+        """Return what to answer after `error` of the database, and take note of it."""
+        if isinstance(error, SynchronisationError):
+            self.failed.set()
+            log.error("synchronisation_failed", error=error_name(error))
+        return Answer(OUT_OF_RESOURCES, f"database trouble: {error_name(error)}")
+
+    def _check_sound(self) -> None:
+        if self.failed.is_set():
+            raise RefusedInstance(OUT_OF_RESOURCES, "a synchronisation failed; restarting")
+
+    def _background_trouble(self, error: Exception) -> None:
+        """Settling failed; what was acknowledged is safe, and it is tried again or recovered."""
+        if isinstance(error, OSError):
+            self.spool_trouble(error)
+        elif isinstance(error, SynchronisationError):
+            self.database_trouble(error)
+        log.warning("settling_failed", error=error_name(error))
+
+
+class Turned:
+    """An object that is refused before it came; see `messages.Incoming`."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def write(self, data: memoryview) -> None:
+        """Let the bytes go."""
+
+    def finish(self) -> Answer:
+        """Return the refusal."""
+        return self._answer
+
+    def abandon(self) -> None:
+        """Do nothing: nothing was kept."""
+
+
+class Receiving:
+    """One instance on its way in; see `messages.Incoming`."""
+
+    def __init__(self, receiver: Receiver, arrival: Arrival, association: OpenAssociation) -> None:
+        self._receiver = receiver
+        self._arrival = arrival
+        self._association = association
+        self._started = time.monotonic()
+        self._beginning = bytearray()
+        self._look_again = _FIRST_LOOK
+        self._identity: Identity | None = None
+        self._writer: SpoolWriter | None = None
+        self._open = ExitStack()
+        self._refusal: Answer | None = None
+        self._size = 0
+        self._attempt(self._receiver.check_room)
+
+    def write(self, data: memoryview) -> None:
+        """Take the next bytes of the data set; never raises."""
+        self._size += len(data)
+        if self._refusal is None:
+            self._attempt(lambda: self._write(data))
+
+    def finish(self) -> Answer:
+        """Keep the instance and return what to answer; never raises."""
+        if self._refusal is None:
+            self._attempt(self._finish)
+        answer = self._refusal or Answer(SUCCESS)
+        self._close()
+        if answer.status == SUCCESS:
+            self._association.stored += 1
+            failpoint.reached("receive.answering")
+        else:
+            self._association.refused += 1
+            self._log_refusal(answer)
+        return answer
+
+    def abandon(self) -> None:
+        """Remove what was written; never raises."""
+        self._close()
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except RefusedInstance as refusal:
+            self._refuse(Answer(refusal.status, refusal.rule))
+        except OSError as error:
+            self._refuse(self._receiver.spool_trouble(error))
+        except SQLAlchemyError as error:
+            self._refuse(self._receiver.database_trouble(error))
+        except BacklogError:
+            self._refuse(Answer(OUT_OF_RESOURCES, "too many files wait to be settled"))
+        except Exception as error:  # noqa: BLE001 - the peer gets a status, whatever happened
+            self._refuse(Answer(PROCESSING_FAILURE, f"defect: {error_name(error)}"))
+
+    def _refuse(self, answer: Answer) -> None:
+        self._refusal = answer
+        self._close()
+
+    def _write(self, data: memoryview) -> None:
+        if self._writer is not None:
+            self._writer.write(data)
+            return
+        if not self._beginning and len(data) >= _FIRST_LOOK:
+            # Nearly always all identifiers are in the first bytes of the first part.
+            self._identity = self._identify(bytes(data[:_FIRST_LOOK]))
+            if self._identity is not None:
+                self._open_writer(data)
+                return
+        self._beginning += data
+        if len(self._beginning) >= self._look_again:
+            self._look_again = 2 * len(self._beginning)
+            self._identity = self._identify(bytes(self._beginning[:MAXIMUM_BEGINNING]))
+            if self._identity is not None:
+                self._open_writer(self._beginning)
+                self._beginning = bytearray()
+
+    def _identify(self, beginning: bytes) -> Identity | None:
+        identity = identify_beginning(beginning, self._arrival.transfer_syntax_uid)
+        if identity is not None:
+            agree(identity, self._arrival.sop_class_uid, self._arrival.sop_instance_uid)
+        return identity
+
+    def _open_writer(self, data: bytes | bytearray | memoryview) -> None:
+        arrival = self._arrival
+        writer = self._open.enter_context(self._receiver.writer())
+        writer.write(
+            part10_header(
+                arrival.sop_class_uid, arrival.sop_instance_uid, arrival.transfer_syntax_uid
+            )
+        )
+        writer.write(data)
+        self._writer = writer
+
+    def _finish(self) -> None:
+        if self._size == 0:
+            raise RefusedInstance(CANNOT_UNDERSTAND, "the message has no data set")
+        if self._writer is None:
+            arrival = self._arrival
+            self._identity = identify(bytes(self._beginning), arrival.transfer_syntax_uid)
+            agree(self._identity, arrival.sop_class_uid, arrival.sop_instance_uid)
+            self._open_writer(self._beginning)
+        if self._writer is None or self._identity is None:
+            raise RuntimeError("an instance without writer or identity")
+        recorded = self._receiver.keep(
+            self._writer, self._arrival, self._identity, self._association
+        )
+        _report(self._size, self._identity, recorded, self._association)
+
+    def _close(self) -> None:
+        self._beginning = bytearray()
+        self._writer = None
+        try:
+            self._open.close()
+        except OSError as error:
+            # What is left of the file is swept later.
+            log.warning("residue_left", error=error_name(error))
+
+    def _log_refusal(self, answer: Answer) -> None:
+        log.warning(
+            "instance_refused",
+            status=f"{answer.status:04X}",
+            rule=answer.rule,
+            calling_ae=self._association.calling_ae,
+            address=self._association.address,
+            size=self._size,
+            milliseconds=round(1000 * (time.monotonic() - self._started), 1),
+            **_loggable("sop_class", self._arrival.sop_class_uid),
+            **_loggable("sop_instance", self._arrival.sop_instance_uid),
+        )
+
 
 def _is_own(tx: Connection, sop_instance_uid: str) -> bool:
     """Return whether we made an object of this UID; all of ours are derived from UUIDs."""
     return sop_instance_uid.startswith("2.25.") and outcomes.is_own_result(tx, sop_instance_uid)
 
 
-def _loggable(uid: str) -> dict[str, str]:
+def _loggable(field: str, uid: str) -> dict[str, str]:
     """Return the log field of a UID, unless it is something else that a peer put there."""
     try:
-        return {"sop_instance": Uid.parse(uid)}
+        return {field: Uid.parse(uid)}
     except IdentifierError:
         return {}
 
 
 def _report(
-    arrival: Arrival, identity: Identity, recorded: Recorded, association: OpenAssociation
+    size: int, identity: Identity, recorded: Recorded, association: OpenAssociation
 ) -> None:
-    fields = {"calling_ae": association.calling_ae, **_loggable(identity.sop_instance_uid)}
+    fields = {
+        "calling_ae": association.calling_ae,
+        **_loggable("sop_instance", identity.sop_instance_uid),
+    }
     if recorded.conflict:
         log.warning("instance_conflict", **fields)
     for deviation in identity.deviations:
         log.warning("instance_deviates", rule=deviation, **fields)
-    log.debug("instance_kept", size=len(arrival.data), **fields)
+    log.debug("instance_kept", size=size, **fields)

@@ -10,11 +10,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
-from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom import _config as pynetdicom_config
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,15 +20,24 @@ from gatekeeper.errors import ConfigurationError
 from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
 from gatekeeper.listen.backpressure import LOCAL_LIMIT_EXCEEDED, QueueMark, forget_pauses
 from gatekeeper.listen.commitment import CommitmentService, only_reports
-from gatekeeper.listen.contexts import supported_contexts, without_storage
+from gatekeeper.listen.contexts import storage_classes, supported_contexts, without_storage
 from gatekeeper.listen.file_meta import IMPLEMENTATION_CLASS_UID
-from gatekeeper.listen.guard import GuardedHandler, GuardedServer
-from gatekeeper.listen.headers import CANNOT_UNDERSTAND
+from gatekeeper.listen.guard import Caps, Connections, GuardedHandler, GuardedServer
+from gatekeeper.listen.messages import Answer, Budgets, Incoming
 from gatekeeper.listen.peers import Refusal, judge
-from gatekeeper.listen.receive import NOT_AUTHORISED, SUCCESS, Answer, Arrival, Receiver
+from gatekeeper.listen.provider import Reception
+from gatekeeper.listen.receive import (
+    NOT_AUTHORISED,
+    NOT_SUPPORTED,
+    SUCCESS,
+    Arrival,
+    Receiver,
+    Turned,
+)
 from gatekeeper.listen.resolver import Resolver
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.residue import sweep
+from gatekeeper.send.command import Request
 from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials, presented_on
 from storage import nodes
@@ -85,6 +92,7 @@ class Listener:
         self._resolver = Resolver(
             self._settings.resolve_seconds, self._settings.resolve_again_seconds
         )
+        self._classes: frozenset[str] = frozenset()
         self._credentials = Credentials(settings.tls)
         self._plain: GuardedServer | None = None
         self._secured: GuardedServer | None = None
@@ -138,22 +146,35 @@ class Listener:
         ae = AE(settings.ae_title)
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        ae.maximum_associations = settings.maximum_associations
+        # We count those that were accepted; pynetdicom would count silent connections too.
+        ae.maximum_associations = settings.maximum_connections + 1
         ae.maximum_pdu_size = settings.maximum_pdu
         ae.acse_timeout = settings.association_timeout
         ae.dimse_timeout = settings.dimse_timeout
         ae.network_timeout = settings.network_timeout
         handlers: list[evt.EventHandlerType] = [
             (evt.EVT_REQUESTED, self._requested),
-            (evt.EVT_REJECTED, self._rejected),
             (evt.EVT_C_ECHO, self._echo),
-            (evt.EVT_C_STORE, self._store),
             (evt.EVT_RELEASED, self._ended),
             (evt.EVT_ABORTED, self._ended),
             *self._commitment.handlers(),
         ]
         contexts = supported_contexts(
             settings.private_sop_classes, accept_deflated=settings.accept_deflated
+        )
+        self._classes = frozenset(storage_classes(settings.private_sop_classes))
+        reception = Reception(
+            self._begin,
+            Budgets(
+                object=settings.maximum_object_mib << 20,
+                request=settings.maximum_request_mib << 20,
+                association=settings.maximum_association_mib << 20,
+            ),
+            settings.object_seconds,
+        )
+        # Both ports share the caps.
+        connections = Connections(
+            Caps(settings.maximum_connections, settings.maximum_connections_per_host)
         )
 
         def opened(port: int) -> GuardedServer:
@@ -163,6 +184,8 @@ class Listener:
                 evt_handlers=handlers,
                 server_class=GuardedServer,
                 request_handler=GuardedHandler,
+                reception=reception,
+                connections=connections,
             )
             return cast(GuardedServer, server)
 
@@ -246,7 +269,8 @@ class Listener:
             self._resolver.addresses,
             presented := presented_on(_connection(association)),
         )
-        if refusal is None:
+        limit = self._settings.maximum_associations
+        if refusal is None and self._associations.count() < limit:
             if self._queue.refuses(request):
                 return LOCAL_LIMIT_EXCEEDED
             if node is not None and only_reports(node):
@@ -260,39 +284,23 @@ class Listener:
             called_ae=called,
             address=address,
             certificate="" if presented is None else presented.fingerprint,
-            reason=refusal.value,
+            reason="too many associations" if refusal is None else refusal.value,
+            limit=limit if refusal is None else None,
         )
-        return _REJECTIONS[refusal]
-
-    def _rejected(self, event: evt.Event) -> None:
-        """Forget an association that was welcome and found no room."""
-        association = self._associations.close(event.assoc)
-        if association is not None:
-            log.warning(
-                "association_refused",
-                calling_ae=association.calling_ae,
-                address=association.address,
-                reason="too many associations",
-                limit=self._settings.maximum_associations,
-            )
+        return LOCAL_LIMIT_EXCEEDED if refusal is None else _REJECTIONS[refusal]
 
     def _echo(self, _event: evt.Event) -> int:
         return SUCCESS
 
-    def _store(self, event: evt.Event) -> int | Dataset:
-        association = self._associations.of(event.assoc)
-        request = cast(C_STORE, event.request)
+    def _begin(self, thread: Association, request: Request, transfer_syntax_uid: str) -> Incoming:
+        """Return what takes the object that a C-STORE request announces."""
+        association = self._associations.of(thread)
         if association is None:
-            return _status(Answer(NOT_AUTHORISED, "the association was not accepted"))
-        if request.DataSet is None:
-            return _status(Answer(CANNOT_UNDERSTAND, "the message has no data set"))
-        arrival = Arrival(
-            data=request.DataSet.getvalue(),
-            sop_class_uid=str(request.AffectedSOPClassUID),
-            sop_instance_uid=str(request.AffectedSOPInstanceUID),
-            transfer_syntax_uid=str(event.context.transfer_syntax),
-        )
-        return _status(self._receiver.receive(arrival, association))
+            return Turned(Answer(NOT_AUTHORISED, "the association was not accepted"))
+        if request.sop_class_uid not in self._classes:
+            return Turned(Answer(NOT_SUPPORTED, "the SOP class is not one that is stored here"))
+        arrival = Arrival(request.sop_class_uid, request.sop_instance_uid, transfer_syntax_uid)
+        return self._receiver.begin(arrival, association)
 
     def _ended(self, event: evt.Event) -> None:
         association = self._associations.close(event.assoc)
@@ -372,17 +380,6 @@ def _connection(association: Association) -> object:
 def _address(association: Association) -> str:
     information = association.requestor.address_info
     return "" if information is None else information.address
-
-
-def _status(answer: Answer) -> int | Dataset:
-    """Return what a C-STORE handler returns; a refusal says why in (0000,0902) Error Comment."""
-    if answer.status == SUCCESS:
-        return SUCCESS
-    status = Dataset()
-    status.Status = answer.status
-    # LO: 64 characters (PS3.5 6.2).
-    status.ErrorComment = answer.rule[:64]
-    return status
 
 
 def _report(association: OpenAssociation, state: str) -> None:

@@ -1,6 +1,7 @@
 """DIMSE command sets as bytes (PS3.7 section 6.3.1): pure.
 
-C-STORE (9.3.1), C-FIND (9.3.2), C-ECHO (9.3.5), N-EVENT-REPORT (10.3.1), N-ACTION (10.3.5).
+C-STORE (9.3.1), C-FIND (9.3.2), C-ECHO (9.3.5), N-EVENT-REPORT (10.3.1), N-ACTION (10.3.5): what
+the sender writes and reads, and what the listener does.
 
 A command set is always Implicit VR Little Endian and begins with its own length.
 """
@@ -8,7 +9,7 @@ A command set is always Implicit VR Little Endian and begins with its own length
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gatekeeper.send.pdu import ProtocolError
@@ -25,7 +26,8 @@ _ELEMENT = struct.Struct("<HHI")
 _COMMAND_FIELD, _RESPONDED_TO, _DATA_SET_TYPE, _STATUS = 0x0100, 0x0120, 0x0800, 0x0900
 _AFFECTED_CLASS, _REQUESTED_CLASS, _MESSAGE_ID, _PRIORITY = 0x0002, 0x0003, 0x0110, 0x0700
 _AFFECTED_INSTANCE, _REQUESTED_INSTANCE = 0x1000, 0x1001
-_EVENT_TYPE, _ACTION_TYPE = 0x1002, 0x1008
+_EVENT_TYPE, _ACTION_TYPE, _ERROR_COMMENT = 0x1002, 0x1008, 0x0902
+_UID_LENGTH, _COMMENT_LENGTH = 64, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,25 @@ class Response:
     command: int
     message_id: int
     status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request, as far as it tells what it is about.
+
+    Attributes:
+        command: Command Field (0000,0100).
+        message_id: Message ID (0000,0110), None when it is absent.
+        sop_class_uid: Affected SOP Class UID (0000,0002), whatever bytes it holds, as Latin-1.
+        sop_instance_uid: Affected SOP Instance UID (0000,1000), likewise.
+        has_data_set: whether a data set follows.
+    """
+
+    command: int
+    message_id: int | None
+    sop_class_uid: str
+    sop_instance_uid: str
+    has_data_set: bool
 
 
 def store_request(message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
@@ -185,7 +206,63 @@ def read_command(data: bytes) -> Command:
     Raises:
         ProtocolError: if lengths do not add up or there is no Command Field.
     """
-    found: dict[int, int] = {}
+    found = {
+        element: int.from_bytes(value, "little")
+        for element, value in _elements(data)
+        if len(value) == 2
+    }
+    if _COMMAND_FIELD not in found:
+        raise ProtocolError("command set without Command Field")
+    kind = found.get(_DATA_SET_TYPE, _NO_DATA_SET)
+    return Command(found[_COMMAND_FIELD], found, kind != _NO_DATA_SET)
+
+
+def read_request(data: bytes) -> Request:
+    """Read the command set of a message that a peer begins.
+
+    Raises:
+        ProtocolError: if lengths do not add up, or Command Field or Data Set Type is missing.
+    """
+    found = dict(_elements(data))
+    command, kind = found.get(_COMMAND_FIELD, b""), found.get(_DATA_SET_TYPE, b"")
+    message_id = found.get(_MESSAGE_ID, b"")
+    if len(command) != 2 or len(kind) != 2:
+        raise ProtocolError("message without Command Field or Command Data Set Type")
+    return Request(
+        command=int.from_bytes(command, "little"),
+        message_id=int.from_bytes(message_id, "little") if len(message_id) == 2 else None,
+        sop_class_uid=_given(found.get(_AFFECTED_CLASS, b"")),
+        sop_instance_uid=_given(found.get(_AFFECTED_INSTANCE, b"")),
+        has_data_set=int.from_bytes(kind, "little") != _NO_DATA_SET,
+    )
+
+
+def store_response(request: Request, status: int, comment: str = "") -> bytes:
+    """Return the command set of the response to a C-STORE request (PS3.7 9.3.1.2).
+
+    A UID of the request that is longer than 64 bytes is not repeated.
+
+    Args:
+        request: what is answered; it must have a Message ID.
+        status: Status (0000,0900).
+        comment: Error Comment (0000,0902), ASCII; cut to 64 characters, left out when empty.
+    """
+    elements = [
+        (_COMMAND_FIELD, _short(STORE_RSP)),
+        (_RESPONDED_TO, _short(request.message_id or 0)),
+        (_DATA_SET_TYPE, _short(_NO_DATA_SET)),
+        (_STATUS, _short(status)),
+    ]
+    if comment:
+        elements.append((_ERROR_COMMENT, _padded(comment[:_COMMENT_LENGTH], b" ")))
+    if 0 < len(request.sop_class_uid) <= _UID_LENGTH:
+        elements.insert(0, (_AFFECTED_CLASS, _padded(request.sop_class_uid, b"\0")))
+    if 0 < len(request.sop_instance_uid) <= _UID_LENGTH:
+        elements.append((_AFFECTED_INSTANCE, _padded(request.sop_instance_uid, b"\0")))
+    return _command_set(*elements)
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
     offset = 0
     while offset < len(data):
         if offset + _ELEMENT.size > len(data):
@@ -195,12 +272,16 @@ def read_command(data: bytes) -> Command:
         offset = start + length
         if group != 0 or offset > len(data):
             raise ProtocolError("command set with a wrong group or length")
-        if length == 2:
-            found[element] = int.from_bytes(data[start:offset], "little")
-    if _COMMAND_FIELD not in found:
-        raise ProtocolError("command set without Command Field")
-    kind = found.get(_DATA_SET_TYPE, _NO_DATA_SET)
-    return Command(found[_COMMAND_FIELD], found, kind != _NO_DATA_SET)
+        yield element, data[start:offset]
+
+
+def _given(value: bytes) -> str:
+    return value.decode("latin-1").strip("\0 ")
+
+
+def _padded(value: str, padding: bytes) -> bytes:
+    encoded = value.encode("latin-1", "replace")
+    return encoded + padding * (len(encoded) % 2)
 
 
 def _command_set(*elements: tuple[int, bytes]) -> bytes:

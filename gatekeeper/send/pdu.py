@@ -148,6 +148,29 @@ def abort() -> bytes:
     return HEADER.pack(ABORT, 4) + bytes(4)
 
 
+def command_values(context: int, command: bytes, maximum_length: int) -> bytes:
+    """Return the P-DATA-TF PDUs of a command set (PS3.8 9.3.5), one value in each.
+
+    Args:
+        context: presentation context identifier.
+        command: the command set.
+        maximum_length: largest P-DATA-TF length that the peer takes, 0 without limit.
+    """
+    room = max(maximum_length - 6, 1) if maximum_length else len(command)
+    parts = [command[start : start + room] for start in range(0, len(command), room)]
+    return b"".join(
+        PDV_HEADER.pack(
+            P_DATA_TF,
+            len(part) + 6,
+            len(part) + 2,
+            context,
+            COMMAND | (LAST if number == len(parts) else 0),
+        )
+        + part
+        for number, part in enumerate(parts, start=1)
+    )
+
+
 def values(body: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Yield context identifier, message control header and fragment of each value in P-DATA-TF.
 

@@ -24,9 +24,9 @@ def active(database: Database, lease: float = 30.0) -> int:
 def stored(database: Database, folder: Path, association: OpenAssociation) -> None:
     """Receive one instance on the association."""
     receiver = Receiver(database, Spool(folder), 0)
-    answer = receiver.receive(
-        Arrival(encoded(image("1.2.3.4")), MR, "1.2.3.4", EXPLICIT), association
-    )
+    receiving = receiver.begin(Arrival(MR, "1.2.3.4", EXPLICIT), association)
+    receiving.write(memoryview(encoded(image("1.2.3.4"))))
+    answer = receiving.finish()
     assert answer.status == 0x0000
 
 

@@ -27,7 +27,13 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from gatekeeper.errors import RefusedInstance
-from gatekeeper.listen.headers import MAXIMUM_INFLATED, agree, identify
+from gatekeeper.listen.headers import (
+    MAXIMUM_BEGINNING,
+    MAXIMUM_INFLATED,
+    agree,
+    identify,
+    identify_beginning,
+)
 
 PLAIN = (IMPLICIT, EXPLICIT, BIG_ENDIAN)
 
@@ -220,13 +226,43 @@ def test_a_data_set_that_is_not_what_the_command_says_is_refused() -> None:
         assert caught.value.status == 0xA900
 
 
+@pytest.mark.parametrize("syntax", [*PLAIN, DEFLATED])
+def test_every_beginning_says_the_same_or_asks_for_more(syntax: str) -> None:
+    """Cut anywhere, sequences of undefined length included: never another answer."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = CT
+    dataset = image("1.2.3.4.5", SourceImageSequence=Sequence([item]))
+    dataset["SourceImageSequence"].is_undefined_length = True
+    data = encoded(dataset, EXPLICIT if syntax == DEFLATED else syntax)
+    if syntax == DEFLATED:
+        compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        data = compressor.compress(data) + compressor.flush()
+    whole = identify(data, syntax)
+    answers = [identify_beginning(data[:length], syntax) for length in range(len(data) + 1)]
+
+    first = answers.index(whole)
+    assert answers == [None] * first + [whole] * (len(answers) - first)
+
+
+def test_identifiers_too_far_behind_are_refused() -> None:
+    """A data set without them in its first 4 MiB is not waited for any longer."""
+    private = struct.pack("<HH2sHL", 0x0009, 0x1001, b"OB", 0, MAXIMUM_BEGINNING)
+    data = inserted(private + bytes(MAXIMUM_BEGINNING))
+    assert identify(data, EXPLICIT).series_instance_uid == "1.2.3.4"
+    assert identify_beginning(data[: MAXIMUM_BEGINNING - 1], EXPLICIT) is None
+    with pytest.raises(RefusedInstance) as caught:
+        identify_beginning(data[:MAXIMUM_BEGINNING], EXPLICIT)
+    assert (caught.value.status, "MiB" in caught.value.rule) == (0xC000, True)
+
+
 @given(st.binary(max_size=400), st.sampled_from((*PLAIN, DEFLATED)))
 def test_no_bytes_crash_the_scan(data: bytes, syntax: str) -> None:
     """Noise is refused, whatever it is."""
-    try:
-        identify(data, syntax)
-    except RefusedInstance as refused:
-        assert refused.status == 0xC000
+    for scan in (identify, identify_beginning):
+        try:
+            scan(data, syntax)
+        except RefusedInstance as refused:
+            assert refused.status == 0xC000
 
 
 @given(

@@ -16,11 +16,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from listen.wire import EXPLICIT, MR, encoded, image, sqlite_only, together
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from sqlalchemy import text
 from support.waiting import until
 
 from gatekeeper.listen.associations import OpenAssociation
-from gatekeeper.listen.receive import Answer, Arrival, Receiver
+from gatekeeper.listen.messages import Answer
+from gatekeeper.listen.receive import Arrival, Receiver
 from storage import instances, jobs, nodes, studies
 from storage.engine import Database
 from storage.records import Node, Outcome, Result, StudyState
@@ -37,8 +40,16 @@ class Site:
         self.association = OpenAssociation("SCANNER", "127.0.0.1")
 
     def receive(self, instance: str, association: OpenAssociation | None = None) -> Answer:
-        arrival = Arrival(encoded(image(instance)), MR, instance, EXPLICIT)
-        return self.receiver.receive(arrival, association or self.association)
+        return self.take(encoded(image(instance)), instance, association)
+
+    def take(
+        self, data: bytes, instance: str, association: OpenAssociation | None = None
+    ) -> Answer:
+        """Receive a data set of an MR image at once."""
+        arrival = Arrival(MR, instance, EXPLICIT)
+        receiving = self.receiver.begin(arrival, association or self.association)
+        receiving.write(memoryview(data))
+        return receiving.finish()
 
     def count(self) -> int:
         with self.database.read() as tx:
@@ -82,6 +93,66 @@ def test_success_means_file_and_row_are_there(site: Site) -> None:
     assert study.state is StudyState.RECEIVING
 
 
+@sqlite_only
+def test_an_object_is_the_same_however_it_comes(site: Site) -> None:
+    """In one part, in small ones, identifiers late or early: the same file."""
+    small = encoded(image("1.2.3.4.5"))
+    late = encoded(image("1.2.3.4.6", SourceImageSequence=Sequence([Dataset()] * 9000)))
+    large = encoded(image("1.2.3.4.7", PixelData=bytes(200_000)))
+    for instance, data in (("1.2.3.4.5", small), ("1.2.3.4.6", late), ("1.2.3.4.7", large)):
+        for size in (len(data), 1000, 16 * 1024, 16 * 1024 + 1, 50_001):
+            receiving = site.receiver.begin(Arrival(MR, instance, EXPLICIT), site.association)
+            for start in range(0, len(data), size):
+                receiving.write(memoryview(data)[start : start + size])
+            assert receiving.finish() == Answer(0x0000)
+        with site.database.read() as tx:
+            [row] = instances.find(tx, instance)
+        assert site.spool.path(row.digest).read_bytes().endswith(data)
+    assert len(site.files()) == 3
+
+
+@sqlite_only
+def test_an_object_that_is_abandoned_leaves_nothing(site: Site) -> None:
+    """No file, no row, no count; also when it was refused already."""
+    data = memoryview(encoded(image("1.2.3.4.5", PixelData=bytes(100_000))))
+    for instance in ("1.2.3.4.5", "1.2.3.4.6"):
+        receiving = site.receiver.begin(Arrival(MR, instance, EXPLICIT), site.association)
+        receiving.write(data[:50_000])
+        receiving.abandon()
+    assert (site.files(), site.count()) == ([], 0)
+    assert (site.association.stored, site.association.refused) == (0, 0)
+
+
+@sqlite_only
+def test_an_object_that_is_not_what_it_says_is_never_written(site: Site) -> None:
+    """What the beginning tells is told at the end; the bytes between go nowhere."""
+    data = memoryview(encoded(image("1.2.3.4.5", PixelData=bytes(100_000))))
+    receiving = site.receiver.begin(Arrival(MR, "1.2.3.4.6", EXPLICIT), site.association)
+    for start in range(0, len(data), 20_000):
+        receiving.write(data[start : start + 20_000])
+        assert site.files() == []
+    assert receiving.finish().status == 0xA900
+
+
+@sqlite_only
+def test_a_full_disk_in_the_middle_of_an_object_is_out_of_resources(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ENOSPC while bytes still come: the rest is let go, and nothing is left."""
+    data = memoryview(encoded(image("1.2.3.4.5", PixelData=bytes(100_000))))
+    receiving = site.receiver.begin(Arrival(MR, "1.2.3.4.5", EXPLICIT), site.association)
+    receiving.write(data[:50_000])
+
+    def full(_descriptor: int, _data: memoryview) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        receiving.write(data[50_000:])
+    assert site.files() == []
+    assert receiving.finish() == Answer(0xA700, "spool trouble: ENOSPC")
+
+
 def test_a_resend_is_a_success_that_changes_nothing(site: Site) -> None:
     """Also from another node: who sent it is no part of the content."""
     site.receive("1.2.3.4.5")
@@ -98,8 +169,7 @@ def test_two_contents_of_one_uid_are_both_kept_and_flagged(site: Site) -> None:
     """Nothing received is overwritten; the conflict can be seen."""
     for burned_in in ("NO", "YES"):
         data = encoded(image("1.2.3.4.5", BurnedInAnnotation=burned_in))
-        arrival = Arrival(data, MR, "1.2.3.4.5", EXPLICIT)
-        assert site.receiver.receive(arrival, site.association).status == 0x0000
+        assert site.take(data, "1.2.3.4.5").status == 0x0000
 
     with site.database.read() as tx:
         both = instances.find(tx, "1.2.3.4.5")
@@ -113,8 +183,7 @@ def test_one_uid_sent_at_once_is_one_row_for_each_content(site: Site) -> None:
 
     def send(burned_in: str) -> None:
         data = encoded(image("1.2.3.4.5", BurnedInAnnotation=burned_in))
-        arrival = Arrival(data, MR, "1.2.3.4.5", EXPLICIT)
-        answers.append(site.receiver.receive(arrival, OpenAssociation("SCANNER", "127.0.0.1")))
+        answers.append(site.take(data, "1.2.3.4.5", OpenAssociation("SCANNER", "127.0.0.1")))
 
     together(*[lambda value=value: send(value) for value in ("NO", "YES") * 4])
 
@@ -143,8 +212,7 @@ def test_an_association_is_recorded_with_its_first_instance(site: Site) -> None:
 def test_own_results_are_kept_and_start_no_study(site: Site) -> None:
     """Recognised by their marks, or by a UID that we gave out; answered with success."""
     marks = {"Manufacturer": "Gatekeeper", "ManufacturerModelName": "Gatekeeper"}
-    marked = Arrival(encoded(image("2.25.1", **marks)), MR, "2.25.1", EXPLICIT)
-    assert site.receiver.receive(marked, site.association).status == 0x0000
+    assert site.take(encoded(image("2.25.1", **marks)), "2.25.1").status == 0x0000
     with site.database.read() as tx:
         assert studies.get(tx, "1.2.3") is None
         assert instances.find(tx, "2.25.1")[0].own_result
@@ -305,9 +373,7 @@ def test_no_uid_writes_outside_the_spool(site: Site, tmp_path: Path) -> None:
         at = data.index(b"\x06\x001.2.3\x00")
         name = study.encode("utf-8", "replace")
         data[at : at + 8] = len(name).to_bytes(2, "little") + name
-        answer = site.receiver.receive(
-            Arrival(bytes(data), MR, instance, EXPLICIT), OpenAssociation("SCANNER", "127.0.0.1")
-        )
+        answer = site.take(bytes(data), instance, OpenAssociation("SCANNER", "127.0.0.1"))
         assert answer.status in {0x0000, 0xA900, 0xC000}
         assert everything_else() == before
         for path in site.files():

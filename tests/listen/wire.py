@@ -64,6 +64,11 @@ class Listening:
         with self.database.read() as tx:
             return instances.find(tx, sop_instance_uid)
 
+    def unfinished(self) -> list[Path]:
+        """Return the files of the spool that hold bytes of an object that was not kept."""
+        files = [path for path in self.spool.root.rglob("*") if path.is_file()]
+        return [path for path in files if "objects" not in path.parts and path.stat().st_size]
+
     def count(self) -> int:
         with self.database.read() as tx:
             return instances.count(tx)

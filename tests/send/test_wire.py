@@ -155,3 +155,68 @@ def test_a_damaged_acceptance_raises_only_a_protocol_error(data: st.DataObject) 
 
     with contextlib.suppress(ProtocolError):
         pdu.associate_accept(bytes(body[:cut]), PROPOSED)
+
+
+def read_by_pynetdicom(data: bytes) -> Dataset:
+    """Return a command set as pynetdicom decodes it."""
+    return decode(BytesIO(data), True, True)
+
+
+def test_a_store_request_is_read_as_pynetdicom_writes_it() -> None:
+    """Padding dropped, optional elements passed over, the data set announced."""
+    written = Dataset()
+    written.AffectedSOPClassUID = MR
+    written.CommandField = 0x0001
+    written.MessageID = 65535
+    written.Priority = 2
+    written.CommandDataSetType = 0x0001
+    written.AffectedSOPInstanceUID = "1.2.3.45"
+    written.MoveOriginatorApplicationEntityTitle = "MOVER"
+    written.MoveOriginatorMessageID = 7
+    encoded = encode(written, True, True)
+    assert encoded is not None
+
+    assert command.read_request(encoded) == command.Request(0x0001, 65535, MR, "1.2.3.45", True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@given(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF), st.text(max_size=80), st.text(max_size=80))
+def test_a_store_response_reads_back_in_pynetdicom(
+    number: int, status: int, comment: str, instance: str
+) -> None:
+    """Whatever the request held; a comment is cut to what LO allows, a long UID left out."""
+    request = command.Request(0x0001, number, MR, instance.encode().decode("latin-1"), True)
+    answer = command.store_response(request, status, comment)
+
+    read = read_by_pynetdicom(answer)
+    assert (read.CommandField, read.MessageIDBeingRespondedTo) == (0x8001, number)
+    assert (read.Status, read.CommandDataSetType) == (status, 0x0101)
+    assert read.AffectedSOPClassUID == MR
+    assert ("AffectedSOPInstanceUID" in read) == (0 < len(request.sop_instance_uid) <= 64)
+    assert command.read_response(answer).status == status
+    assert len(read.get("ErrorComment", "")) <= 64
+    assert read.CommandGroupLength == len(answer) - 12
+
+
+@given(st.binary(min_size=1, max_size=500), st.integers(0, 600))
+def test_a_command_is_cut_to_what_the_peer_takes(data: bytes, longest: int) -> None:
+    """Every PDU within the length, the last value marked, and nothing lost."""
+    stream = pdu.command_values(5, data, longest)
+    found, control = b"", 0
+    while stream:
+        _kind, length = pdu.HEADER.unpack_from(stream)
+        assert not longest or length <= max(longest, 7)
+        assert not control & pdu.LAST
+        [(context, control, part)] = pdu.values(stream[6 : 6 + length])
+        assert (context, control & pdu.COMMAND) == (5, pdu.COMMAND)
+        found += part
+        stream = stream[6 + length :]
+    assert found == data
+    assert control & pdu.LAST
+
+
+@given(st.binary(max_size=200))
+def test_a_foreign_request_is_read_or_refused(data: bytes) -> None:
+    """Noise is a protocol error or a request, never another exception."""
+    with contextlib.suppress(ProtocolError):
+        command.read_request(data)

@@ -1,0 +1,67 @@
+"""The listener's protocol path alone, for `gatekeeper bench ingest`: it promises nothing.
+
+Each object becomes a file, as `storescp` writes it: no digest, no synchronisation, no row. What is
+measured with it is how fast bytes come off the wire, never what users run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+from pynetdicom.association import Association
+
+from gatekeeper import config, log
+from gatekeeper.listen.file_meta import part10_header
+from gatekeeper.listen.messages import Answer, Incoming
+from gatekeeper.listen.server import Listener
+from gatekeeper.send.command import Request
+from storage.engine import Database
+from storage.spool import Spool
+
+
+class Dropped:
+    """An object that is written to a file and forgotten; see `messages.Incoming`."""
+
+    def __init__(self, path: Path, header: bytes) -> None:
+        self._path = path
+        self._descriptor = os.open(f"{path}.part", os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o640)
+        os.write(self._descriptor, header)
+
+    def write(self, data: memoryview) -> None:
+        os.write(self._descriptor, data)
+
+    def finish(self) -> Answer:
+        os.close(self._descriptor)
+        Path(f"{self._path}.part").rename(self._path)
+        return Answer(0x0000)
+
+    def abandon(self) -> None:
+        os.close(self._descriptor)
+
+
+class ProtocolListener(Listener):
+    """A listener that keeps nothing."""
+
+    folder = Path()
+
+    def _begin(self, thread: Association, request: Request, transfer_syntax_uid: str) -> Incoming:
+        header = part10_header(request.sop_class_uid, request.sop_instance_uid, transfer_syntax_uid)
+        return Dropped(self.folder / request.sop_instance_uid, header)
+
+
+def main() -> None:
+    """Listen until killed."""
+    log.configure("ERROR")
+    settings = config.load()
+    database = Database.connect(settings.database.url, settings.database.lock_seconds)
+    database.migrate()
+    ProtocolListener.folder = Path(sys.argv[1])
+    ProtocolListener(settings, database, Spool(Path(settings.spool.directory))).start()
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
