@@ -179,8 +179,10 @@ def test_a_full_file_system_is_out_of_resources_and_intake_goes_on_when_it_is_no
 
     def send(uid: str, size: int) -> int:
         data = encoded(image(uid, PixelData=bytes(size)))
-        arrival = Arrival(data, MR, uid, EXPLICIT)
-        return receiver.receive(arrival, OpenAssociation("SCANNER", "127.0.0.1")).status
+        arrival = Arrival(MR, uid, EXPLICIT)
+        receiving = receiver.begin(arrival, OpenAssociation("SCANNER", "127.0.0.1"))
+        receiving.write(memoryview(data))
+        return receiving.finish().status
 
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(1 << 20))
@@ -195,10 +197,11 @@ def test_a_full_file_system_is_out_of_resources_and_intake_goes_on_when_it_is_no
     ballast.unlink()
     assert send("1.2.3.2", 1 << 20) == 0x0000
     assert count(database) == 2
+    receiver.close(20)
 
 
 def files(spool: Spool) -> list[Path]:
-    return sorted(path for path in spool.root.rglob("*") if path.is_file())
+    return sorted(path for path in spool.root.rglob("*") if path.is_file() and path.stat().st_size)
 
 
 def count(database: Database) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 import ssl
 import subprocess
 import threading
@@ -43,6 +44,7 @@ from support.waiting import until
 
 from gatekeeper.listen.guard import GuardedServer
 from gatekeeper.send import pdu
+from gatekeeper.tls import TlsError
 from storage.engine import Database
 
 pytestmark = sqlite_only
@@ -296,10 +298,10 @@ def test_tls_underneath_looks_the_same(
     """Objects over many records, pending bytes, C-ECHO, release; a silent peer disturbs nobody."""
     ours, theirs = certificate
 
-    def wrap(_server: GuardedServer, connection: Any) -> Any:
+    def secure(connection: socket.socket) -> socket.socket:
         return ours.wrap_socket(connection, server_side=True)
 
-    monkeypatch.setattr(GuardedServer, "wrap", wrap)
+    monkeypatch.setattr(GuardedServer, "secure", staticmethod(secure))
     with (
         running(settings_for(tmp_path / "spool"), database) as listening,
         raw_scanner(listening.port, associated=False),
@@ -316,17 +318,19 @@ def test_tls_underneath_looks_the_same(
 def test_a_connection_that_tls_refuses_is_closed(
     tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever OSError the seam raises: closed, logged, and its place is free again."""
+    """Closed, logged, and its place is free again; so it is after any error of the connection."""
+    reasons = [TlsError("refused"), ConnectionResetError()]
 
-    def wrap(_server: GuardedServer, _connection: Any) -> Any:
-        raise ssl.SSLError("refused")
+    def secure(_connection: socket.socket) -> socket.socket:
+        raise reasons.pop()
 
     settings = settings_for(tmp_path / "spool", maximum_connections_per_host=1)
     with running(settings, database) as listening:
         with monkeypatch.context() as patch:
-            patch.setattr(GuardedServer, "wrap", wrap)
-            with raw_scanner(listening.port, associated=False) as scanner:
-                assert not scanner.is_aborted()
-        until(lambda: not listening.listener.associations, 20, "the association has ended")
+            patch.setattr(GuardedServer, "secure", staticmethod(secure))
+            for _ in range(len(reasons)):
+                with raw_scanner(listening.port, associated=False) as scanner:
+                    assert not scanner.is_aborted()
+                until(lambda: not listening.listener.associations, 20, "the association has ended")
         with associated(listening.port, [(MR, ["1.2.840.10008.1.2"])]) as association:
             assert association.is_established

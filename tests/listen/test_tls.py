@@ -35,7 +35,6 @@ from support.gate import listening as accepts
 from support.waiting import until
 
 from gatekeeper.errors import ConfigurationError
-from gatekeeper.listen.guard import SPARE_CONNECTIONS
 from gatekeeper.listen.server import Listener
 from gatekeeper.settings import Settings
 from storage import nodes
@@ -176,11 +175,11 @@ def test_handshakes_count_as_connections(
 ) -> None:
     """What is beyond the limit is closed before it costs a thread; there is room again after."""
     settings = tls_settings(tmp_path / "spool", authority, handshake_seconds=60.0)
-    few = dataclasses.replace(settings.listen, maximum_associations=1)
+    few = dataclasses.replace(settings.listen, maximum_connections=17)
     with running(dataclasses.replace(settings, listen=few), database) as listening:
         port = listening.listener.tls_port
         silent = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(30)]
-        beyond = 30 - 1 - SPARE_CONNECTIONS
+        beyond = 30 - few.maximum_connections
         try:
             until(lambda: len(ended(silent)) >= beyond, 20, "those beyond the limit are closed")
             assert len(ended(silent)) == beyond
