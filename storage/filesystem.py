@@ -13,8 +13,9 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 
-_REPORTS_ERRORS = (5, 8)
-"""The first Linux whose syncfs returns the errors of writing (syncfs(2))."""
+_REPORTS_ERRORS = (5, 17)
+"""The first Linux whose syncfs returns every error: since 5.8 those of writing back (syncfs(2)),
+since 5.17 also those of the file system's journal."""
 
 
 def synchronise_folder(folder: Path) -> None:

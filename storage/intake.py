@@ -23,6 +23,7 @@ because it gets that name only after its bytes were synchronised.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -140,7 +141,8 @@ class Intake:
             name = self._spool.name(writer.path, digest, size)
         except OSError as error:
             # The file goes first: then nobody can take it for whole.
-            writer.discard()
+            with contextlib.suppress(OSError):
+                writer.discard()
             name = self._spool.path(digest)
             self._withdraw(Withdrawal(slot, writer.path, sop_instance_uid, name), row)
             if error.errno in (errno.ENOENT, errno.ESTALE):
