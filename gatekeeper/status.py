@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from storage import commitments, confirmations, deliveries, instances, intake, jobs, studies
+from storage import commitments, confirmations, deliveries, instances, jobs, pauses, studies
 from storage.engine import Database
 from storage.records import DeliveryState, JobState
 from storage.spool import Spool
@@ -76,7 +76,7 @@ def read(database: Database, spool: Spool) -> Status:
                 str(state): number for state, number in confirmations.counts(tx).items()
             },
             commitments={str(state): number for state, number in commitments.counts(tx).items()},
-            intake_paused=intake.paused(tx),
+            intake_paused=pauses.paused(tx),
             removed=instances.count_removed(tx),
         )
 

@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gatekeeper.commitment import PUSH_MODEL
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.settings import Settings
-from storage import intake, jobs
+from storage import jobs, pauses
 from storage.engine import Database, DatabaseUnavailableError
 from storage.spool import Spool
 
@@ -154,9 +154,9 @@ class Mark:
         try:
             with self._database.begin() as tx:
                 if paused:
-                    intake.pause(tx, self._name)
+                    pauses.pause(tx, self._name)
                 else:
-                    intake.resume(tx, self._name)
+                    pauses.resume(tx, self._name)
         except (SQLAlchemyError, OSError) as error:
             log.warning("intake_pause_not_shown", reason=self._name, error=error_name(error))
             return False
@@ -167,7 +167,7 @@ def forget_pauses(database: Database) -> None:
     """Take back what a listener that died while paused left for people to see."""
     with database.begin() as tx:
         for mark in (DISK, QUEUE):
-            intake.resume(tx, mark)
+            pauses.resume(tx, mark)
 
 
 def disk(database: Database, spool: Spool, low_mib: int, resume_mib: int = 0) -> Mark:

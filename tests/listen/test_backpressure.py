@@ -29,7 +29,7 @@ from gatekeeper.listen import backpressure
 from gatekeeper.listen.associations import OpenAssociation
 from gatekeeper.listen.backpressure import Mark, Marks, disk_marks, queue_marks
 from gatekeeper.listen.receive import Arrival, Receiver
-from storage import instances, intake, jobs
+from storage import instances, jobs, pauses
 from storage.engine import Database
 from storage.records import Instance
 from storage.spool import Spool
@@ -103,12 +103,12 @@ def test_a_pause_is_shown_since_when_and_ends_without_traffic(
 def test_a_pause_that_was_left_behind_is_forgotten_at_start(database: Database) -> None:
     """By a listener that was killed while paused."""
     with database.begin() as tx:
-        intake.pause(tx, "queue")
+        pauses.pause(tx, "queue")
 
     backpressure.forget_pauses(database)
 
     with database.read() as tx:
-        assert intake.paused(tx) == {}
+        assert pauses.paused(tx) == {}
 
 
 def test_a_full_queue_rejects_what_would_store_and_recovers(
