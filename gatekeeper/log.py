@@ -59,7 +59,6 @@ ALLOWED_FIELDS = frozenset(
         "status",
         "study",
         "tick",
-        "transaction",
         "transfer_syntax",
         "verdict",
         "version",

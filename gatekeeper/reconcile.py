@@ -19,6 +19,7 @@ from gatekeeper.settings import Settings
 from storage import confirmations, deliveries, instances, jobs, nodes, studies
 from storage.engine import Database
 from storage.records import (
+    ConfirmationState,
     Delivery,
     DeliveryItem,
     DeliveryState,
@@ -205,7 +206,12 @@ def _analysis(facts: Facts) -> list[str]:
 
 
 def _deliveries(facts: Facts) -> list[str]:
-    return [
+    unconfirmed = [
+        f"delivery {one.delivery.id} is delivered, and its confirmation did not come"
+        for one in facts.sent
+        if one.delivery.confirmation is ConfirmationState.DEAD
+    ]
+    return unconfirmed + [
         f"delivery {one.delivery.id} is {one.delivery.state}: {one.delivery.items_stored} of "
         f"{one.delivery.items} stored{f': {reason}' if (reason := one.delivery.reason) else ''}"
         for one in facts.sent
@@ -281,6 +287,9 @@ def _resend(database: Database, spool: Spool, facts: Facts, balance: Balance) ->
         for one in facts.sent:
             if one.delivery.state is DeliveryState.DEAD and deliveries.retry(tx, one.delivery.id):
                 resent += one.delivery.items - one.delivery.items_stored
+            if one.delivery.confirmation is ConfirmationState.DEAD:
+                # Nothing to send: the node is asked afresh.
+                confirmations.retry(tx, one.delivery.id)
         # The same UID twice would be two contents; an archive takes one, so both are left alone.
         single = [one for one in originals if not one.conflict]
         if single:

@@ -1,4 +1,4 @@
-"""Intake: at which marks it is paused, and since when; written by listeners, read by people."""
+"""Pauses: at which marks intake is paused, and since when; written by listeners, read by people."""
 
 from __future__ import annotations
 

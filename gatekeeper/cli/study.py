@@ -78,6 +78,7 @@ def _print(history: StudyHistory) -> None:
         for delivery in step.deliveries:
             console.print(
                 f"  to {delivery.node}: {delivery.state}, "
-                f"{delivery.items_stored} of {delivery.items} stored {delivery.reason}",
+                f"{delivery.items_stored} of {delivery.items} stored {delivery.reason}"
+                + (f"(confirmation {delivery.confirmation})" if delivery.confirmation else ""),
                 markup=False,
             )

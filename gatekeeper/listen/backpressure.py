@@ -96,6 +96,7 @@ class Mark:
         self._paused = False
         self._measured = 0.0
         self._watching = False
+        self._resumed = threading.Event()
 
     def is_paused(self) -> bool:
         """Return whether intake is paused, measured now or a moment ago.
@@ -121,6 +122,7 @@ class Mark:
         self._paused = paused
         if not paused:
             log.info("intake_resumed", reason=self._name)
+            self._resumed.set()
             return
         log.warning("intake_paused", reason=self._name)
         if not self._watching:
@@ -130,7 +132,6 @@ class Mark:
 
     def _watch(self) -> None:
         """Show the pause until it is over, and see that it is."""
-        pause = threading.Event()
         shown = False
         for look in itertools.count():
             with self._lock:
@@ -147,7 +148,8 @@ class Mark:
                     if not self._paused:
                         self._watching = False
                         return
-            pause.wait(_LOOK_SECONDS)
+            if self._resumed.wait(_LOOK_SECONDS):
+                self._resumed.clear()
 
     def _show(self, *, paused: bool) -> bool:
         """Write the pause for others to see; False when the database could not."""

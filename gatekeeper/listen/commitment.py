@@ -189,13 +189,15 @@ class CommitmentService:
         thread.start()
 
     def _drain(self, association: Association) -> None:
-        self._received[association] = 0
+        with self._lock:
+            self._received[association] = 0
         association.bind(evt.EVT_PDU_RECV, self._heard)
         while True:
             with self._lock:
                 waiting = self._waiting[association]
                 if not waiting:
                     del self._waiting[association], self._received[association]
+                    association.unbind(evt.EVT_PDU_RECV, self._heard)
                     return
                 commitment = waiting.popleft()
             try:
@@ -250,8 +252,9 @@ class CommitmentService:
         return False
 
     def _heard(self, received: evt.Event) -> None:
-        if received.assoc in self._received:
-            self._received[received.assoc] += 1
+        with self._lock:
+            if received.assoc in self._received:
+                self._received[received.assoc] += 1
 
     def _activity(self, association: Association) -> tuple[int, int]:
         known = self._associations.of(association)

@@ -68,7 +68,8 @@ class Errands:
     def stop(self, seconds: float) -> None:
         """Claim nothing more, and let what is under way end, for so long at most."""
         self._stopping.set()
-        for thread in (self._thread, *self._busy.values()):
+        self._thread.join(seconds)
+        for thread in self._busy.values():
             thread.join(seconds)
 
     def _run(self) -> None:

@@ -67,6 +67,31 @@ def test_init_writes_settings_that_check_accepts_and_never_replaces_them(site: P
     assert "# edited" in file.read_text()
 
 
+def test_only_a_node_that_receives_results_confirms_them(site: Path) -> None:
+    """How it confirms is listed, and without results there is nothing to confirm."""
+    run("node", "add", "PACS", "10.1.9.9:104", "--results", "--confirm", "commitment")
+    [listed] = read("node", "list")
+    assert listed["confirm"] == "commitment"
+    assert "receives --results" in run(
+        "node", "add", "CT1", "10.1.2.3", "--sends", "--confirm", "find", code=1
+    )
+
+
+def test_reconcile_says_what_is_not_analysed_and_ends_with_a_failure(
+    site: Path, database: Database
+) -> None:
+    """Nothing to compare is balanced; a study whose job waits is a difference with its cause."""
+    assert "0 compared" in run("reconcile")
+    assert "not known" in run("reconcile", "--node", "PACS", code=1)
+    assert "not known" in run("reconcile", "--study", "1.2.3", code=1)
+    run("node", "add", "PACS", "10.1.9.9:104", "--results")
+    a_study(database)
+
+    assert "not analysed: job 1 is queued" in run("reconcile", code=1)
+    [balance] = read("reconcile", code=1)
+    assert (balance["node"], balance["received"], balance["analysed"]) == ("PACS", 1, False)
+
+
 def test_a_node_that_was_added_is_listed_replaced_and_removed(site: Path) -> None:
     """Nodes are facts in the database; adding twice replaces."""
     run("node", "add", "CT1", "10.1.2.3", "--sends", "--quiet", "120", "--network", "10.1.2.0/24")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,10 @@ def test_the_queue_pauses_at_its_upper_mark_and_goes_on_at_its_lower(
             assert paused is before
 
 
+def nobody_watches() -> bool:
+    return not any(thread.name.startswith("paused-") for thread in threading.enumerate())
+
+
 def test_a_pause_is_shown_since_when_and_ends_without_traffic(
     database: Database, tmp_path: Path
 ) -> None:
@@ -93,6 +98,7 @@ def test_a_pause_is_shown_since_when_and_ends_without_traffic(
         }
         free[0] = 20
         until(lambda: not shown(), PATIENCE, "the end is seen by itself")
+        until(nobody_watches, PATIENCE, "nobody looks any more")
 
     assert not mark.is_paused()
     changes = [one["event"] for one in events if one["event"].startswith("intake_")]
@@ -134,6 +140,7 @@ def test_a_full_queue_rejects_what_would_store_and_recovers(
                 return association.is_established
 
         until(welcome, PATIENCE, "the queue is down to its lower mark")
+        until(nobody_watches, PATIENCE, "the end of the pause is written")
 
 
 def queue_a_job(database: Database, number: int) -> None:

@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import sqlite3
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -261,8 +262,13 @@ def test_low_water_refuses_until_there_is_space_again(database: Database, tmp_pa
 
         assert site.receive("1.2.3.4.6").status == 0x0000
         assert site.count() == 2
+        until(nobody_watches, 30, "the end of the pause is written")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def nobody_watches() -> bool:
+    return not any(thread.name.startswith("paused-") for thread in threading.enumerate())
 
 
 @sqlite_only

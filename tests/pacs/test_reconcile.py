@@ -20,10 +20,11 @@ from gatekeeper.send.dimse import DimseTransport
 from gatekeeper.send.errands import Errands, Office
 from gatekeeper.send.sender import Sender
 from gatekeeper.settings import Settings
-from storage import deliveries, instances, nodes
+from storage import confirmations, deliveries, instances, nodes
 from storage.engine import Database
 from storage.records import (
     Confirm,
+    ConfirmationState,
     Delivery,
     DeliveryItem,
     DeliveryState,
@@ -82,6 +83,15 @@ class Site:
             errands.start()
             yield
             errands.stop(PATIENCE)
+
+    def count_as_delivered(self) -> None:
+        """End the delivery as if the node had answered with success."""
+        with self.database.begin() as tx:
+            claimed = deliveries.claim(tx, "test", 60.0)
+            assert claimed is not None
+            for uid in self.uids[1:]:
+                deliveries.record_item(tx, claimed.id, claimed.attempt, uid, 0, True)
+            assert deliveries.finish(tx, claimed.id, claimed.attempt)
 
     def reconcile(self, **scope: Any) -> Balance:
         found = run(self.database, self.spool, self.settings, Scope(**scope))
@@ -147,18 +157,36 @@ def test_what_the_pacs_loses_after_its_success_is_found_and_sent_again(
 def test_a_node_that_cannot_be_asked_concludes_nothing(tmp_path: Path, database: Database) -> None:
     """A closed port is a difference with its reason, and nothing is queued again."""
     site = Site(tmp_path, database, Node("GONE", "127.0.0.1", 1, receives_results=True))
-    with database.begin() as tx:
-        claimed = deliveries.claim(tx, "test", 60.0)
-        assert claimed is not None
-        for uid in site.uids[1:]:
-            deliveries.record_item(tx, claimed.id, claimed.attempt, uid, 0, True)
-        deliveries.finish(tx, claimed.id, claimed.attempt)
+    site.count_as_delivered()
 
     found = site.reconcile(resend=True)
 
     assert found.held is None
     assert (found.missing, found.resent) == ((), 0)
     assert "GONE could not be asked: no connection" in found.differences[0]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_confirmation_that_did_not_come_is_a_difference_and_asked_for_afresh(
+    tmp_path: Path, database: Database
+) -> None:
+    """Nothing is sent again for it."""
+    site = Site(tmp_path, database, Node("GONE", "127.0.0.1", 1, receives_results=True))
+    site.count_as_delivered()
+    with database.begin() as tx:
+        confirmations.expect(tx, site.delivery, "GONE")
+        asked = confirmations.claim(tx, "test", 60.0)
+        assert asked is not None
+        confirmations.fail(tx, asked, "no report", None)
+
+    found = site.reconcile(resend=True)
+
+    assert any("its confirmation did not come" in one for one in found.differences)
+    assert found.resent == 0
+    with database.read() as tx:
+        again = confirmations.get(tx, site.delivery)
+    assert again is not None
+    assert again.state is ConfirmationState.QUEUED
 
 
 def facts(job: JobState | None, *states: DeliveryState) -> Facts:

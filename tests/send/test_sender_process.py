@@ -11,15 +11,16 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from support.commitment_peers import Heard, Scanner
 from support.dicom_peers import HANG, Proxy, ScriptedPeer
 from support.objects import result_of
 from support.orthanc import Orthanc
 from support.waiting import until
 
 from gatekeeper.send.transport import SendObject
-from storage import deliveries, nodes
+from storage import commitments, deliveries, nodes
 from storage.engine import Database
-from storage.records import DeliveryState, Node
+from storage.records import CommitmentItem, CommitmentState, DeliveryState, Node
 from storage.spool import Spool
 
 PATIENCE = 40
@@ -36,6 +37,8 @@ def running_sender(folder: Path, url: str) -> Generator[subprocess.Popen[bytes]]
         "GATEKEEPER_SPOOL_DIRECTORY": str(folder / "spool"),
         "GATEKEEPER_SEND_LEASE_SECONDS": "2",
         "GATEKEEPER_SEND_POLL_SECONDS": "0.05",
+        "GATEKEEPER_COMMITMENT_LEASE_SECONDS": "2",
+        "GATEKEEPER_COMMITMENT_WAIT_SECONDS": "0",
     }
     with (folder / "events.log").open("ab") as events:
         process = subprocess.Popen(
@@ -150,3 +153,45 @@ def test_the_sender_imports_no_torch_and_no_highdicom(module: str) -> None:
 
     loaded = {name.partition(".")[0] for name in ran.stdout.split()}
     assert loaded.isdisjoint({"torch", "highdicom", "monai", "sklearn", "scipy", "models"})
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_killed_while_it_reports_a_commitment_it_reports_the_same_again(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    """kill -9 with the report taken and its answer lost: at least once, and not decided anew."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def kill_before_the_answer(_passed: int) -> bool:
+        processes[0].kill()
+        processes[0].wait()
+        return False
+
+    with Scanner() as scanner, Proxy(scanner.port, kill_before_the_answer) as proxy:
+        with database.begin() as tx:
+            nodes.save(tx, Node("SCANNER", "127.0.0.1", proxy.port, may_send=True))
+            items = [CommitmentItem("1.2.840.10008.5.1.4.1.1.4", "1.2.3.9")]
+            made = commitments.request(tx, "SCANNER", "1.9.1", items, "listener", 60.0)
+            assert made is not None
+            commitments.fail(tx, made.id, made.attempt, "left to a new association", 0.0)
+        with running_sender(tmp_path, database_url) as process:
+            processes.append(process)
+            assert process.wait(PATIENCE) == -signal.SIGKILL
+        with database.begin() as tx:
+            nodes.save(tx, Node("SCANNER", "127.0.0.1", scanner.port, may_send=True))
+
+        def rescued() -> int:
+            with database.begin() as tx:
+                return commitments.rescue(tx, 5, 0.0).requeued
+
+        until(rescued, PATIENCE, "the lease is over")
+
+        def is_reported() -> bool:
+            with database.read() as tx:
+                found = commitments.get(tx, "SCANNER", "1.9.1")
+            return found is not None and found.state is CommitmentState.REPORTED
+
+        with running_sender(tmp_path, database_url):
+            until(is_reported, PATIENCE, "the report is taken")
+
+    assert scanner.heard == [Heard(2, "1.9.1", (), {"1.2.3.9": 0x0112})] * 2

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 from support.waiting import until
 from work.phantoms import ROOT, Ward, encoded, image, series
 
@@ -28,6 +28,7 @@ from storage import deliveries, jobs, outcomes
 from storage.engine import Database, DatabaseUnavailableError
 from storage.failpoint import VARIABLE
 from storage.records import JobState, Outcome
+from storage.schema import instance
 
 OTHER_MODELS = "c" * 64
 
@@ -213,6 +214,18 @@ def test_a_study_that_changed_is_not_analysed_under_its_old_job(ward: Ward) -> N
         worker.run_once()
     assert outcome(ward, job) is None
     assert ward.job(late).state is JobState.DONE
+
+
+def test_a_study_whose_files_retention_removed_is_set_aside_with_its_reason(small: Ward) -> None:
+    """A late slice alone is no study; nothing is judged on what is left of it."""
+    job = small.study(ct(1))
+    with small.database.begin() as tx:
+        tx.execute(update(instance).values(removed_at=1.0))
+    with working(small) as worker:
+        worker.run_once()
+    found = small.job(job)
+    assert (found.state, outcome(small, job)) == (JobState.DEAD, None)
+    assert found.reason == "4 instances were removed by retention; have the study sent again"
 
 
 def test_changed_models_make_a_job_of_their_own(ward: Ward) -> None:
