@@ -32,6 +32,7 @@ from gatekeeper.confirmation import hear
 from gatekeeper.elements import EXPLICIT_LITTLE, NotReadable
 from gatekeeper.listen import promise
 from gatekeeper.listen.associations import OpenAssociations
+from gatekeeper.listen.provider import GuardedAssociation
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.settings import Settings
 from storage import commitments, nodes
@@ -94,7 +95,6 @@ class CommitmentService:
         self._name = f"listen:{uuid.uuid4().hex[:8]}"
         self._lock = threading.Lock()
         self._waiting: dict[Association, deque[Commitment]] = {}
-        self._received: dict[Association, int] = {}
         self._stopping = threading.Event()
 
     def handlers(self) -> list[Any]:
@@ -189,15 +189,11 @@ class CommitmentService:
         thread.start()
 
     def _drain(self, association: Association) -> None:
-        with self._lock:
-            self._received[association] = 0
-        association.bind(evt.EVT_PDU_RECV, self._heard)
         while True:
             with self._lock:
                 waiting = self._waiting[association]
                 if not waiting:
-                    del self._waiting[association], self._received[association]
-                    association.unbind(evt.EVT_PDU_RECV, self._heard)
+                    del self._waiting[association]
                     return
                 commitment = waiting.popleft()
             try:
@@ -251,15 +247,11 @@ class CommitmentService:
             self._stopping.wait(min(_LOOK_SECONDS, quiet))
         return False
 
-    def _heard(self, received: evt.Event) -> None:
-        with self._lock:
-            if received.assoc in self._received:
-                self._received[received.assoc] += 1
-
     def _activity(self, association: Association) -> tuple[int, int]:
+        """Return what stands still while the peer sends nothing and waits for nothing."""
         known = self._associations.of(association)
         handled = 0 if known is None else known.stored + known.refused
-        return self._received.get(association, 0), handled
+        return cast(GuardedAssociation, association).provider.heard, handled
 
 
 def _send(association: Association, kind: int, data: bytes) -> int | None:

@@ -88,6 +88,8 @@ class GuardedProvider(DULServiceProvider):
         self.to_user_queue = _Telling(association.work.set)
         self.ended = threading.Event()
         """Set when the thread has done all it will do."""
+        self.heard = 0
+        """How often bytes of the peer came; it is silent while this stands still."""
         self._reception = reception
         self._wake = Wake()
         self._unwrapping = Unwrapping(LARGEST_PDU)
@@ -162,6 +164,7 @@ class GuardedProvider(DULServiceProvider):
         else:
             patience = min(self.artim_timer.remaining, _NEGOTIATION_WAIT_SECONDS)
             if self._wake.wait(connection, patience):
+                self.heard += 1
                 self._read_pdu_data()
                 self._idle_timer.restart()
         if self._wake.is_set:
@@ -180,6 +183,7 @@ class GuardedProvider(DULServiceProvider):
                 elif count == 0:
                     self.event_queue.put("Evt17")
                 else:
+                    self.heard += 1
                     self._storing = True
                     self._feed(messages, self._buffer[:count])
                     self._idle_timer.restart()
