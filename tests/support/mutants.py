@@ -86,8 +86,7 @@ def mutant(seed: int, number: int, among: Sequence[Original], kind: Kind | None 
     if kind is None:
         kind = chance.choice([one for one in Kind if one not in BOMBS])
     change = _CHANGES[kind]
-    for _ in range(100):
-        original = chance.choice(among)
+    for original in chance.sample(among, len(among)):
         changed = change(chance, original)
         if changed is not None:
             # Half of all meet a second damage.
