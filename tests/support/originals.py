@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import struct
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,7 @@ IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 DEFLATED, BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
 RLE = "1.2.840.10008.1.2.5"
 MR = "1.2.840.10008.5.1.4.1.1.4"
+_ROWS, _COLUMNS = 0x00280010, 0x00280011
 
 TEXT_VRS = frozenset({"PN", "LO", "LT", "SH", "ST", "UT", "UC"})
 LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
@@ -95,10 +97,39 @@ def scans() -> tuple[Original, ...]:
 
 
 def slices(scan: Original) -> list[Original]:
-    """Return three slices of which `scan`, mutated or not, is the middle one."""
-    data = next(one for one in scans() if one.name == scan.name)
+    """Return three slices of which `scan`, mutated or not, is the middle one.
+
+    The others declare the size that it declares, so that it is decoded with them.
+    """
+    whole = next(one for one in scans() if one.name == scan.name)
     with quiet():
-        return [_moved(data, 0), scan, _moved(data, 2)]
+        others = [_moved(whole, 0), _moved(whole, 2)]
+        try:
+            size = _size(scan)
+        except Exception:  # noqa: BLE001 - a mutant that declares nothing
+            size = None
+    if size is not None and size != _size(whole) and size[0] == size[1]:
+        others = [declares(one, size[0]) for one in others]
+    return [others[0], scan, others[1]]
+
+
+def declares(original: Original, size: int) -> Original:
+    """Return the original with so many rows and columns declared, and its pixels as they were."""
+    data = bytearray(original.data)
+    for one in original.elements:
+        if one.tag in {_ROWS, _COLUMNS} and one.length == 2:
+            data[one.value : one.value + 2] = struct.pack(f"{original.order}H", size)
+    return replace(original, data=bytes(data), elements=())
+
+
+def _size(original: Original) -> tuple[int, int]:
+    """Return rows and columns as declared."""
+    values = {
+        one.tag: struct.unpack_from(f"{original.order}H", original.data, one.value)[0]
+        for one in elements_of(original)
+        if one.tag in {_ROWS, _COLUMNS}
+    }
+    return values[_ROWS], values[_COLUMNS]
 
 
 def _original(path: Path) -> Original | None:
