@@ -5,25 +5,34 @@ from __future__ import annotations
 import dataclasses
 import resource
 from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from listen.wire import EXPLICIT, MR, encoded, image
 from sqlalchemy import insert, text
+from support.dicom_peers import ScriptedPeer
+from support.gate import free_port
+from support.processes import is_up, role
+from support.waiting import until
 from work.phantoms import Ward, series
+from work.phantoms import encoded as as_file
 
 from gatekeeper import periodic
 from gatekeeper.ledger import balance
 from gatekeeper.listen.associations import OpenAssociation
 from gatekeeper.listen.receive import Arrival, Receiver
-from gatekeeper.settings import Settings
-from storage import instances, jobs, migrations, studies
+from gatekeeper.send.dimse import DimseTransport
+from gatekeeper.send.transport import SendObject
+from gatekeeper.settings import SendSettings, Settings
+from storage import deliveries, instances, jobs, migrations, nodes, studies
 from storage.engine import Database
-from storage.records import Instance, JobState
+from storage.records import DeliveryState, Instance, JobState, Node
 from storage.schema import instance
 from storage.spool import Digest, Spool
 
+BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
 HUGE = 5000
 HUGE_MIB = 64
 
@@ -149,3 +158,102 @@ def test_an_upgrade_and_a_downgrade_keep_a_queue_that_is_not_empty(ward: Ward) -
     with ward.database.begin() as tx:
         assert jobs.heartbeat(tx, first, claimed.attempt, 600)
     assert ward.database.schema_problem() is None
+
+
+def test_a_server_that_is_stopped_is_a_refusal_and_used_again_once_back(
+    postgres_server: Any, postgres_url: str, tmp_path: Path
+) -> None:
+    """PostgreSQL gone: 0xA700 without a row; back again, the same process takes the instance."""
+    database = Database.connect(postgres_url, lock_seconds=1)
+    spool = Spool(tmp_path / "spool")
+    receiver = Receiver(database, spool, 0)
+    scanner = OpenAssociation("SCANNER", "127.0.0.1")
+    assert receiver.receive(arrival("1.2.3.1"), scanner).status == 0x0000
+    postgres_server.stop()
+    try:
+        refused = receiver.receive(arrival("1.2.3.2"), scanner)
+    finally:
+        postgres_server.start()
+
+    assert refused.status == 0xA700
+    assert refused.rule.startswith("database trouble")
+    assert receiver.receive(arrival("1.2.3.2"), scanner).status == 0x0000
+    assert balance(database, spool, verify=True).balanced
+    database.dispose()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nothing_of_the_patient_is_in_any_roles_log(tmp_path: Path, sqlite_url: str) -> None:
+    """A study with a canary in its text attributes goes the whole way, and no role writes it."""
+    ward = Ward(tmp_path, sqlite_url)
+    port = free_port()
+    settings: dict[str, Any] = {
+        "DATABASE_URL": sqlite_url,
+        "SPOOL_DIRECTORY": ward.spool.root,
+        "SPOOL_LOW_WATER_MIB": 0,
+        "LISTEN_HOST": "127.0.0.1",
+        "LISTEN_PORT": port,
+        "LISTEN_QUIET_SECONDS": 0,
+        "WORK_MEMORY_MIB": 2048,
+        "WORK_DEVICE": "cpu",
+        "LOG_LEVEL": "DEBUG",
+    }
+    canary = dict.fromkeys(TEXT_ATTRIBUTES, "CANARY")
+    images = series(2, modality="CT", description="CANARY", **canary)
+    paths = [tmp_path / f"{item.SOPInstanceUID}.dcm" for item in images]
+    for path, item in zip(paths, images, strict=True):
+        path.write_bytes(as_file(item))
+    ward.add_node("SCANNER", may_send=True)
+
+    def delivered() -> bool:
+        with ward.database.read() as tx:
+            return deliveries.counts(tx)[DeliveryState.DELIVERED] == 1
+
+    with ScriptedPeer(sop_classes=[BASIC_TEXT_SR]) as peer, ExitStack() as stack:
+        with ward.database.begin() as tx:
+            nodes.save(tx, Node("PACS", "127.0.0.1", peer.port, receives_results=True))
+        listener = stack.enter_context(role("listen", tmp_path, **settings))
+        is_up(listener, "listening")
+        objects = [
+            SendObject(str(item.SOPClassUID), str(item.SOPInstanceUID), EXPLICIT, path)
+            for item, path in zip(images, paths, strict=True)
+        ]
+        sent = DimseTransport("SCANNER", SendSettings()).send(
+            objects, Node("GATEKEEPER", "127.0.0.1", port)
+        )
+        assert [answer.status for answer in sent] == [0x0000, 0x0000]
+        running = [
+            stack.enter_context(role(name, tmp_path, **settings))
+            for name in ("tick", "work", "send")
+        ]
+        until(delivered, 120, "the report is delivered")
+        logs = [one.log.read_text(encoding="utf-8") for one in (listener, *running)]
+    ward.database.dispose()
+
+    assert all(logs)
+    assert [log for log in logs if "CANARY" in log.upper()] == []
+
+
+TEXT_ATTRIBUTES = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientAge",
+    "PatientSex",
+    "PatientComments",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "StudyDescription",
+    "ReferringPhysicianName",
+    "InstitutionName",
+    "InstitutionAddress",
+    "StationName",
+    "OperatorsName",
+    "ProtocolName",
+    "ImageComments",
+    "AcquisitionDateTime",
+    "SoftwareVersions",
+)
+"""Attributes of the VRs PN, LO, SH, LT, ST, CS, DA, TM, DT and AS."""

@@ -19,14 +19,13 @@ from support.scanners import Journal, data_set_digest
 
 def unsettled(database: Database) -> list[str]:
     """Return what is not at its end yet: studies, jobs and deliveries by state."""
-    ended = {"complete", "done", "dead", "delivered"}
+    ended = ("complete", "done", "dead", "delivered")
+    found: list[str] = []
     with database.read() as tx:
-        return [
-            f"{name} {state}"
-            for name, table in (("study", study), ("job", job), ("delivery", delivery))
-            for state in tx.execute(select(table.c.state)).scalars()
-            if state not in ended
-        ]
+        for name, table in (("study", study), ("job", job), ("delivery", delivery)):
+            waiting = select(table.c.state).where(table.c.state.not_in(ended))
+            found += [f"{name} {state}" for state in tx.execute(waiting).scalars()]
+    return found
 
 
 def faults_found(
