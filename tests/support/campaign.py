@@ -186,7 +186,7 @@ def _environment(folder: Path, url: str, port: int) -> dict[str, str]:
 
     chosen: dict[str, object] = {
         "DATABASE_URL": url,
-        "DATABASE_LOCK_SECONDS": 1,
+        "DATABASE_LOCK_SECONDS": 0.4,
         "SPOOL_DIRECTORY": folder / "spool",
         "SPOOL_LOW_WATER_MIB": 0,
         "LISTEN_HOST": "127.0.0.1",
