@@ -1,9 +1,9 @@
 """The fault campaign: kills and cuts under load, then the books.
 
-Runs a whole site on SQLite and on PostgreSQL, sends it studies with storescu and pynetdicom, kills
-its processes at random, stops the archive and the database, fills the disk, and at the end compares
-what the senders were told with what is kept, analysed and in the archive. Exits with 1 when
-anything was lost, done twice, or left behind.
+Runs a whole site on SQLite and on PostgreSQL, sends it studies with storescu and a sender of ours,
+kills its processes at random, stops the archive and the database, fills the disk, and at the end
+compares what the senders were told with what is kept, analysed and in the archive. Exits with 1
+when anything was lost, done twice, or left behind.
 """
 
 from __future__ import annotations

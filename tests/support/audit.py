@@ -19,14 +19,13 @@ from support.scanners import Journal, data_set_digest
 
 def unsettled(database: Database) -> list[str]:
     """Return what is not at its end yet: studies, jobs and deliveries by state."""
-    ended = {"complete", "done", "dead", "delivered"}
+    ended = ("complete", "done", "dead", "delivered")
+    found: list[str] = []
     with database.read() as tx:
-        return [
-            f"{name} {state}"
-            for name, table in (("study", study), ("job", job), ("delivery", delivery))
-            for state in tx.execute(select(table.c.state)).scalars()
-            if state not in ended
-        ]
+        for name, table in (("study", study), ("job", job), ("delivery", delivery)):
+            waiting = select(table.c.state).where(table.c.state.not_in(ended))
+            found += [f"{name} {state}" for state in tx.execute(waiting).scalars()]
+    return found
 
 
 def faults_found(
@@ -61,17 +60,11 @@ def _lost(journal: Journal, database: Database, spool: Spool) -> Iterator[str]:
 
 def _unanswered(journal: Journal, database: Database) -> Iterator[str]:
     """Yield each study whose newest revision was not done exactly once."""
+    revisions = select(study.c.study_instance_uid, study.c.revision)
+    answers = select(job.c.study_instance_uid, job.c.revision).where(job.c.state == "done")
     with database.read() as tx:
-        newest = dict(
-            tx.execute(select(study.c.study_instance_uid, study.c.revision)).tuples().all()
-        )
-        done = Counter(
-            tx.execute(
-                select(job.c.study_instance_uid, job.c.revision).where(job.c.state == "done")
-            )
-            .tuples()
-            .all()
-        )
+        newest = {row[0]: row[1] for row in tx.execute(revisions)}
+        done = Counter((row[0], row[1]) for row in tx.execute(answers))
     for uid in sorted(journal.studies):
         if done[uid, newest.get(uid, 0)] != 1:
             yield f"study {uid} has {done[uid, newest.get(uid, 0)]} answers to its last content"

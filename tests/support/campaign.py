@@ -1,9 +1,9 @@
 """The fault campaign: a real site under load, its processes killed and its surroundings cut.
 
-Every role is a process, as `gatekeeper up` runs them; scanners are DCMTK's storescu and pynetdicom;
-the archive is Orthanc. While studies flow, every process gets a life of random length, and archive,
-database and disk are taken away for a while, one after the other. Then all is left in peace, and
-once nothing waits any more the books are balanced.
+Every role is a process, as `gatekeeper up` runs them; scanners are DCMTK's storescu and a sender of
+ours; the archive is Orthanc. While studies flow, every process gets a life of random length, and
+archive, database and disk are taken away for a while, one after the other. Then all is left in
+peace, and once nothing waits any more the books are balanced.
 """
 
 from __future__ import annotations
@@ -43,10 +43,9 @@ from support.orthanc import Orthanc
 from support.postgres import PostgresServer
 from support.scanners import (
     Journal,
-    PynetdicomScanner,
     Scanner,
     StorescuScanner,
-    sending_as_stored,
+    TransportScanner,
 )
 from support.small_bundle import small_bundle
 from support.waiting import until
@@ -110,7 +109,7 @@ def run(
         tell: told, now and then, how far it is.
     """
     started = time.monotonic()
-    sending_as_stored()
+    folder.mkdir(exist_ok=True)
     small_bundle(folder / "models", "campaign", default=True)
     disk = Disk(folder / "spool", folder / "full", plan.disk_mib)
     database = Database.connect(url, lock_seconds=30)
@@ -187,7 +186,7 @@ def _environment(folder: Path, url: str, port: int) -> dict[str, str]:
 
     chosen: dict[str, object] = {
         "DATABASE_URL": url,
-        "DATABASE_LOCK_SECONDS": 1,
+        "DATABASE_LOCK_SECONDS": 0.4,
         "SPOOL_DIRECTORY": folder / "spool",
         "SPOOL_LOW_WATER_MIB": 0,
         "LISTEN_HOST": "127.0.0.1",
@@ -223,9 +222,9 @@ def _environment(folder: Path, url: str, port: int) -> dict[str, str]:
 
 
 def _scanners(plan: Plan, folder: Path, port: int, journal: Journal) -> list[Scanner]:
-    kinds = itertools.cycle([StorescuScanner, PynetdicomScanner, PynetdicomScanner])
+    kinds = itertools.cycle([StorescuScanner, TransportScanner, TransportScanner])
     if shutil.which(StorescuScanner.program) is None:
-        kinds = itertools.repeat(PynetdicomScanner)
+        kinds = itertools.repeat(TransportScanner)
     return [
         kind(number, port, folder / f"scanner{number}", journal, plan.seed)
         for number, kind in zip(range(1, plan.scanners + 1), kinds, strict=False)

@@ -101,5 +101,6 @@ def _main(name: str, environment: dict[str, str], points: str, log_file: str) ->
         Path(log_file).open("w", encoding="utf-8", buffering=1) as stream,
         failpoint.armed(points) if points else contextlib.nullcontext(),
     ):
-        log.configure("INFO", stream)
-        importlib.import_module(ROLES[name]).serve(config.load(None))
+        settings = config.load(None)
+        log.configure(settings.log.level, stream)
+        importlib.import_module(ROLES[name]).serve(settings)

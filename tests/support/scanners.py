@@ -19,10 +19,14 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from pynetdicom import AE, _config, build_context
 from pynetdicom.dsutils import split_dataset
 from work.phantoms import ROOT, encoded, image
 
+from gatekeeper.errors import TransportError
+from gatekeeper.send.dimse import DimseTransport
+from gatekeeper.send.transport import SendObject
+from gatekeeper.settings import SendSettings
+from storage.records import Node
 from support.small_bundle import SPACING, body
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -30,6 +34,13 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 SLICES = 16
 """The fewest that a detector judges."""
 _WAIT_SECONDS = 10.0
+_SETTINGS = SendSettings(
+    connect_timeout=_WAIT_SECONDS,
+    association_timeout=_WAIT_SECONDS,
+    dimse_timeout=_WAIT_SECONDS,
+    network_timeout=_WAIT_SECONDS,
+    reconnects=0,
+)
 _SENT = re.compile(r"^I: Sending file: (.+)$")
 _SUCCESS = "I: Received Store Response (Success)"
 
@@ -170,31 +181,23 @@ class Scanner(ABC):
         """Send files over one association and return the places of those answered 0000."""
 
 
-class PynetdicomScanner(Scanner):
-    """Reads each answer as it comes. Sends files as they are (`sending_as_stored`)."""
+class TransportScanner(Scanner):
+    """Our own sender as a scanner: it sends files as they are, and tells each answer."""
 
     def _send(self, paths: Sequence[Path]) -> set[int]:
-        entity = AE(self.ae_title)
-        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _WAIT_SECONDS
-        entity.connection_timeout = _WAIT_SECONDS
-        association = entity.associate(
-            "127.0.0.1", self._port, ae_title="GATEKEEPER", contexts=[build_context(MR, EXPLICIT)]
-        )
-        kept: set[int] = set()
-        if not association.is_established:
-            self._journal.counts["associations refused"] += 1
-            return kept
-        for index, path in enumerate(paths):
-            if not association.is_established:
-                break
-            answer = association.send_c_store(path)
-            status = f"{answer.Status:04X}" if "Status" in answer else "none"
-            self._journal.told(path, status)
-            if status == "0000":
-                kept.add(index)
-        if association.is_established:
-            association.release()
-        return kept
+        transport = DimseTransport(self.ae_title, _SETTINGS)
+        listener = Node("GATEKEEPER", "127.0.0.1", self._port)
+        objects = [SendObject(MR, path.stem, EXPLICIT, path) for path in paths]
+        kept: set[Path] = set()
+        try:
+            for answer in transport.send(objects, listener):
+                status = "none" if answer.status is None else f"{answer.status:04X}"
+                self._journal.told(answer.sent.path, status)
+                if status == "0000":
+                    kept.add(answer.sent.path)
+        except TransportError:
+            self._journal.counts["associations refused or lost"] += 1
+        return {place for place, path in enumerate(paths) if path in kept}
 
 
 class StorescuScanner(Scanner):
@@ -225,8 +228,3 @@ class StorescuScanner(Scanner):
         if len(kept) < len(paths):
             self._journal.counts["storescu broken off"] += 1
         return kept
-
-
-def sending_as_stored() -> None:
-    """Let pynetdicom, in this whole process, send files byte by byte."""
-    _config.STORE_SEND_CHUNKED_DATASET = True

@@ -1,0 +1,40 @@
+"""The fault campaign, in short: what `gatekeeper bench crash --kills 1000` does for minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.campaign import Plan, Report, run
+from support.orthanc import Orthanc
+
+KILLS = 20
+SEED = 20261126
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def report(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    peer: Callable[[str], str],
+    orthanc: Callable[..., Orthanc],
+) -> Report:
+    """Run a campaign on each kind of database; PostgreSQL's has a server that may be stopped."""
+    peer("storescu")
+    server: Any = None
+    url = f"sqlite:///{tmp_path}/campaign.db"
+    if request.param == "postgres":
+        server = request.getfixturevalue("postgres_server")
+        url = request.getfixturevalue("postgres_url")
+    plan = Plan(KILLS, SEED, seconds=20, scanners=2, workers=1, cut_seconds=1.0, disk_mib=256)
+    return run(plan, tmp_path / "site", url, orthanc(), server)
+
+
+def test_a_campaign_of_kills_and_cuts_loses_and_doubles_nothing(report: Report) -> None:
+    """Acknowledged is kept, each revision is in Orthanc once, and the books balance."""
+    assert report.faults == [], report.log[-4000:]
+    assert report.counts["instances acknowledged"] > 0
+    assert report.counts["objects in the archive"] > 0
+    assert sum(n for name, n in report.counts.items() if name.startswith("killed")) > 3
