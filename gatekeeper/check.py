@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gatekeeper import config
 from gatekeeper.identifiers import AeTitle, IdentifierError
 from gatekeeper.results import kinds
+from gatekeeper.results.catalogue import CatalogueError, read
 from gatekeeper.results.kinds import UnknownKindError
 from gatekeeper.settings import Settings
 from models.registry import Registry
@@ -74,16 +75,16 @@ def _database(settings: Settings) -> Iterator[Answer]:
         if problem is None:
             with database.read() as tx:
                 found = nodes.listing(tx)
-            yield from _nodes(found)
+            yield from _nodes(found, settings.results.catalogues)
     except (SQLAlchemyError, OSError) as error:
         yield Answer("database.url", False, f"cannot be reached: {type(error).__name__}")
     finally:
         database.dispose()
 
 
-def _nodes(found: list[Node]) -> Iterator[Answer]:
+def _nodes(found: list[Node], catalogues: str) -> Iterator[Answer]:
     for node in found:
-        problem = _node_problem(node)
+        problem = _node_problem(node, catalogues)
         yield Answer(
             f"node.{node.ae_title}", problem is None, problem or f"{node.host}:{node.port}"
         )
@@ -95,7 +96,7 @@ def _nodes(found: list[Node]) -> Iterator[Answer]:
         )
 
 
-def _node_problem(node: Node) -> str | None:
+def _node_problem(node: Node, catalogues: str) -> str | None:
     try:
         AeTitle.parse(node.ae_title)
     except IdentifierError as error:
@@ -104,7 +105,9 @@ def _node_problem(node: Node) -> str | None:
         return "receives results but has no port"
     try:
         kinds.parse(node.objects)
-    except UnknownKindError as error:
+        if node.receives_results:
+            read(node.language, catalogues)
+    except (UnknownKindError, CatalogueError) as error:
         return str(error)
     try:
         socket.getaddrinfo(node.host, node.port or None)

@@ -203,6 +203,9 @@ class ResultSettings:
         "lossless compression of pictures; a destination that does not take it refuses them",
         choices=("none", "rle", "jpeg2000"),
     )
+    catalogues: str = setting(
+        "", "folder of own catalogues of texts, LANGUAGE.toml; searched before the shipped ones"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ def settle(
     results: Sequence[Result],
     nodes: Sequence[str],
     taken: Mapping[str, Collection[str]] | None = None,
+    languages: Mapping[str, str] | None = None,
 ) -> bool:
     """End a job: its outcome, its results, and a delivery of them to each node, or nothing.
 
@@ -75,6 +76,7 @@ def settle(
         results: all result objects.
         nodes: AE titles of the destinations.
         taken: kinds of result that a node takes; one that is not named takes all.
+        languages: language of the results that a node takes; one that is not named takes all.
 
     Returns:
         False, and nothing written, when the job is no longer this attempt's.
@@ -86,8 +88,13 @@ def settle(
         return False
     settlement.write(tx, job_id, outcome, results)
     for node in dict.fromkeys(nodes):
-        kinds = None if taken is None else taken.get(node)
-        wanted = [result for result in results if kinds is None or result.kind in kinds]
+        kinds, language = (taken or {}).get(node), (languages or {}).get(node)
+        wanted = [
+            result
+            for result in results
+            if (kinds is None or result.kind in kinds)
+            and (language is None or result.language == language)
+        ]
         if wanted:
             deliveries.create(tx, node, wanted, job_id)
     return True

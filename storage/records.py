@@ -53,6 +53,8 @@ class Node:
     description: str = ""
     objects: tuple[str, ...] = ()
     """Kinds of result it takes; empty means the usual ones."""
+    language: str = "en"
+    """Language of the results it takes, an RFC 5646 tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,8 @@ class Result:
     """``heatmap`` or ``report``."""
     digest: str
     size: int
+    language: str = "en"
+    """Language of its texts, an RFC 5646 tag."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ def write(tx: Connection, job_id: int, found: Outcome, results: Sequence[Result]
                 kind=made.kind,
                 digest=str(made.digest),
                 size=made.size,
+                language=made.language,
             )
             .on_conflict_do_nothing(index_elements=[result.c.sop_instance_uid])
         )

@@ -10,6 +10,7 @@ import typer
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail
 from gatekeeper.cli.site import AsJson, site_of
 from gatekeeper.identifiers import AeTitle
+from gatekeeper.results.catalogue import ENGLISH, CatalogueError, read
 from gatekeeper.results.kinds import KINDS, USUAL, VIEWERS, UnknownKindError, parse
 from storage import nodes
 from storage.records import Node
@@ -45,6 +46,9 @@ def add(
     viewer: Annotated[
         str, typer.Option(help=f"takes what this viewer shows: {', '.join(VIEWERS)}")
     ] = "",
+    language: Annotated[
+        str, typer.Option(help="language of the results it takes; see results.catalogues")
+    ] = ENGLISH,
     description: Annotated[str, typer.Option(help="for people")] = "",
 ) -> None:
     """Add a node, or replace the one with this AE title; no process needs a restart."""
@@ -56,6 +60,13 @@ def add(
     taken = kinds_taken(objects, viewer)
     if taken and not receives_results:
         fail("--objects and --viewer are for a node that receives --results")
+    if language != ENGLISH and not receives_results:
+        fail("--language is for a node that receives --results")
+    site = site_of(context)
+    try:
+        read(language, site.settings.results.catalogues)
+    except CatalogueError as error:
+        fail(str(error))
     node = Node(
         ae_title=AeTitle.parse(ae_title),
         host=host,
@@ -66,8 +77,9 @@ def add(
         quiet_seconds=quiet,
         description=description,
         objects=taken,
+        language=language,
     )
-    with site_of(context).database() as database, database.begin() as tx:
+    with site.database() as database, database.begin() as tx:
         nodes.save(tx, node)
     console.print(f"Saved node {node.ae_title}.")
 
@@ -87,6 +99,7 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
             "results": lambda node: (
                 ", ".join(node.objects or USUAL) if node.receives_results else ""
             ),
+            "language": lambda node: node.language if node.receives_results else "",
             "calls from": lambda node: ", ".join(node.networks) or "its host",
             "quiet": lambda node: "" if node.quiet_seconds is None else f"{node.quiet_seconds:g} s",
             "description": lambda node: node.description,

@@ -17,6 +17,7 @@ PACS = Node(
     enabled=False,
     description="Größe",
     objects=("report", "heatmap"),
+    language="de-CH",
 )
 
 
