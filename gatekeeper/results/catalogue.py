@@ -75,6 +75,10 @@ class Catalogue:
         """Return what a verdict is called in sentences."""
         return self.texts[f"verdict.{verdict}"]
 
+    def concept(self, value: str) -> str | None:
+        """Return what the concept of a code value is called on a page; None when it has no name."""
+        return self.texts.get(f"concept.{value}")
+
     def number(self, value: float, form: str) -> str:
         """Return a number as people of this language write it.
 

@@ -102,6 +102,20 @@ def _said(words: Catalogue, text: Text) -> str:
     return escape(words.say(text))
 
 
+def _name(item: Dataset, words: Catalogue) -> str:
+    """Return an item's concept in the page's language, escaped."""
+    return _named(code_of(item), words)
+
+
+def _named(code: Code, words: Catalogue) -> str:
+    return escape(words.concept(code.value) or code.meaning)
+
+
+def _value(item: Dataset) -> Code:
+    """Return the code that a CODE item has for its value."""
+    return Code(*code_parts(item.ConceptCodeSequence))
+
+
 def _facts(report: Dataset, words: Catalogue) -> str:
     """Return who and what was scanned."""
     facts = (
@@ -128,16 +142,16 @@ def _group(group: Dataset, words: Catalogue) -> str:
     tiles = [numbers.pop(code.value) for code in _HEADLINE if code.value in numbers]
     levels = _levels(numbers, words)
     rows = "".join(
-        f"<tr><th>{escape(code_of(item).meaning)}</th><td>{escape(value_of(item))}</td></tr>"
+        f"<tr><th>{_name(item, words)}</th><td>{escape(value_of(item))}</td></tr>"
         for item in numbers.values()
     )
     evaluations = "".join(
-        f"<tr><th>{escape(code_of(item).meaning)}</th><td>{escape(value_of(item))}</td></tr>"
+        f"<tr><th>{_name(item, words)}</th><td>{_named(_value(item), words)}</td></tr>"
         for item in children(group)
         if item.ValueType == "CODE" and item.RelationshipType == "CONTAINS"
     )
     headline = "".join(
-        f"<div><dt>{escape(code_of(item).meaning)}</dt><dd>{escape(value_of(item))}</dd></div>"
+        f"<div><dt>{_name(item, words)}</dt><dd>{escape(value_of(item))}</dd></div>"
         for item in tiles
     )
     return (
@@ -154,11 +168,7 @@ def _title(group: Dataset) -> str:
 
 
 def _is_region(group: Dataset) -> bool:
-    return any(
-        Code(*code_parts(item.ConceptCodeSequence)) == codes.REGION
-        for item in children(group)
-        if item.ValueType == "CODE"
-    )
+    return any(_value(item) == codes.REGION for item in children(group) if item.ValueType == "CODE")
 
 
 def _regions(groups: Sequence[Dataset], words: Catalogue) -> list[str]:
@@ -232,7 +242,7 @@ def _verdict(report: Dataset) -> Verdict | None:
     """Return the first verdict that the report codes: the study's, or its only series'."""
     for item in (*children(report), *descendants(report)):
         if item.ValueType == "CODE":
-            value = Code(*code_parts(item.ConceptCodeSequence))
+            value = _value(item)
             if value in _VERDICTS:
                 return _VERDICTS[value]
     return None

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import gatekeeper
 import models
+from gatekeeper.results import codes
 from gatekeeper.results.catalogue import CatalogueError, english, languages, read
 from gatekeeper.results.letters import is_latin, latin
 from gatekeeper.results.texts import Text
@@ -29,6 +30,8 @@ SENTENCE = re.compile(
     r"[A-Za-z]{2,}[,;:]? [a-z]{2,}[,;:]? [a-z]{2,}|[A-Z][a-z]+ [a-z]+ \{|\} [a-z]+ [a-z]+"
 )
 LEVELS = [*vars(rules)["_LOOKS_AT"], "member.focal"]
+OTHERS = ("concept.", "said.", "verdict.")
+"""Tables whose texts are found by what they are of."""
 NO_TEXTS = {"catalogue.py", "codes.py", "kinds.py", "style.py", "uids.py"}
 """Modules of errors' messages, of coded meanings, which stay English, of help for the command line,
 of a style, and of what UIDs are derived from."""
@@ -49,13 +52,21 @@ def test_every_language_says_everything(language: str) -> None:
 
 
 def test_every_text_is_named_and_every_name_has_a_text() -> None:
-    """Code names texts by `Text`; verdicts and the judge's sentences are found by what they are."""
-    own = {key for key in english().texts if not key.startswith(("said.", "verdict."))}
+    """Code names texts by `Text`; verdicts, codes and what the judge says by what they are."""
+    own = {key for key in english().texts if not key.startswith(OTHERS)}
 
     assert own == set(Text)
     assert {f"verdict.{one}" for one in Verdict} == english().texts.keys() & {
         key for key in english().texts if key.startswith("verdict.")
     }
+
+
+def test_every_code_of_ours_has_a_name() -> None:
+    """In English it is the code's meaning, so that page and report say the same."""
+    for code in codes.ALL_OURS:
+        assert english().concept(code.value) == code.meaning
+        assert read("de").concept(code.value)
+    assert english().concept("S_OTHER") is None
 
 
 def test_english_and_german_are_shipped() -> None:
