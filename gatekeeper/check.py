@@ -19,6 +19,7 @@ from gatekeeper import certificates, config
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.identifiers import AeTitle, IdentifierError
 from gatekeeper.results import kinds
+from gatekeeper.results.catalogue import CatalogueError, read
 from gatekeeper.results.kinds import UnknownKindError
 from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials
@@ -86,7 +87,7 @@ def _database(settings: Settings) -> Iterator[Answer]:
 
 def _nodes(found: list[Node], settings: Settings) -> Iterator[Answer]:
     for node in found:
-        problem = _node_problem(node) or _tls_problem(node, settings)
+        problem = _node_problem(node, settings.results.catalogues) or _tls_problem(node, settings)
         yield Answer(
             f"node.{node.ae_title}", problem is None, problem or f"{node.host}:{node.port}"
         )
@@ -98,7 +99,7 @@ def _nodes(found: list[Node], settings: Settings) -> Iterator[Answer]:
         )
 
 
-def _node_problem(node: Node) -> str | None:
+def _node_problem(node: Node, catalogues: str) -> str | None:
     try:
         AeTitle.parse(node.ae_title)
     except IdentifierError as error:
@@ -107,7 +108,9 @@ def _node_problem(node: Node) -> str | None:
         return "receives results but has no port"
     try:
         kinds.parse(node.objects)
-    except UnknownKindError as error:
+        if node.receives_results:
+            read(node.language, catalogues)
+    except (UnknownKindError, CatalogueError) as error:
         return str(error)
     try:
         socket.getaddrinfo(node.host, node.port or None)

@@ -319,6 +319,9 @@ class ResultSettings:
     heatmap_margin: int = setting(
         2, "further slices to each side of flagged ones", unit="slices", minimum=0, maximum=1000
     )
+    catalogues: str = setting(
+        "", "folder of own catalogues of texts, LANGUAGE.toml; searched before the shipped ones"
+    )
 
     @property
     def flagged_margin(self) -> int | None:

@@ -61,6 +61,7 @@ def settle(
     results: Sequence[Result],
     nodes: Sequence[str],
     taken: Mapping[str, Collection[str]] | None = None,
+    languages: Mapping[str, str] | None = None,
 ) -> bool:
     """End a job: its outcome, its results, and a delivery of them to each node, or nothing.
 
@@ -75,6 +76,7 @@ def settle(
         results: all result objects.
         nodes: AE titles of the destinations.
         taken: kinds of result that a node takes; one that is not named takes all.
+        languages: language of the results that a node takes; one that is not named takes all.
 
     Returns:
         False, and nothing written, when the job is no longer this attempt's.
@@ -84,7 +86,10 @@ def settle(
     """
     if not leases.finish(tx, table, job_id, attempt, JobState.DONE.value):
         return False
-    wanted = {node: _wanted(results, taken, node) for node in map(str, nodes)}
+    wanted = {
+        node: _wanted(results, (taken or {}).get(node), (languages or {}).get(node))
+        for node in map(str, nodes)
+    }
     destinations = [node for node, items in wanted.items() if items]
     settlement.write(tx, job_id, outcome, results, destinations)
     for node in destinations:
@@ -93,10 +98,14 @@ def settle(
 
 
 def _wanted(
-    results: Sequence[Result], taken: Mapping[str, Collection[str]] | None, node: str
+    results: Sequence[Result], kinds: Collection[str] | None, language: str | None
 ) -> list[Result]:
-    kinds = None if taken is None else taken.get(node)
-    return [result for result in results if kinds is None or result.kind in kinds]
+    return [
+        result
+        for result in results
+        if (kinds is None or result.kind in kinds)
+        and (language is None or result.language == language)
+    ]
 
 
 def fail(

@@ -21,6 +21,7 @@ def save(tx: Connection, node: Node) -> None:
         "enabled": node.enabled,
         "description": node.description,
         "objects": list(node.objects),
+        "language": node.language,
         "tls": node.tls,
         "certificate": node.certificate,
         "confirm": Confirm(node.confirm).value,

@@ -89,19 +89,20 @@ class Node:
     description: str = ""
     objects: tuple[str, ...] = ()
     """Kinds of result it takes; empty means the usual ones."""
+    language: str = "en"
+    """Language of the results it takes, an RFC 5646 tag."""
     tls: bool = False
     """Whether it calls and is called by TLS alone."""
     certificate: str = ""
     """SHA-256 of its certificate in DER, lower-case hexadecimal; empty means any certificate of a
     CA of ours that names `host`."""
+    confirm: Confirm = Confirm.NONE
+    """How it is asked to confirm what it has stored."""
 
     @property
     def needs_tls(self) -> bool:
         """Whether plain text is refused; a certificate can be shown by TLS alone."""
         return self.tls or bool(self.certificate)
-
-    confirm: Confirm = Confirm.NONE
-    """How it is asked to confirm what it has stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,8 @@ class Result:
     """``heatmap`` or ``report``."""
     digest: str
     size: int
+    language: str = "en"
+    """Language of its texts, an RFC 5646 tag."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The tables. Migrations bring a database here; `tests/storage` proves that the two agree.
 
 Times are seconds since 1970-01-01 UTC by the database's clock, as 64-bit floats. UIDs are at most
-64 characters (PS3.5 section 9.1), AE titles 16 (PS3.5 section 6.2), digests 64.
+64 characters (PS3.5 section 9.1), AE titles 16 (PS3.5 section 6.2), digests 64, tags of
+languages (RFC 5646) 16.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ UID = String(64)
 AE = String(16)
 DIGEST = String(64)
 STATE = String(16)
+LANGUAGE = String(16)
 
 
 def _leased() -> list[Column[Any]]:
@@ -79,6 +81,7 @@ node = Table(
     Column("enabled", Boolean, nullable=False),
     Column("description", Text, nullable=False),
     Column("objects", JSON, nullable=False, server_default="[]"),
+    Column("language", LANGUAGE, nullable=False, server_default="en"),
     Column("tls", Boolean, nullable=False, server_default=false()),
     Column("certificate", Text, nullable=False, server_default=""),
     Column("confirm", STATE, nullable=False, server_default="none"),
@@ -203,6 +206,7 @@ result = Table(
     Column("kind", String(16), nullable=False),
     Column("digest", DIGEST, nullable=False),
     Column("size", BigInteger, nullable=False),
+    Column("language", LANGUAGE, nullable=False, server_default="en"),
 )
 
 job_result = Table(

@@ -64,6 +64,7 @@ def write(
                 kind=made.kind,
                 digest=str(made.digest),
                 size=made.size,
+                language=made.language,
             )
             .on_conflict_do_nothing(index_elements=[result.c.sop_instance_uid])
         )

@@ -13,6 +13,7 @@ from gatekeeper.cli.output import console, emit_json, emit_rows, fail, short
 from gatekeeper.cli.site import AsJson, site_of
 from gatekeeper.errors import IdentifierError
 from gatekeeper.identifiers import AeTitle
+from gatekeeper.results.catalogue import ENGLISH, CatalogueError, read
 from gatekeeper.results.kinds import KINDS, USUAL, VIEWERS, UnknownKindError, parse
 from storage import nodes
 from storage.records import Confirm, Node
@@ -62,6 +63,9 @@ def add(
         Confirm,
         typer.Option(help="ask it whether it keeps what it stored: storage commitment or C-FIND"),
     ] = Confirm.NONE,
+    language: Annotated[
+        str, typer.Option(help="language of the results it takes; see results.catalogues")
+    ] = ENGLISH,
     description: Annotated[str, typer.Option(help="for people")] = "",
 ) -> None:
     """Add a node, or replace the one with this AE title; no process needs a restart."""
@@ -75,6 +79,13 @@ def add(
         fail("--objects and --viewer are for a node that receives --results")
     if confirm is not Confirm.NONE and not receives_results:
         fail("--confirm is for a node that receives --results")
+    if language != ENGLISH and not receives_results:
+        fail("--language is for a node that receives --results")
+    site = site_of(context)
+    try:
+        read(language, site.settings.results.catalogues)
+    except CatalogueError as error:
+        fail(str(error))
     node = Node(
         ae_title=AeTitle.parse(ae_title),
         host=host,
@@ -88,8 +99,9 @@ def add(
         tls=tls or bool(certificate),
         certificate=_fingerprint(certificate),
         confirm=confirm,
+        language=language,
     )
-    with site_of(context).database() as database, database.begin() as tx:
+    with site.database() as database, database.begin() as tx:
         nodes.save(tx, node)
     console.print(f"Saved node {node.ae_title}.")
 
@@ -110,6 +122,7 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
                 ", ".join(node.objects or USUAL) if node.receives_results else ""
             ),
             "confirms by": lambda node: "" if node.confirm is Confirm.NONE else str(node.confirm),
+            "language": lambda node: node.language if node.receives_results else "",
             "calls from": lambda node: ", ".join(node.networks) or "its host",
             "TLS": lambda node: (
                 short(node.certificate) if node.certificate else "by name" if node.tls else ""

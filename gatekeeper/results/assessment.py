@@ -6,11 +6,12 @@ same bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset
 
 from gatekeeper.identifiers import Digest, Uid
+from gatekeeper.results.catalogue import Catalogue, english
 from gatekeeper.results.earlier import EarlierReport
 from gatekeeper.rules.verdict import Judgement
 from models.finding import Finding
@@ -80,6 +81,7 @@ class StudyAssessment:
             every slice gets one.
         series_number: SeriesNumber of the report; heatmap series count on from it.
         earlier: the reports of the latest job on this study before this one.
+        words: the texts of the language that the results are in.
     """
 
     study_instance_uid: Uid
@@ -95,3 +97,4 @@ class StudyAssessment:
     heatmap_margin: int | None = None
     series_number: int = 9100
     earlier: tuple[EarlierReport, ...] = ()
+    words: Catalogue = field(default_factory=english)

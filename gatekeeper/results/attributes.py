@@ -28,7 +28,7 @@ from pydicom.valuerep import PersonName, format_number_as_ds
 
 from gatekeeper.errors import IdentifierError
 from gatekeeper.identifiers import Uid
-from gatekeeper.results.text import source_character_set
+from gatekeeper.results.text import needs_character_set, source_character_set
 
 _IDENTIFIERS = ("PatientName", "PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID")
 # Type 2: present in every object, empty when unknown (PS3.3 C.7.1.1, C.7.2.1).
@@ -114,6 +114,11 @@ def patient_and_study(source: Dataset, study_instance_uid: str) -> Dataset:
             put(target, keyword, "")
     target.StudyInstanceUID = UID(study_instance_uid)
     return target
+
+
+def lacks_character_set(source: Dataset) -> bool:
+    """Tell whether what a result takes over needs a character set and the source states none."""
+    return needs_character_set(patient_and_study(source, ""))
 
 
 def _taken_over(source: Dataset, keyword: str) -> Any:

@@ -23,8 +23,8 @@ from gatekeeper.identifiers import Uid
 from gatekeeper.results import codes, uids
 from gatekeeper.results.assessment import SeriesAssessment, SourceSlice, StudyAssessment
 from gatekeeper.results.attributes import decimal, numbers, put, sanitised
+from gatekeeper.results.catalogue import Catalogue
 from gatekeeper.results.common import (
-    RESEARCH,
     assessed,
     complete,
     first_header,
@@ -42,8 +42,9 @@ from gatekeeper.results.inherited import (
 )
 from gatekeeper.results.measurements import key_slices
 from gatekeeper.results.picture import Layout, Legend, Patch, blank, paint, windowed
-from gatekeeper.results.sentences import series_title
+from gatekeeper.results.sentences import calibration, series_title
 from gatekeeper.results.text import plain
+from gatekeeper.results.texts import Text
 from gatekeeper.rules.verdict import Verdict
 from models.finding import Finding
 from models.volume import Volume
@@ -113,12 +114,12 @@ def iterate_heatmaps(study: StudyAssessment, series: SeriesAssessment) -> Iterat
     template = _template(study, series, volume, heatmaps)
     spacing = pixel_spacing(series.source.slices[0].header, volume)
     layout = Layout.of(volume.array.shape[1], volume.array.shape[2], spacing)
-    legend = legend_of(series, finding)
+    legend = legend_of(series, finding, study.words.in_ascii)
     canvas = blank(layout, legend)
     window = display_window(series, finding)
     inverted = sanitised(first_header(series), "PhotometricInterpretation") == "MONOCHROME1"
     instance_numbers = _instance_numbers(series)
-    put(template, "DerivationDescription", _derivation(finding, window))
+    put(template, "DerivationDescription", _derivation(finding, window, study.words))
     for index in shown:
         source = series.source.slices[index]
         grey = windowed(volume.array[index], window.centre, window.width, window.function)
@@ -131,7 +132,7 @@ def iterate_heatmaps(study: StudyAssessment, series: SeriesAssessment) -> Iterat
         _set_plane(instance, source, volume, index, layout)
         set_sources(instance, series, [source], preserved=True)
         peak = float(np.fmax.reduce(finding.map[index], axis=None, initial=0.0))
-        put(instance, "ImageComments", _comment(peak, finding.map_threshold, patches))
+        put(instance, "ImageComments", _comment(peak, finding.map_threshold, patches, study.words))
         uid = uids.heatmap_instance(heatmaps, str(source.header.SOPInstanceUID), source.frame)
         yield complete(instance, uid, instance_numbers[index])
 
@@ -157,14 +158,14 @@ def _template(
 ) -> Dataset:
     """Return what all heatmaps of one series share."""
     source = first_header(series)
-    title = series_title(series)
+    title = series_title(series, study.words)
     target = new_object(
         study,
         source,
         SecondaryCaptureImageStorage,
         heatmaps,
         study.series_number + 1 + place_of(study, series),
-        f"Anomaly map of {title}",
+        study.words.say(Text.HEATMAP, series=title),
         (title,),
     )
     describe_capture(target, series)
@@ -205,36 +206,54 @@ def describe_capture(target: Dataset, series: SeriesAssessment) -> None:
     target.PixelRepresentation = 0
 
 
-def legend_of(series: SeriesAssessment, finding: Finding) -> Legend:
-    """Return what stands below the pictures of a series."""
+def legend_of(series: SeriesAssessment, finding: Finding, words: Catalogue) -> Legend:
+    """Return what stands below the pictures of a series, in words of ASCII: no font has more."""
     return Legend(
         threshold=finding.map_threshold,
         maximum=finding.map_maximum,
-        unit=plain(finding.map_unit),
-        banner=RESEARCH,
-        model=plain(
-            f"{series.judgement.verdict}, p = {finding.p_value:.3g} - "
-            f"{finding.profile} {finding.bundle_version}"
+        unit=words.told(finding.map_unit),
+        banner=words.say(Text.RESEARCH),
+        model=words.say(
+            Text.LEGEND,
+            verdict=words.verdict(series.judgement.verdict),
+            p=words.number(finding.p_value, ".3g"),
+            profile=plain(finding.profile),
+            version=plain(finding.bundle_version),
         ),
     )
 
 
-def _derivation(finding: Finding, window: Window) -> str:
+def _derivation(finding: Finding, window: Window, words: Catalogue) -> str:
     """Return in words how the picture came about, at most 1024 characters (VR ST)."""
-    return plain(
-        f"Grey: the source slice, window centre {window.centre:.6g}, width {window.width:.6g}. "
-        f"Colour: the anomaly map of {finding.detector} {finding.profile} "
-        f"{finding.bundle_version}, unit: {finding.map_unit}; shown from its threshold "
-        f"{finding.map_threshold:.4g} on, below it nothing; top of the colour bar "
-        f"{finding.map_maximum:.4g}. White outlines: regions, numbered as in the report. "
-        f"Calibration: {finding.calibration_description.rstrip('. ')}. {RESEARCH}."
+    return words.say(
+        Text.HEATMAP_DERIVATION,
+        calibration=calibration(finding, words),
+        **derived_from(finding, window, words),
     )[:1024]
 
 
-def _comment(peak: float, threshold: float, patches: list[Patch]) -> str:
+def derived_from(finding: Finding, window: Window, words: Catalogue) -> dict[str, str]:
+    """Return what a picture was made with, to fill the text that says how it came about."""
+    return {
+        "centre": words.number(window.centre, ".6g"),
+        "width": words.number(window.width, ".6g"),
+        "detector": plain(finding.detector),
+        "profile": plain(finding.profile),
+        "version": plain(finding.bundle_version),
+        "unit": words.told(finding.map_unit),
+        "threshold": words.number(finding.map_threshold, ".4g"),
+        "maximum": words.number(finding.map_maximum, ".4g"),
+        "research": words.say(Text.RESEARCH),
+    }
+
+
+def _comment(peak: float, threshold: float, patches: list[Patch], words: Catalogue) -> str:
+    values = {"peak": words.number(peak, ".3f"), "threshold": words.number(threshold, ".3g")}
+    if not patches:
+        return words.say(Text.COMMENT_NO_REGION, **values)
     regions = ", ".join(str(patch.label) for patch in patches)
-    named = f"region{'s' if len(patches) > 1 else ''} {regions}" if patches else "no region"
-    return f"Peak {peak:.3f}, threshold {threshold:.3g}, {named}"
+    text = Text.COMMENT_REGIONS if len(patches) > 1 else Text.COMMENT_ONE_REGION
+    return words.say(text, regions=regions, **values)
 
 
 def patches_of(finding: Finding, index: int) -> list[Patch]:

@@ -19,6 +19,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
 from gatekeeper.identifiers import Uid
+from gatekeeper.results.catalogue import Catalogue
 from gatekeeper.results.text import plain
 from gatekeeper.rules.verdict import Verdict
 
@@ -153,7 +154,6 @@ COMMENT = Code("121106", "DCM", "Comment")
 CONCLUSION = Code("121077", "DCM", "Conclusion")
 CONCLUSIONS = Code("121076", "DCM", "Conclusions")
 DEVICE = Code("121007", "DCM", "Device")
-ENGLISH = Code("en", "RFC5646", "English")
 FINDING = Code("121071", "DCM", "Finding")
 FINDINGS = Code("121070", "DCM", "Findings")
 IMAGE_LIBRARY = Code("111028", "DCM", "Image Library")
@@ -191,6 +191,11 @@ MODALITIES = {
     "US": Code("US", "DCM", "Ultrasound"),
     "XA": Code("XA", "DCM", "X-Ray Angiography"),
 }
+
+
+def language(words: Catalogue) -> Code:
+    """Return the code of a language (CID 5000 'Languages', PS3.16)."""
+    return Code(words.language, "RFC5646", words.name)
 
 
 def code_item(code: Code) -> Dataset:

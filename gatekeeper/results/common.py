@@ -19,10 +19,10 @@ from gatekeeper.results.attributes import (
     put,
 )
 from gatekeeper.results.text import plain, settle_character_set
+from gatekeeper.results.texts import Text
 
 MANUFACTURER = "Gatekeeper"
 MODEL = "Gatekeeper"
-RESEARCH = "Research - not for diagnostic use"
 
 
 def is_image(header: Dataset) -> bool:
@@ -66,7 +66,7 @@ def new_object(
         foreign: other texts from the source that will be in it, for its character set.
     """
     target = patient_and_study(source, study.study_instance_uid)
-    settle_character_set(target, (description, study.institution, *foreign))
+    settle_character_set(target, (description, study.institution, study.words.alphabet, *foreign))
     moment = analysis_time(target.get("TimezoneOffsetFromUTC"), study.created_at)
     target.SOPClassUID = UID(sop_class)
     for entity in ("InstanceCreation", "Series", "Content"):
@@ -143,10 +143,12 @@ def contributing_equipment(study: StudyAssessment, moment: datetime) -> list[Dat
             f"{finding.detector} {finding.profile}",
             finding.bundle_version,
             digest,
-            f"Bundle {digest}; calibration {finding.calibration_digest}.",
+            study.words.say(
+                Text.EQUIPMENT, bundle=digest, calibration=plain(finding.calibration_digest)
+            ),
         )
         for digest, finding in findings.items()
-    ] or [(MODEL, __version__, study.model_digest, "No model of this set fits the study.")]
+    ] or [(MODEL, __version__, study.model_digest, study.words.say(Text.EQUIPMENT_NONE))]
     items: list[Dataset] = []
     for model, version, digest, description in parts:
         item = Dataset()
@@ -156,6 +158,6 @@ def contributing_equipment(study: StudyAssessment, moment: datetime) -> list[Dat
         item.SoftwareVersions = [__version__, plain(version)[:64]]
         item.DeviceUID = UID(uids.device(digest))
         item.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S.%f%z")
-        item.ContributionDescription = plain(description)
+        item.ContributionDescription = description
         items.append(item)
     return items

@@ -80,13 +80,13 @@ def text_tree(study: StudyAssessment, more: Sequence[str] = ()) -> Dataset:
     )
     root.ContentSequence = hd.sr.ContentSequence(
         [
-            *language(),
+            *language(study),
             *observation_context(study),
             container(
                 codes.CONCLUSIONS,
                 [
                     text(codes.CONCLUSION, sentences.conclusion(study)),
-                    text(codes.CONCLUSION, sentences.LIMITS),
+                    text(codes.CONCLUSION, sentences.limits(study)),
                 ],
             ),
             container(
@@ -108,9 +108,10 @@ def text_tree(study: StudyAssessment, more: Sequence[str] = ()) -> Dataset:
     return separate(root)
 
 
-def language() -> hd.sr.LanguageOfContentItemAndDescendants:
-    """Return that the document is in English (PS3.16 TID 1204)."""
-    return hd.sr.LanguageOfContentItemAndDescendants(hd.sr.CodedConcept.from_code(codes.ENGLISH))
+def language(study: StudyAssessment) -> hd.sr.LanguageOfContentItemAndDescendants:
+    """Return which language the document is in (PS3.16 TID 1204)."""
+    code = hd.sr.CodedConcept.from_code(codes.language(study.words))
+    return hd.sr.LanguageOfContentItemAndDescendants(code)
 
 
 def observation_context(study: StudyAssessment) -> hd.sr.ObservationContext:

@@ -16,6 +16,7 @@ class EarlierReport:
         revision: of the study, that it was made on.
         kind: of result; see `gatekeeper.results.kinds`.
         sop_class_uid, series_instance_uid, sop_instance_uid: which object it is.
+        language: of its texts, an RFC 5646 tag.
     """
 
     revision: int
@@ -23,3 +24,4 @@ class EarlierReport:
     sop_class_uid: str
     series_instance_uid: str
     sop_instance_uid: str
+    language: str = "en"

@@ -20,7 +20,6 @@ from gatekeeper.results import codes, uids
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.results.capture import heatmap_slices
 from gatekeeper.results.common import (
-    RESEARCH,
     complete,
     first_header,
     new_object,
@@ -29,8 +28,8 @@ from gatekeeper.results.common import (
 )
 from gatekeeper.results.document import evidence_of, observation_context, separate, text
 from gatekeeper.results.measurements import key_slices
-from gatekeeper.results.sentences import series_title
-from gatekeeper.results.text import plain
+from gatekeeper.results.sentences import answer, series_title
+from gatekeeper.results.texts import Text
 
 SERIES_OFFSET = 60
 """What is added to the report's SeriesNumber."""
@@ -55,7 +54,7 @@ def key_objects(
     """
     if series.finding is None or not series.source.slices:
         return None
-    title = series_title(series)
+    title = series_title(series, study.words)
     heatmaps = uids.heatmap_series(study, series)
     target = new_object(
         study,
@@ -63,7 +62,7 @@ def key_objects(
         KeyObjectSelectionDocumentStorage,
         uids.key_object_series(study),
         study.series_number + SERIES_OFFSET,
-        "Gatekeeper key images",
+        study.words.say(Text.KEY_OBJECTS),
         (title,),
     )
     target.Modality = "KO"
@@ -91,7 +90,7 @@ def key_objects(
     if presentation is not None:
         cited.append((str(presentation.SeriesInstanceUID), presentation))
     target.CurrentRequestedProcedureEvidenceSequence = [evidence_of(study, cited)]
-    target.update(_selection(study, _description(series, title), items))
+    target.update(_selection(study, _description(study, series), items))
     given = [str(one.SOPInstanceUID) for one in (montage, presentation) if one is not None]
     uid = uids.key_object_instance(study, series, [*given, *bare])
     return complete(target, uid, place_of(study, series) + 1)
@@ -129,7 +128,12 @@ def _selection(
     return separate(root)
 
 
-def _description(series: SeriesAssessment, title: str) -> str:
+def _description(study: StudyAssessment, series: SeriesAssessment) -> str:
     """Return why these images were chosen."""
-    verdict = plain(f"{series.judgement.verdict}. {series.judgement.reason}")
-    return f"{title}: {verdict} Cited: where the anomaly map is highest. {RESEARCH}."
+    words = study.words
+    return words.say(
+        Text.KEY_OBJECTS_CITED,
+        series=series_title(series, words),
+        answer=answer(series.judgement, words),
+        research=words.say(Text.RESEARCH),
+    )

@@ -19,9 +19,11 @@ from pydicom.sr.coding import Code
 from gatekeeper.results import codes, uids
 from gatekeeper.results.assessment import SeriesAssessment, SourceSlice, StudyAssessment
 from gatekeeper.results.attributes import sanitised
+from gatekeeper.results.catalogue import Catalogue
 from gatekeeper.results.common import MANUFACTURER, assessed
 from gatekeeper.results.sentences import series_title
 from gatekeeper.results.text import plain
+from gatekeeper.results.texts import Text
 from models.finding import Finding, Region
 
 Group = hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations
@@ -102,8 +104,8 @@ def _series_group(study: StudyAssessment, series: SeriesAssessment, finding: Fin
     corners = [(0, 0), (columns, 0), (columns, rows), (0, rows), (0, 0)]
     return Group(
         tracking_identifier=hd.sr.TrackingIdentifier(
-            uids.tracking(uids.heatmap_series(study, series), 0),
-            f"{series_title(series)}, whole series",
+            uids.tracking(study, series, 0),
+            f"{series_title(series, study.words)}, {study.words.say(Text.WHOLE_SERIES)}",
         ),
         referenced_region=_region_of(part, np.array(corners, np.float64)),
         finding_type=codes.WHOLE_SERIES,
@@ -121,12 +123,12 @@ def _region_group(
 ) -> Group:
     """Return the group of one region, outlined on the slice of its largest area."""
     part = series.source.slices[region.slice_index]
+    words = study.words
+    number = words.say(Text.REGION, number=region.label)
+    names = (series_title(series, words), number, image_name(part, words))
     return Group(
         tracking_identifier=hd.sr.TrackingIdentifier(
-            uids.tracking(uids.heatmap_series(study, series), region.label),
-            ", ".join(
-                filter(None, (series_title(series), f"region {region.label}", image_name(part)))
-            ),
+            uids.tracking(study, series, region.label), ", ".join(filter(None, names))
         ),
         referenced_region=_region_of(part, outline(region, finding.map.shape)),
         finding_type=codes.REGION,
@@ -143,11 +145,12 @@ def _region_group(
     )
 
 
-def image_name(part: SourceSlice) -> str:
+def image_name(part: SourceSlice, words: Catalogue) -> str:
     """Return where to scroll to, as viewers number images; empty when it is not numbered."""
-    number = sanitised(part.header, "InstanceNumber") if part.frame is None else part.frame
-    kind = "image" if part.frame is None else "frame"
-    return "" if number is None else f"{kind} {number}"
+    if part.frame is not None:
+        return words.say(Text.FRAME, number=part.frame)
+    number = sanitised(part.header, "InstanceNumber")
+    return "" if number is None else words.say(Text.IMAGE, number=int(number))
 
 
 def outline(region: Region, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -27,6 +27,7 @@ from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.results.attributes import put, sanitised
 from gatekeeper.results.capture import (
     Window,
+    derived_from,
     describe_capture,
     display_window,
     legend_of,
@@ -36,8 +37,8 @@ from gatekeeper.results.capture import (
     set_sources,
     toward,
 )
+from gatekeeper.results.catalogue import Catalogue
 from gatekeeper.results.common import (
-    RESEARCH,
     complete,
     first_header,
     new_object,
@@ -45,10 +46,10 @@ from gatekeeper.results.common import (
 )
 from gatekeeper.results.inherited import in_plane
 from gatekeeper.results.measurements import image_name
-from gatekeeper.results.picture import Layout, Legend, blank, font, paint, windowed
-from gatekeeper.results.sentences import series_title
+from gatekeeper.results.picture import Layout, Legend, Patch, blank, font, paint, windowed
+from gatekeeper.results.sentences import answer, of_series, series_name, series_title
 from gatekeeper.results.sheet import most_coloured
-from gatekeeper.results.text import plain
+from gatekeeper.results.texts import Text
 from models.finding import Finding
 from models.volume import Volume
 
@@ -84,27 +85,27 @@ def montage(study: StudyAssessment, series: SeriesAssessment) -> Dataset | None:
     volume, finding = series.volume, series.finding
     if volume is None or finding is None or not series.source.slices:
         return None
-    title = series_title(series)
+    title = series_title(series, study.words)
     target = new_object(
         study,
         first_header(series),
         SecondaryCaptureImageStorage,
         uids.montage_series(study),
         study.series_number + SERIES_OFFSET,
-        "Gatekeeper overview: most suspicious slices",
+        study.words.say(Text.MONTAGE),
         (title,),
     )
     describe_capture(target, series)
     set_common_body_part(target, study)
     chosen = most_suspicious(finding)
     window = display_window(series, finding)
-    set_pixels(target, picture(series, volume, finding, chosen, window))
+    set_pixels(target, picture(series, volume, finding, chosen, window, study.words))
     set_sources(target, series, [series.source.slices[index] for index in chosen], preserved=False)
     across, down = _directions(volume)
     target.PatientOrientation = [across, down]
-    slices = ", ".join(_where(series, index) for index in chosen)
-    put(target, "ImageComments", plain(f"{title}: {slices}")[:10240])
-    put(target, "DerivationDescription", _derivation(finding, window))
+    slices = ", ".join(_where(series, index, study.words) for index in chosen)
+    put(target, "ImageComments", of_series(study, series, slices)[:10240])
+    put(target, "DerivationDescription", _derivation(finding, window, study.words))
     number = place_of(study, series) + 1
     return complete(target, uids.montage_instance(study, series), number)
 
@@ -134,6 +135,7 @@ def picture(
     finding: Finding,
     chosen: Sequence[int],
     window: Window,
+    words: Catalogue,
 ) -> NDArray[np.uint8]:
     """Return the montage, uint8 (rows, columns, 3).
 
@@ -143,13 +145,15 @@ def picture(
         finding: its finding.
         chosen: places of the slices to show.
         window: how source intensities are shown.
+        words: of the captions, which are drawn in ASCII.
     """
-    legend = legend_of(series, finding)
-    panels = [_panel(series, volume, finding, legend, window, index) for index in chosen]
+    words = words.in_ascii
+    legend = legend_of(series, finding, words)
+    panels = [_panel(series, volume, finding, legend, window, index, words) for index in chosen]
     inner = sum(panel.width for panel in panels) + _GAP * (len(panels) - 1)
     width = max(inner + 2 * _GAP, _LEAST_WIDTH)
     strip_layout = Layout.of(0, width, (1.0, 1.0))
-    header = _header(series, finding, width, strip_layout.text, len(chosen))
+    header = _header(series, finding, width, strip_layout.text, len(chosen), words)
     strip = Image.fromarray(blank(strip_layout, legend))
     height = header.height + panels[0].height + strip.height
     sheet = Image.new("RGB", (width, height), _BACKGROUND)
@@ -174,6 +178,7 @@ def _panel(
     legend: Legend,
     window: Window,
     index: int,
+    words: Catalogue,
 ) -> Image.Image:
     """Return one slice with its map, sides and caption."""
     grey = windowed(volume.array[index], window.centre, window.width, window.function)
@@ -186,8 +191,6 @@ def _panel(
     image = _in_proportion(Image.fromarray(drawn), volume)
     _draw_sides(image, *_directions(volume))
     peak = float(np.fmax.reduce(finding.map[index], axis=None, initial=0.0))
-    labels = ", ".join(str(patch.label) for patch in patches)
-    kind = "regions" if len(patches) > 1 else "region"
     face = font(_caption_size(image.width))
     line = face.getbbox("Ag")[3] * 1.25
     panel = Image.new("RGB", (image.width, image.height + round(2.4 * line)), _BACKGROUND)
@@ -195,13 +198,23 @@ def _panel(
     draw = ImageDraw.Draw(panel)
     for row, (text, colour) in enumerate(
         (
-            (_where(series, index), _TEXT),
-            (f"peak {peak:.3g}, " + (f"{kind} {labels}" if labels else "no region"), _FAINT),
+            (_where(series, index, words), _TEXT),
+            (_peak(peak, patches, words), _FAINT),
         )
     ):
         middle = image.height + round((0.7 + row) * line)
         draw.text((image.width // 2, middle), text, font=face, fill=colour, anchor="mm")
     return panel
+
+
+def _peak(peak: float, patches: Sequence[Patch], words: Catalogue) -> str:
+    """Return how high the map is on a slice, and which regions are on it."""
+    shown = words.number(peak, ".3g")
+    if not patches:
+        return words.say(Text.PEAK_NO_REGION, peak=shown)
+    regions = ", ".join(str(patch.label) for patch in patches)
+    text = Text.PEAK_REGIONS if len(patches) > 1 else Text.PEAK_ONE_REGION
+    return words.say(text, peak=shown, regions=regions)
 
 
 def _layout(volume: Volume) -> Layout:
@@ -252,19 +265,23 @@ def _draw_sides(image: Image.Image, across: str, down: str) -> None:
 
 
 def _header(
-    series: SeriesAssessment, finding: Finding, width: int, text: int, count: int
+    series: SeriesAssessment,
+    finding: Finding,
+    width: int,
+    text: int,
+    count: int,
+    words: Catalogue,
 ) -> Image.Image:
     """Return the lines above the panels: what this is, the verdict and its reason."""
-    number = sanitised(first_header(series), "SeriesNumber")
-    title = "Series" if number is None else f"Series {number}"
-    total = len(series.source.slices)
-    if (finding.map >= finding.map_threshold).any():
-        most = "most" if count == 1 else f"{count} most"
-        what = f"{title}: the {most} suspicious of {total} slices"
+    title, total = series_name(series, words), len(series.source.slices)
+    if not (finding.map >= finding.map_threshold).any():
+        what = words.say(Text.MONTAGE_NOTHING, series=title, count=count, total=total)
+    elif count == 1:
+        what = words.say(Text.MONTAGE_ONE, series=title, total=total)
     else:
-        what = f"{title}: no place is above the threshold; {count} of {total} slices"
+        what = words.say(Text.MONTAGE_SEVERAL, series=title, count=count, total=total)
     size, small = max(16, text * 6 // 7), max(14, text * 3 // 4)
-    reason = plain(f"{series.judgement.verdict}. {series.judgement.reason}")
+    reason = answer(series.judgement, words)
     lines = [(what, small, _FAINT)]
     lines += [(line, size, _TEXT) for line in _wrapped(reason, size, width - 2 * _GAP)]
     heights = [height * 3 // 2 for _, height, _ in lines]
@@ -304,10 +321,10 @@ def _caption_size(width: int) -> int:
     return min(max(14, width // 20), 22)
 
 
-def _where(series: SeriesAssessment, index: int) -> str:
+def _where(series: SeriesAssessment, index: int, words: Catalogue) -> str:
     """Return which image a slice is, as viewers number images, and its place in the volume."""
-    name = image_name(series.source.slices[index])
-    place = f"slice {index + 1} of {len(series.source.slices)}"
+    name = image_name(series.source.slices[index], words)
+    place = words.say(Text.SLICE, place=index + 1, total=len(series.source.slices))
     return f"{name}, {place}" if name else place
 
 
@@ -317,13 +334,7 @@ def _directions(volume: Volume) -> tuple[str, str]:
     return toward(across), toward(down)
 
 
-def _derivation(finding: Finding, window: Window) -> str:
+def _derivation(finding: Finding, window: Window, words: Catalogue) -> str:
     """Return in words how the picture came about, at most 1024 characters (VR ST)."""
-    return plain(
-        f"Up to {_PANELS} slices with the most map above its threshold, side by side, not to "
-        f"scale. Grey: the source slice, window centre {window.centre:.6g}, width "
-        f"{window.width:.6g}. Colour: the anomaly map of {finding.detector} {finding.profile} "
-        f"{finding.bundle_version}, unit: {finding.map_unit}; shown from its threshold "
-        f"{finding.map_threshold:.4g} on; top of the colour bar {finding.map_maximum:.4g}. "
-        f"White outlines: regions, numbered as in the report. {RESEARCH}."
-    )[:1024]
+    values = derived_from(finding, window, words)
+    return words.say(Text.MONTAGE_DERIVATION, count=_PANELS, **values)[:1024]

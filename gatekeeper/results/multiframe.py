@@ -27,9 +27,10 @@ from gatekeeper.identifiers import Uid
 from gatekeeper.results import codes
 from gatekeeper.results.assessment import SeriesAssessment, SourceSlice, StudyAssessment
 from gatekeeper.results.attributes import decimal, numbers, put, sanitised
-from gatekeeper.results.common import RESEARCH, first_header, new_object, reference_to
+from gatekeeper.results.common import first_header, new_object, reference_to
 from gatekeeper.results.inherited import pixel_spacing, plane_of, set_lossy, slice_distance
 from gatekeeper.results.sentences import series_title
+from gatekeeper.results.texts import Text
 from models.volume import Volume
 
 _SAME_PLACE_MM = 1e-2
@@ -97,7 +98,8 @@ def new_image(
     sop_class: str,
     series_uid: Uid,
     number: int,
-    kind: str,
+    description: Text,
+    content: Text,
 ) -> Dataset:
     """Return a multi-frame image without frames, pixels and its own modality's modules.
 
@@ -108,16 +110,20 @@ def new_image(
         sop_class: SOP Class UID.
         series_uid: SeriesInstanceUID.
         number: SeriesNumber.
-        kind: what it shows, to which the source's title is added in the description.
+        description: of the series, by the source's title.
+        content: what it shows.
     """
     source = first_header(series)
-    title = series_title(series)
-    target = new_object(
-        study, source, sop_class, series_uid, number, f"{kind} of {title}", (title,)
-    )
+    title = series_title(series, study.words)
+    said = study.words.say(description, series=title)
+    target = new_object(study, source, sop_class, series_uid, number, said, (title,))
     # Type 1 in Enhanced General Equipment (PS3.3 C.7.5.2): a set of models is a device of its own.
     target.DeviceSerialNumber = study.model_digest[:64]
-    put(target, "ContentDescription", f"{kind}: {RESEARCH}"[:64])
+    put(
+        target,
+        "ContentDescription",
+        study.words.say(content, research=study.words.say(Text.RESEARCH))[:64],
+    )
     target.ContentCreatorName = ""
     target.FrameOfReferenceUID = UID(grid.frame_of_reference)
     indicator = sanitised(source, "PositionReferenceIndicator") or ""

@@ -14,8 +14,10 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
 from gatekeeper.results import codes
+from gatekeeper.results.catalogue import Catalogue, english
 from gatekeeper.results.sheet import contact_sheet
 from gatekeeper.results.style import STYLE
+from gatekeeper.results.texts import Text
 from gatekeeper.results.tree import (
     children,
     code_of,
@@ -34,53 +36,60 @@ _GROUP = Code("125007", "DCM", "Measurement Group")
 _TRACKING = Code("112039", "DCM", "Tracking Identifier")
 _VERDICTS = {code: verdict for verdict, code in codes.VERDICTS.items()}
 _LEVEL_COLUMNS = {
-    codes.LevelPart.SCORE: "Score",
-    codes.LevelPart.MEDIAN: "Reference median",
-    codes.LevelPart.P_VALUE: "p-value",
+    codes.LevelPart.SCORE: Text.PAGE_SCORE,
+    codes.LevelPart.MEDIAN: Text.PAGE_MEDIAN,
+    codes.LevelPart.P_VALUE: Text.PAGE_P_VALUE,
 }
 _REGION_COLUMNS = (
-    (codes.VOLUME, "Volume"),
-    (codes.MAP_PEAK, "Peak"),
-    (codes.MAP_MEAN, "Mean"),
-    *zip(codes.CENTRE, ("To the left", "To the back", "To the head"), strict=True),
+    (codes.VOLUME, Text.PAGE_VOLUME),
+    (codes.MAP_PEAK, Text.PAGE_PEAK),
+    (codes.MAP_MEAN, Text.PAGE_MEAN),
+    *zip(codes.CENTRE, (Text.PAGE_LEFT, Text.PAGE_BACK, Text.PAGE_HEAD), strict=True),
 )
 _HEADLINE = (codes.P_VALUE, codes.HOLD_RATE, codes.REFERENCES, codes.SCORE)
 
 
-def report_html(report: Dataset, picture: bytes | None = None) -> str:
+def report_html(
+    report: Dataset, picture: bytes | None = None, words: Catalogue | None = None
+) -> str:
     """Return a Structured Report as HTML: the verdict on top, then words, numbers, the tree.
 
     Args:
         report: a report made by `gatekeeper.results.report`; any other SR shows its tree.
         picture: a PNG to show below the words, as `contact_sheet` makes it.
+        words: of the report's language; English when not given.
     """
+    words = words or english()
     verdict = _verdict(report)
-    words = [value_of(item) for item in _opening(report)]
-    conclusion = words[0].removeprefix(f"{verdict}. ") if words else ""
+    label = words.verdict(verdict) if verdict else words.say(Text.PAGE_NO_VERDICT)
+    lines = [value_of(item) for item in _opening(report)]
+    conclusion = lines[0].removeprefix(f"{label}. ") if lines else ""
     parts = [
         f'<header class="verdict {escape((verdict or "none").lower())}">',
-        f"<p class=label>{escape(verdict or 'No verdict')}</p>",
+        f"<p class=label>{escape(label)}</p>",
         f"<p>{escape(conclusion)}</p></header>",
-        _facts(report),
-        *(f"<p>{escape(word)}</p>" for word in words[1:]),
+        _facts(report, words),
+        *(f"<p>{escape(line)}</p>" for line in lines[1:]),
     ]
     if picture is not None:
         data = base64.b64encode(picture).decode("ascii")
         parts.append(
-            f'<img alt="Contact sheet of the heatmaps" src="data:image/png;base64,{data}">'
+            f'<img alt="{_said(words, Text.PAGE_PICTURE)}" src="data:image/png;base64,{data}">'
         )
     groups = [item for item in descendants(report) if code_of(item) == _GROUP]
-    parts += [_group(item) for item in groups if not _is_region(item)]
-    parts += _regions([item for item in groups if _is_region(item)])
-    parts += _background(report)
+    parts += [_group(item, words) for item in groups if not _is_region(item)]
+    parts += _regions([item for item in groups if _is_region(item)], words)
+    parts += _background(report, words)
     parts.append(
-        "<details><summary>Content tree of the report</summary>"
+        f"<details><summary>{_said(words, Text.PAGE_TREE)}</summary>"
         f"<ul class=tree>{_tree(report)}</ul></details>"
     )
-    parts.append(_footer(report))
-    title = f"Gatekeeper report: {verdict or 'no verdict'}"
+    parts.append(_footer(report, words))
+    title = words.say(Text.PAGE_TITLE_NONE)
+    if verdict:
+        title = words.say(Text.PAGE_TITLE, verdict=verdict)
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<!doctype html>\n<html lang="{escape(words.language)}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
         + "\n".join(parts)
@@ -88,18 +97,37 @@ def report_html(report: Dataset, picture: bytes | None = None) -> str:
     )
 
 
-def _facts(report: Dataset) -> str:
+def _said(words: Catalogue, text: Text) -> str:
+    """Return a text without placeholders, escaped."""
+    return escape(words.say(text))
+
+
+def _name(item: Dataset, words: Catalogue) -> str:
+    """Return an item's concept in the page's language, escaped."""
+    return _named(code_of(item), words)
+
+
+def _named(code: Code, words: Catalogue) -> str:
+    return escape(words.concept(code.value) or code.meaning)
+
+
+def _value(item: Dataset) -> Code:
+    """Return the code that a CODE item has for its value."""
+    return Code(*code_parts(item.ConceptCodeSequence))
+
+
+def _facts(report: Dataset, words: Catalogue) -> str:
     """Return who and what was scanned."""
     facts = (
-        ("Patient", person_text(report.get("PatientName"))),
-        ("Patient ID", report.get("PatientID")),
-        ("Born", date_text(report.get("PatientBirthDate"))),
-        ("Sex", report.get("PatientSex")),
-        ("Study", report.get("StudyDescription")),
-        ("Study date", date_text(report.get("StudyDate"))),
-        ("Accession", report.get("AccessionNumber")),
+        (Text.PAGE_PATIENT, person_text(report.get("PatientName"))),
+        (Text.PAGE_PATIENT_ID, report.get("PatientID")),
+        (Text.PAGE_BORN, date_text(report.get("PatientBirthDate"))),
+        (Text.PAGE_SEX, report.get("PatientSex")),
+        (Text.PAGE_STUDY, report.get("StudyDescription")),
+        (Text.PAGE_STUDY_DATE, date_text(report.get("StudyDate"))),
+        (Text.PAGE_ACCESSION, report.get("AccessionNumber")),
     )
-    shown = [(name, str(value)) for name, value in facts if value]
+    shown = [(_said(words, name), str(value)) for name, value in facts if value]
     return (
         "<dl class=facts>"
         + "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in shown)
@@ -107,23 +135,23 @@ def _facts(report: Dataset) -> str:
     )
 
 
-def _group(group: Dataset) -> str:
+def _group(group: Dataset, words: Catalogue) -> str:
     """Return one measurement group: what it is of, its numbers, its levels, where it lies."""
     numbers = {code_of(item).value: item for item in children(group) if item.ValueType == "NUM"}
     title = _title(group)
     tiles = [numbers.pop(code.value) for code in _HEADLINE if code.value in numbers]
-    levels = _levels(numbers)
+    levels = _levels(numbers, words)
     rows = "".join(
-        f"<tr><th>{escape(code_of(item).meaning)}</th><td>{escape(value_of(item))}</td></tr>"
+        f"<tr><th>{_name(item, words)}</th><td>{escape(value_of(item))}</td></tr>"
         for item in numbers.values()
     )
     evaluations = "".join(
-        f"<tr><th>{escape(code_of(item).meaning)}</th><td>{escape(value_of(item))}</td></tr>"
+        f"<tr><th>{_name(item, words)}</th><td>{_named(_value(item), words)}</td></tr>"
         for item in children(group)
         if item.ValueType == "CODE" and item.RelationshipType == "CONTAINS"
     )
     headline = "".join(
-        f"<div><dt>{escape(code_of(item).meaning)}</dt><dd>{escape(value_of(item))}</dd></div>"
+        f"<div><dt>{_name(item, words)}</dt><dd>{escape(value_of(item))}</dd></div>"
         for item in tiles
     )
     return (
@@ -140,14 +168,10 @@ def _title(group: Dataset) -> str:
 
 
 def _is_region(group: Dataset) -> bool:
-    return any(
-        Code(*code_parts(item.ConceptCodeSequence)) == codes.REGION
-        for item in children(group)
-        if item.ValueType == "CODE"
-    )
+    return any(_value(item) == codes.REGION for item in children(group) if item.ValueType == "CODE")
 
 
-def _regions(groups: Sequence[Dataset]) -> list[str]:
+def _regions(groups: Sequence[Dataset], words: Catalogue) -> list[str]:
     """Return all regions as one table; none when there is no region."""
     lines: list[str] = []
     for group in groups:
@@ -160,12 +184,13 @@ def _regions(groups: Sequence[Dataset]) -> list[str]:
         )
     if not lines:
         return []
-    heads = "".join(f"<th>{escape(name)}</th>" for _, name in _REGION_COLUMNS)
-    table = f"<table class=levels><tr><th>Where</th>{heads}</tr>{''.join(lines)}</table>"
-    return [f"<section><h2>Regions unlike the reference subjects</h2>{table}</section>"]
+    names = (Text.PAGE_WHERE, *(name for _, name in _REGION_COLUMNS))
+    heads = "".join(f"<th>{_said(words, name)}</th>" for name in names)
+    table = f"<table class=levels><tr>{heads}</tr>{''.join(lines)}</table>"
+    return [f"<section><h2>{_said(words, Text.PAGE_REGIONS)}</h2>{table}</section>"]
 
 
-def _levels(numbers: dict[str, Dataset]) -> str:
+def _levels(numbers: dict[str, Dataset], words: Catalogue) -> str:
     """Take the levels' numbers out of `numbers` and return them as a table, a row each."""
     names: dict[str, str] = {}
     values: dict[tuple[str, codes.LevelPart], str] = {}
@@ -182,8 +207,9 @@ def _levels(numbers: dict[str, Dataset]) -> str:
         + "</tr>"
         for key, name in names.items()
     ]
-    heads = "".join(f"<th>{name}</th>" for name in _LEVEL_COLUMNS.values())
-    return f'<table class="levels by-level"><tr><th>Level</th>{heads}</tr>{"".join(lines)}</table>'
+    columns = (Text.PAGE_LEVEL, *_LEVEL_COLUMNS.values())
+    heads = "".join(f"<th>{_said(words, column)}</th>" for column in columns)
+    return f'<table class="levels by-level"><tr>{heads}</tr>{"".join(lines)}</table>'
 
 
 def _opening(report: Dataset) -> list[Dataset]:
@@ -197,7 +223,7 @@ def _opening(report: Dataset) -> list[Dataset]:
     return found
 
 
-def _background(report: Dataset) -> list[str]:
+def _background(report: Dataset, words: Catalogue) -> list[str]:
     """Return the comments on how it came about, for those who look closer."""
     lines = [
         f"<li>{escape(value_of(child))}</li>"
@@ -206,20 +232,23 @@ def _background(report: Dataset) -> list[str]:
         for child in children(item)
         if child.ValueType == "TEXT"
     ]
-    return [f"<section><h2>What it rests on</h2><ul>{''.join(lines)}</ul></section>"] * bool(lines)
+    if not lines:
+        return []
+    heading = _said(words, Text.PAGE_BACKGROUND)
+    return [f"<section><h2>{heading}</h2><ul>{''.join(lines)}</ul></section>"]
 
 
 def _verdict(report: Dataset) -> Verdict | None:
     """Return the first verdict that the report codes: the study's, or its only series'."""
     for item in (*children(report), *descendants(report)):
         if item.ValueType == "CODE":
-            value = Code(*code_parts(item.ConceptCodeSequence))
+            value = _value(item)
             if value in _VERDICTS:
                 return _VERDICTS[value]
     return None
 
 
-def _footer(report: Dataset) -> str:
+def _footer(report: Dataset, words: Catalogue) -> str:
     flags = [
         str(report.get(keyword, ""))
         for keyword in ("CompletionFlag", "VerificationFlag", "PreliminaryFlag")
@@ -233,9 +262,17 @@ def _footer(report: Dataset) -> str:
     made = f"{date_text(report.get('ContentDate'))} {time_text(report.get('ContentTime'))}"
     zone = report.get("TimezoneOffsetFromUTC") or "UTC"
     kind = UID(str(report.get("SOPClassUID", ""))).name
+    line = words.say(
+        Text.PAGE_FOOTER,
+        flags=", ".join(flags).lower(),
+        kind=kind,
+        count=evidence,
+        moment=made,
+        zone=str(zone),
+        maker=maker,
+    )
     return (
-        f"<footer><p>{escape(', '.join(flags).lower())}; {escape(kind)}; {evidence} images; "
-        f"made {escape(made)} ({escape(str(zone))}) by {escape(maker)}</p>"
+        f"<footer><p>{escape(line)}</p>"
         f"<p class=uid>{escape(str(report.get('SOPInstanceUID', '')))}</p></footer>"
     )
 

@@ -15,6 +15,7 @@ from pydicom.uid import ParametricMapStorage
 from gatekeeper.results import codes, uids
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.results.attributes import decimal
+from gatekeeper.results.catalogue import Catalogue
 from gatekeeper.results.common import complete, place_of
 from gatekeeper.results.inherited import recognizable
 from gatekeeper.results.multiframe import (
@@ -24,7 +25,7 @@ from gatekeeper.results.multiframe import (
     new_image,
     set_frames,
 )
-from gatekeeper.results.text import plain
+from gatekeeper.results.texts import Text
 from models.finding import Finding
 
 SERIES_OFFSET = 300
@@ -54,8 +55,8 @@ def parametric_map(study: StudyAssessment, series: SeriesAssessment) -> Dataset 
     series_uid = uids.parametric_map_series(study, series)
     instance = uids.only_instance(series_uid)
     number = study.series_number + SERIES_OFFSET + place_of(study, series)
-    kind = "Anomaly map in numbers"
-    target = new_image(study, series, grid, ParametricMapStorage, series_uid, number, kind)
+    texts = (Text.PARAMETRIC_MAP, Text.PARAMETRIC_MAP_CONTENT)
+    target = new_image(study, series, grid, ParametricMapStorage, series_uid, number, *texts)
     target.Modality = "OT"
     target.ImageType = list(_IMAGE_TYPE)
     target.ContentLabel = "ANOMALY_MAP"
@@ -67,14 +68,16 @@ def parametric_map(study: StudyAssessment, series: SeriesAssessment) -> Dataset 
     organization = uids.dimension_organization(instance)
     set_frames(target, series, grid, frames, codes.MAP_VALUE, organization)
     target.DimensionOrganizationType = "3D"
-    _set_meaning(target, series, finding)
+    _set_meaning(target, series, finding, study.words)
     target.Rows, target.Columns = finding.map.shape[1:]
     target.BitsAllocated = 32
     target.FloatPixelData = np.ascontiguousarray(finding.map, "<f4").tobytes()
     return complete(target, instance, 1)
 
 
-def _set_meaning(target: Dataset, series: SeriesAssessment, finding: Finding) -> None:
+def _set_meaning(
+    target: Dataset, series: SeriesAssessment, finding: Finding, words: Catalogue
+) -> None:
     """Say in the shared functional groups what the values are (PS3.3 C.7.6.16.2, C.8.32.3)."""
     (shared,) = target.SharedFunctionalGroupsSequence
     kind = Dataset()
@@ -92,7 +95,7 @@ def _set_meaning(target: Dataset, series: SeriesAssessment, finding: Finding) ->
     low, high = float(finding.map.min()), float(finding.map.max())
     mapping = hd.pm.RealWorldValueMapping(
         lut_label="ANOMALY_MAP",
-        lut_explanation=plain(finding.map_unit)[:64],
+        lut_explanation=words.told(finding.map_unit)[:64],
         unit=codes.NO_UNITS,
         value_range=(low, high),
         quantity_definition=codes.MAP_VALUE,

@@ -12,9 +12,11 @@ from pydicom.uid import BasicTextSRStorage
 
 from gatekeeper.results import sentences, uids
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
+from gatekeeper.results.catalogue import Catalogue
 from gatekeeper.results.common import assessed, complete, first_header, new_object
 from gatekeeper.results.document import describe_document, text_tree
 from gatekeeper.results.measurements import image_name
+from gatekeeper.results.texts import Text
 from models.finding import Region
 
 SERIES_OFFSET = 30
@@ -36,34 +38,36 @@ def plain_report(study: StudyAssessment) -> Dataset | None:
         BasicTextSRStorage,
         uids.plain_report_series(study),
         study.series_number + SERIES_OFFSET,
-        f"Gatekeeper report in words: {study.judgement.verdict}",
-        [sentences.series_title(series) for series in study.series],
+        study.words.say(Text.REPORT_IN_WORDS, verdict=study.judgement.verdict),
+        [sentences.series_title(series, study.words) for series in study.series],
     )
     describe_document(target, study, "plain-report")
-    lines = [line for series in measured for line in _region_lines(series)]
-    lines.append(
-        f"Numbers, outlines and codes stand in the measurement report, series "
-        f"{study.series_number}."
-    )
+    lines = [line for series in measured for line in _region_lines(study, series)]
+    lines.append(study.words.say(Text.NUMBERS_ELSEWHERE, number=study.series_number))
     target.update(text_tree(study, lines))
     return complete(target, uids.plain_report_instance(study), 1)
 
 
-def _region_lines(series: SeriesAssessment) -> list[str]:
+def _region_lines(study: StudyAssessment, series: SeriesAssessment) -> list[str]:
     """Return one sentence for each region of an assessed series."""
     finding = series.finding
     if finding is None:
         return []
-    title = sentences.series_title(series)
-    return [
-        f"{title}: {_of_region(region, image_name(series.source.slices[region.slice_index]))}"
-        for region in finding.regions
-    ]
+    lines: list[str] = []
+    for region in finding.regions:
+        image = image_name(series.source.slices[region.slice_index], study.words)
+        line = _of_region(region, image, study.words)
+        lines.append(sentences.of_series(study, series, line))
+    return lines
 
 
-def _of_region(region: Region, image: str) -> str:
-    where = f", largest on {image}" if image else ""
-    return (
-        f"region {region.label}{where}, {region.volume_mm3 / 1000:.2f} ml, "
-        f"map peak {region.peak:.3g}, mean {region.mean:.3g}."
-    )
+def _of_region(region: Region, image: str, words: Catalogue) -> str:
+    values: dict[str, str | int] = {
+        "number": region.label,
+        "volume": words.number(region.volume_mm3 / 1000, ".2f"),
+        "peak": words.number(region.peak, ".3g"),
+        "mean": words.number(region.mean, ".3g"),
+    }
+    if image:
+        return words.say(Text.REGION_LINE_ON_IMAGE, image=image, **values)
+    return words.say(Text.REGION_LINE, **values)

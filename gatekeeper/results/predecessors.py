@@ -18,8 +18,9 @@ from gatekeeper.results.kinds import STATEMENT
 
 
 def replaced(study: StudyAssessment, kind: str) -> Sequence[EarlierReport]:
-    """Return the earlier reports that this one replaces: those of its kind.
+    """Return the earlier reports that this one replaces: those of its kind and language.
 
+    Where there was none in its language, because a node takes another one since, those in others.
     Every destination takes a statement, that no series was assessed. So a statement replaces
     whatever reports there were, and a report replaces a statement where there was nothing else.
     """
@@ -27,7 +28,8 @@ def replaced(study: StudyAssessment, kind: str) -> Sequence[EarlierReport]:
     others = study.earlier if kind == STATEMENT else [
         one for one in study.earlier if one.kind == STATEMENT
     ]  # fmt: skip
-    return same or others
+    found = same or others
+    return [one for one in found if one.language == study.words.language] or found
 
 
 def set_predecessors(target: Dataset, study: StudyAssessment, kind: str) -> None:

@@ -25,7 +25,6 @@ from gatekeeper.results.assessment import SeriesAssessment, SourceSlice, StudyAs
 from gatekeeper.results.attributes import decimal, numbers, put, sanitised
 from gatekeeper.results.capture import Window, display_window, set_common_body_part
 from gatekeeper.results.common import (
-    RESEARCH,
     complete,
     first_header,
     new_object,
@@ -34,6 +33,7 @@ from gatekeeper.results.common import (
 )
 from gatekeeper.results.measurements import outline
 from gatekeeper.results.sentences import series_title
+from gatekeeper.results.texts import Text
 from models.finding import Finding
 from models.volume import Volume
 
@@ -75,22 +75,22 @@ def presentation_states(study: StudyAssessment, series: SeriesAssessment) -> Dat
     volume, finding = series.volume, series.finding
     if volume is None or finding is None or not finding.regions or not series.source.slices:
         return None
-    title = series_title(series)
+    title = series_title(series, study.words)
     target = new_object(
         study,
         first_header(series),
         GrayscaleSoftcopyPresentationStateStorage,
         uids.presentation_series(study),
         study.series_number + SERIES_OFFSET,
-        "Gatekeeper regions on the source images",
+        study.words.say(Text.PRESENTATION),
         (title,),
     )
     target.Modality = "PR"
     set_common_body_part(target, study)
-    _set_identification(target, title)
+    _set_identification(target, study.words.say(Text.PRESENTATION_CONTENT, series=title))
     _set_relationship(target, series)
     _set_displayed_area(target, volume)
-    _set_annotations(target, series, finding)
+    _set_annotations(target, series, finding, study.words.say(Text.RESEARCH))
     _set_grey(target, series, _as_drawn(display_window(series, finding)))
     number = place_of(study, series) + 1
     return complete(target, uids.presentation_instance(study, series), number)
@@ -104,14 +104,14 @@ def _as_drawn(window: Window) -> Window:
     return Window(window.centre, window.width, "LINEAR_EXACT" if exact else "LINEAR")
 
 
-def _set_identification(target: Dataset, title: str) -> None:
+def _set_identification(target: Dataset, description: str) -> None:
     """Set the Presentation State Identification module (PS3.3 C.11.10)."""
     target.PresentationCreationDate = target.ContentDate
     target.PresentationCreationTime = target.ContentTime
     # Presentation states have no content date.
     del target.ContentDate, target.ContentTime
     target.ContentLabel = "REGIONS"
-    put(target, "ContentDescription", f"Regions of {title}"[:64])
+    put(target, "ContentDescription", description[:64])
     target.ContentCreatorName = ""
 
 
@@ -150,15 +150,17 @@ def _set_displayed_area(target: Dataset, volume: Volume) -> None:
     target.DisplayedAreaSelectionSequence = [area]
 
 
-def _set_annotations(target: Dataset, series: SeriesAssessment, finding: Finding) -> None:
+def _set_annotations(
+    target: Dataset, series: SeriesAssessment, finding: Finding, research: str
+) -> None:
     """Set the Graphic Annotation and Graphic Layer modules (PS3.3 C.10.5 and C.10.7)."""
     layer = Dataset()
     layer.GraphicLayer = _LAYER
     layer.GraphicLayerOrder = 1
     layer.GraphicLayerRecommendedDisplayGrayscaleValue = _WHITE
-    layer.GraphicLayerDescription = RESEARCH
+    layer.GraphicLayerDescription = research[:64]
     target.GraphicLayerSequence = [layer]
-    annotations = [_banner()]
+    annotations = [_banner(research)]
     for region in finding.regions:
         points = outline(region, finding.map.shape)
         annotation = Dataset()
@@ -170,14 +172,14 @@ def _set_annotations(target: Dataset, series: SeriesAssessment, finding: Finding
     target.GraphicAnnotationSequence = annotations
 
 
-def _banner() -> Dataset:
+def _banner(research: str) -> Dataset:
     """Return the research text, at the bottom of every image that is listed."""
     text = Dataset()
     text.BoundingBoxAnnotationUnits = "DISPLAY"
     text.BoundingBoxTopLeftHandCorner = [0.05, 0.94]
     text.BoundingBoxBottomRightHandCorner = [0.95, 0.99]
     text.BoundingBoxTextHorizontalJustification = "CENTER"
-    text.UnformattedTextValue = RESEARCH
+    text.UnformattedTextValue = research[:1024]
     annotation = Dataset()
     annotation.GraphicLayer = _LAYER
     annotation.TextObjectSequence = [text]

@@ -45,6 +45,7 @@ from gatekeeper.results.document import (
 )
 from gatekeeper.results.kinds import STATEMENT
 from gatekeeper.results.measurements import image_library, measurement_groups
+from gatekeeper.results.texts import Text
 
 
 class Form(StrEnum):
@@ -88,7 +89,7 @@ def report(study: StudyAssessment, form: Form | str = Form.COMPREHENSIVE_3D) -> 
         return None
     measured = assessed(study)
     source = first_header(measured[0]) if measured else sources[0]
-    foreign = [sentences.series_title(series) for series in study.series]
+    foreign = [sentences.series_title(series, study.words) for series in study.series]
     foreign += [procedure.meaning for procedure in _procedures(measured)]
     target = new_object(
         study,
@@ -96,7 +97,7 @@ def report(study: StudyAssessment, form: Form | str = Form.COMPREHENSIVE_3D) -> 
         _CLASSES[form] if measured else BasicTextSRStorage,
         uids.report_series(study),
         study.series_number,
-        f"Gatekeeper report: {study.judgement.verdict}",
+        study.words.say(Text.REPORT, verdict=study.judgement.verdict),
         foreign,
     )
     describe_document(target, study, _KINDS[form] if measured else STATEMENT)
@@ -115,7 +116,7 @@ def _measurement_report(study: StudyAssessment) -> Dataset:
         procedure_reported=_procedures(measured),
         imaging_measurements=measurement_groups(study),
         title=codes.IMAGING_MEASUREMENT_REPORT,
-        language_of_content_item_and_descendants=language(),
+        language_of_content_item_and_descendants=language(study),
     )[0]
     content = root.ContentSequence
     # The library and the measurements follow the words.
@@ -141,7 +142,10 @@ def _words(study: StudyAssessment) -> list[hd.sr.ContentItem]:
     """Return the verdict, the limits and each series' answer in plain sentences."""
     return [
         text(codes.CONCLUSION, sentences.conclusion(study)),
-        *(text(codes.COMMENT, line) for line in (sentences.LIMITS, *sentences.series_lines(study))),
+        *(
+            text(codes.COMMENT, line)
+            for line in (sentences.limits(study), *sentences.series_lines(study))
+        ),
     ]
 
 

@@ -25,6 +25,7 @@ from gatekeeper.results.measurements import algorithm_parameters
 from gatekeeper.results.multiframe import Frame, grid_of, new_image, set_frames
 from gatekeeper.results.sentences import series_title
 from gatekeeper.results.text import plain
+from gatekeeper.results.texts import Text
 from models.finding import Finding, Region
 
 _COLOURS = (
@@ -64,7 +65,8 @@ def segmentation(study: StudyAssessment, series: SeriesAssessment) -> Dataset | 
     series_uid = uids.segmentation_series(study, series)
     instance = uids.only_instance(series_uid)
     number = study.series_number + SERIES_OFFSET + place_of(study, series)
-    target = new_image(study, series, grid, SegmentationStorage, series_uid, number, "Regions")
+    texts = (Text.SEGMENTATION, Text.SEGMENTATION_CONTENT)
+    target = new_image(study, series, grid, SegmentationStorage, series_uid, number, *texts)
     target.Modality = "SEG"
     target.ImageType = ["DERIVED", "PRIMARY"]
     target.ContentLabel = "REGIONS"
@@ -92,22 +94,27 @@ def _segment(
     region: Region,
 ) -> Dataset:
     """Return one item of the Segment Sequence (PS3.3 C.8.20.2)."""
+    words = study.words
     item = hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=f"Region {region.label}",
+        segment_label=words.say(Text.SEGMENT_LABEL, number=region.label),
         segmented_property_category=codes.SPATIAL_CONCEPT,
         segmented_property_type=codes.REGION,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=_algorithm(finding, study.false_hold_rate),
-        tracking_uid=uids.tracking(uids.heatmap_series(study, series), region.label),
-        tracking_id=f"{series_title(series)}, region {region.label}",
+        tracking_uid=uids.tracking(study, series, region.label),
+        tracking_id=f"{series_title(series, words)}, {words.say(Text.REGION, number=region.label)}",
     )
     item.SegmentAlgorithmName = item.SegmentAlgorithmName[:64]
-    description = (
-        f"{region.volume_mm3:.0f} mm3, peak {region.peak:.4g}, mean {region.mean:.4g} "
-        f"(threshold {finding.map_threshold:.4g}, unit: {finding.map_unit})"
+    description = words.say(
+        Text.SEGMENT,
+        volume=words.number(region.volume_mm3, ".0f"),
+        peak=words.number(region.peak, ".4g"),
+        mean=words.number(region.mean, ".4g"),
+        threshold=words.number(finding.map_threshold, ".4g"),
+        unit=words.told(finding.map_unit),
     )
-    put(item, "SegmentDescription", plain(description)[:1024])
+    put(item, "SegmentDescription", description[:1024])
     colour = hd.color.CIELabColor.from_rgb(*_COLOURS[(region.label - 1) % len(_COLOURS)])
     item.RecommendedDisplayCIELabValue = list(colour.value)
     return item

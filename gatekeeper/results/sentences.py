@@ -1,4 +1,7 @@
-"""What the results say in words, for the radiologist who reads no codes."""
+"""What the results say in words, for the radiologist who reads no codes.
+
+Every sentence is a text of the study's catalogue; here is only which of them is said, and of what.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +10,58 @@ from datetime import UTC, datetime
 from gatekeeper import __version__
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.results.attributes import sanitised
+from gatekeeper.results.catalogue import Catalogue
 from gatekeeper.results.common import assessed, first_header
 from gatekeeper.results.text import plain
+from gatekeeper.results.texts import Text
+from gatekeeper.rules.verdict import Judgement
 from models.finding import Finding, Level
 
-LIMITS = (
-    "Research: not for diagnostic use. The gate compares a scan with reference scans and looks "
-    "for no disease. CLEAR does not exclude disease and SUSPECT does not show it: artefacts, "
-    "unusual anatomy, and scanners or protocols unlike the reference's are held too. No person "
-    "has checked this report."
-)
+
+def series_name(series: SeriesAssessment, words: Catalogue) -> str:
+    """Return what a source series is called where nothing of the source may be told: its number."""
+    number = sanitised(first_header(series), "SeriesNumber")
+    return (
+        words.say(Text.SERIES)
+        if number is None
+        else words.say(Text.SERIES_NUMBERED, number=int(number))
+    )
 
 
-def series_title(series: SeriesAssessment) -> str:
+def series_title(series: SeriesAssessment, words: Catalogue) -> str:
     """Return how the results call a source series: its number and description."""
     header = first_header(series)
-    number = sanitised(header, "SeriesNumber")
     description = sanitised(header, "SeriesDescription") or sanitised(header, "Modality") or ""
-    title = "Series" if number is None else f"Series {number}"
-    return f"{title} {description}".strip()
+    return f"{series_name(series, words)} {description}".strip()
+
+
+def answer(judgement: Judgement, words: Catalogue) -> str:
+    """Return a verdict and its reason."""
+    verdict = words.verdict(judgement.verdict)
+    return words.say(Text.ANSWER, verdict=verdict, reason=words.told(judgement.reason))
 
 
 def conclusion(study: StudyAssessment) -> str:
-    """Return the verdict and its reason."""
-    return plain(f"{study.judgement.verdict}. {study.judgement.reason}")
+    """Return the study's verdict and its reason."""
+    return answer(study.judgement, study.words)
+
+
+def limits(study: StudyAssessment) -> str:
+    """Return what the verdict does not say."""
+    return study.words.say(Text.LIMITS)
 
 
 def series_lines(study: StudyAssessment) -> list[str]:
     """Return one line for each series: its verdict and reason."""
     return [
-        f"{series_title(series)}: "
-        + plain(f"{series.judgement.verdict}. {series.judgement.reason}")
-        for series in study.series
+        of_series(study, series, answer(series.judgement, study.words)) for series in study.series
     ]
+
+
+def of_series(study: StudyAssessment, series: SeriesAssessment, text: str) -> str:
+    """Return a line that says of which series it is."""
+    title = series_title(series, study.words)
+    return study.words.say(Text.OF_SERIES, series=title, text=text)
 
 
 def background(study: StudyAssessment) -> list[str]:
@@ -47,20 +69,28 @@ def background(study: StudyAssessment) -> list[str]:
     lines: list[str] = []
     for place, series in enumerate(assessed(study), start=1):
         if series.finding is not None:
-            lines += _of_finding(series_title(series), series.finding, study.series_number + place)
+            number = study.series_number + place
+            found = _of_finding(series.finding, number, study.words)
+            lines += [of_series(study, series, line) for line in found]
     moment = datetime.fromtimestamp(study.created_at, UTC)
     lines.append(
-        plain(
-            f"Analysed {moment:%Y-%m-%d %H:%M:%S} UTC by {study.ae_title}, Gatekeeper "
-            f"{__version__}. Content {study.content_digest}; models {study.model_digest}."
+        study.words.say(
+            Text.PROVENANCE,
+            moment=f"{moment:%Y-%m-%d %H:%M:%S}",
+            ae_title=plain(study.ae_title),
+            version=__version__,
+            content=study.content_digest,
+            models=plain(study.model_digest),
         )
     )
     if study.revision > 1:
-        lines.append(
-            f"Revision {study.revision}: the study's content changed after it was first complete."
-        )
-    lines += _of_earlier(study)
-    return lines
+        lines.append(study.words.say(Text.REVISION, number=study.revision))
+    return lines + _of_earlier(study)
+
+
+def calibration(finding: Finding, words: Catalogue) -> str:
+    """Return on whom a finding was calibrated, to stand within a sentence."""
+    return words.told(finding.calibration_description.rstrip(". "))
 
 
 def _of_earlier(study: StudyAssessment) -> list[str]:
@@ -68,36 +98,45 @@ def _of_earlier(study: StudyAssessment) -> list[str]:
     if not study.earlier:
         return []
     earlier = study.earlier[0].revision
-    why = ", which other models made" if earlier == study.revision else ""
-    return [f"This report replaces the one of revision {earlier}{why}."]
+    text = Text.REPLACES_OTHER_MODELS if earlier == study.revision else Text.REPLACES
+    return [study.words.say(text, number=earlier)]
 
 
-def _of_finding(title: str, finding: Finding, heatmap_number: int) -> list[str]:
+def _of_finding(finding: Finding, heatmap_number: int, words: Catalogue) -> list[str]:
     count = len(finding.regions)
-    regions = (
-        "no region was" if not count else "1 region was" if count == 1 else f"{count} regions were"
+    judged = words.say(
+        Text.JUDGED,
+        detector=plain(finding.detector),
+        profile=plain(finding.profile),
+        version=plain(finding.bundle_version),
+        size=finding.levels[0].calibration_size,
+        calibration=calibration(finding, words),
     )
-    size = finding.levels[0].calibration_size
+    values: dict[str, str | int] = {
+        "number": heatmap_number,
+        "threshold": words.number(finding.map_threshold, ".3g"),
+        "unit": words.told(finding.map_unit),
+    }
+    if count > 1:
+        heatmaps = words.say(Text.HEATMAPS_REGIONS, count=count, **values)
+    else:
+        text = Text.HEATMAPS_ONE_REGION if count else Text.HEATMAPS_NO_REGION
+        heatmaps = words.say(text, **values)
     return [
-        f"{title}: "
-        + plain(
-            f"judged by {finding.detector} {finding.profile} {finding.bundle_version} against "
-            f"{size} reference subjects ({finding.calibration_description.rstrip('. ')})."
-        ),
-        *(f"{title}: {plain(line)}" for line in (*finding.defects, *finding.remarks)),
-        *(f"{title}: {_of_level(level)}" for level in finding.levels),
-        f"{title}: "
-        + plain(
-            f"heatmaps in series {heatmap_number}, one for each slice; colour starts at "
-            f"{finding.map_threshold:.3g} (unit: {finding.map_unit}); {regions} found."
-        ),
+        judged,
+        *(words.told(line) for line in (*finding.defects, *finding.remarks)),
+        *(_of_level(level, words) for level in finding.levels),
+        heatmaps,
     ]
 
 
-def _of_level(level: Level) -> str:
-    role = "" if level.decides else ", which explains and does not decide"
-    return plain(
-        f"{level.question} Level '{level.name}'{role}: p = {level.p_value:.3g}, score "
-        f"{level.score:.4g} against a median of {level.calibration_median:.4g} in "
-        f"{level.calibration_size} reference subjects."
+def _of_level(level: Level, words: Catalogue) -> str:
+    return words.say(
+        Text.LEVEL_DECIDES if level.decides else Text.LEVEL_EXPLAINS,
+        question=words.told(level.question),
+        level=plain(level.name),
+        p=words.number(level.p_value, ".3g"),
+        score=words.number(level.score, ".4g"),
+        median=words.number(level.calibration_median, ".4g"),
+        size=level.calibration_size,
     )

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset
 
+from gatekeeper.results.catalogue import Catalogue, english
+from gatekeeper.results.letters import latin
 from gatekeeper.results.picture import font, strip_height
+from gatekeeper.results.texts import Text
 
 _COLUMNS = 4
 _TILES = 12
@@ -24,12 +27,13 @@ _FAINT = (150, 156, 165)
 _OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "H": "F", "F": "H"}
 
 
-def contact_sheet(heatmaps: Sequence[Dataset]) -> bytes:
+def contact_sheet(heatmaps: Sequence[Dataset], words: Catalogue | None = None) -> bytes:
     """Return a PNG with the most suspicious slices of each series of heatmaps.
 
     Args:
         heatmaps: Secondary Capture data sets made by `gatekeeper.results.capture`, each series in
             slice order.
+        words: of the captions, which are drawn in ASCII; English when not given.
 
     Raises:
         ValueError: if there is none.
@@ -39,7 +43,8 @@ def contact_sheet(heatmaps: Sequence[Dataset]) -> bytes:
     series: dict[str, list[Dataset]] = {}
     for heatmap in heatmaps:
         series.setdefault(str(heatmap.SeriesInstanceUID), []).append(heatmap)
-    sections = [_section(members) for members in series.values()]
+    drawn = (words or english()).in_ascii
+    sections = [_section(members, drawn) for members in series.values()]
     width = max(section.width for section in sections)
     sheet = Image.new("RGB", (width, sum(section.height for section in sections)), _BACKGROUND)
     top = 0
@@ -72,23 +77,23 @@ def most_coloured(amounts: Sequence[float], count: int) -> list[int]:
     return sorted(chosen)
 
 
-def _section(heatmaps: Sequence[Dataset]) -> Image.Image:
+def _section(heatmaps: Sequence[Dataset], words: Catalogue) -> Image.Image:
     """Return the part of the sheet that shows one series."""
     amounts = [_colour(_image_part(heatmap)) for heatmap in heatmaps]
     places = most_coloured(amounts, _TILES)
     columns = min(_COLUMNS, len(places))
     rows = -(-len(places) // columns)
-    tiles = [_tile(heatmaps[place]) for place in places]
+    tiles = [_tile(heatmaps[place], words) for place in places]
     tile_height = max(tile.height for tile in tiles)
     legend = _legend(heatmaps[0])
     width = max(columns * (_TILE + _GAP) + _GAP, legend.width + 2 * _GAP, 640)
     height = _TITLE + _GAP + rows * (tile_height + _GAP) + legend.height + _GAP
     section = Image.new("RGB", (width, height), _BACKGROUND)
     draw = ImageDraw.Draw(section)
-    title = str(heatmaps[0].SeriesDescription)
+    title = latin(str(heatmaps[0].SeriesDescription))
     draw.text((_GAP, _TITLE // 2 + 4), title, font=font(18), fill=_TEXT, anchor="lm")
-    shown = "most coloured" if any(amounts) else "no place above the threshold;"
-    note = f"{shown} {len(places)} of {len(heatmaps)} slices"
+    shown = Text.SHEET_COLOURED if any(amounts) else Text.SHEET_NOTHING
+    note = words.say(shown, count=len(places), total=len(heatmaps))
     draw.text((width - _GAP, _TITLE // 2 + 4), note, font=font(14), fill=_FAINT, anchor="rm")
     left = (width - columns * (_TILE + _GAP) + _GAP) // 2
     for number, tile in enumerate(tiles):
@@ -99,7 +104,7 @@ def _section(heatmaps: Sequence[Dataset]) -> Image.Image:
     return section
 
 
-def _tile(heatmap: Dataset) -> Image.Image:
+def _tile(heatmap: Dataset, words: Catalogue) -> Image.Image:
     """Return one slice in its true proportions, with its sides and its caption."""
     pixels = _image_part(heatmap)
     dy, dx = (float(value) for value in heatmap.PixelSpacing)
@@ -116,7 +121,9 @@ def _tile(heatmap: Dataset) -> Image.Image:
         (_OPPOSITE.get(down, ""), (_TILE // 2, 3), "mt"),
     ):
         draw.text(place, letter, font=font(14), fill=_TEXT, anchor=anchor)
-    caption = f"Image {heatmap.InstanceNumber}: {heatmap.get('ImageComments', '')}"
+    comment = latin(str(heatmap.get("ImageComments", "")))
+    number = int(heatmap.InstanceNumber)
+    caption = words.say(Text.SHEET_CAPTION, number=number, comment=comment)
     face = font(11)
     while len(caption) > 1 and face.getlength(caption) > _TILE - 6:
         caption = caption[:-2].rstrip() + "…"

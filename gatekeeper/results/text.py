@@ -13,28 +13,11 @@ from pydicom.charset import convert_encodings, python_encoding
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from gatekeeper.results.letters import plain
+
+__all__ = ["needs_character_set", "plain", "settle_character_set", "source_character_set"]
+
 _UTF8 = "ISO_IR 192"
-_ASCII = str.maketrans(
-    {
-        "–": "-",
-        "—": "-",
-        "−": "-",
-        "‘": "'",
-        "’": "'",
-        "“": '"',
-        "”": '"',
-        "…": "...",
-        "²": "2",
-        "³": "3",
-        "µ": "u",
-        "×": "x",
-        "±": "+-",
-        "≤": "<=",
-        "≥": ">=",
-        "°": " deg",
-        "\\": "/",
-    }
-)
 
 
 def source_character_set(source: Dataset) -> str | list[str] | None:
@@ -48,6 +31,13 @@ def source_character_set(source: Dataset) -> str | list[str] | None:
     return terms if len(terms) > 1 else terms[0]
 
 
+def needs_character_set(target: Dataset) -> bool:
+    """Tell whether a data set has text beyond ASCII and states no character set for it."""
+    return not target.get("SpecificCharacterSet") and not all(
+        str(element.value).isascii() for element in target
+    )
+
+
 def settle_character_set(target: Dataset, foreign: Iterable[str]) -> None:
     """Write `target` in UTF-8 if one of `foreign`, texts from elsewhere, needs it.
 
@@ -56,18 +46,13 @@ def settle_character_set(target: Dataset, foreign: Iterable[str]) -> None:
         foreign: what else will be written into it.
     """
     terms: Any = target.get("SpecificCharacterSet")
-    if not terms and not all(str(element.value).isascii() for element in target):
+    if needs_character_set(target):
         # The source broke the rule: text that needs a character set, and none stated. Its bytes
         # stay as they are, so that an archive reads our copy of a name as it reads the name.
         return
     encodings = convert_encodings(terms or "ISO_IR 6")
     if not all(_encodable(text, encodings) for text in foreign):
         target.SpecificCharacterSet = _UTF8
-
-
-def plain(text: str) -> str:
-    """Return our own text in ASCII, which every character set of DICOM can hold."""
-    return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
 
 
 def _encodable(text: str, encodings: Iterable[str]) -> bool:

@@ -4,17 +4,20 @@ An archive that gets a changed object under a known UID keeps the old one and an
 everything that shapes an object's bytes is in its UID: what was received (study, content digest,
 the source series with the digest of its sorted SOP Instance UIDs), what judged it (models and
 calibration), what drew it (the software version and `RENDERER`), what the job says (its creation
-time and the settings that are shown), and of a report which ones it replaces. A second run of one
+time, the settings that are shown and, unless it is the shipped English one, the catalogue of
+texts), and of a report which ones it replaces. A second run of one
 job repeats every UID; a late slice, a new model or a new job gives new ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from gatekeeper import __version__
 from gatekeeper.identifiers import Digest, Uid
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
+from gatekeeper.results.catalogue import english
 
 RENDERER = "3"
 """Raised with every change of what the results look like or say."""
@@ -49,8 +52,12 @@ def heatmap_instance(heatmaps: Uid, slice_uid: str, frame: int | None) -> Uid:
     return Uid.derive("heatmap", heatmaps, slice_uid, "" if frame is None else str(frame))
 
 
-def tracking(heatmaps: Uid, region: int) -> Uid:
-    """Return the tracking UID of a region, counted from 1, or of the whole series, 0."""
+def tracking(study: StudyAssessment, series: SeriesAssessment, region: int) -> Uid:
+    """Return the tracking UID of a region, counted from 1, or of the whole series, 0.
+
+    It is one and the same in every language: what is tracked is the region and not what is said.
+    """
+    heatmaps = heatmap_series(replace(study, words=english()), series)
     return Uid.derive("tracking", heatmaps, str(region))
 
 
@@ -145,6 +152,7 @@ def _job(study: StudyAssessment) -> tuple[str, ...]:
         str(study.series_number),
         __version__,
         RENDERER,
+        *study.words.identity,
     )
 
 

@@ -200,13 +200,18 @@ def _answer(assessment: StudyAssessment, request: Request, stages: Stages) -> An
 def _write_results(
     assessment: StudyAssessment, request: Request, scratch: Path, stages: Stages
 ) -> list[ResultFile]:
-    from gatekeeper.work.compose import compose
+    from gatekeeper.results.catalogue import read
+    from gatekeeper.work.compose import compose, in_language
 
-    made = compose(assessment, request.objects, request.compression, stages)
-    return [_write(dataset, kind, scratch, number) for number, (kind, dataset) in enumerate(made)]
+    results: list[ResultFile] = []
+    for language, wanted in request.objects.items():
+        study = in_language(assessment, read(language, request.catalogues))
+        for kind, dataset in compose(study, wanted, request.compression, stages):
+            results.append(_write(dataset, kind, language, scratch, len(results)))
+    return results
 
 
-def _write(dataset: Dataset, kind: str, scratch: Path, number: int) -> ResultFile:
+def _write(dataset: Dataset, kind: str, language: str, scratch: Path, number: int) -> ResultFile:
     from gatekeeper.results.common import to_bytes
     from gatekeeper.work.messages import ResultFile
 
@@ -219,6 +224,7 @@ def _write(dataset: Dataset, kind: str, scratch: Path, number: int) -> ResultFil
         transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
         kind=kind,
         name=name,
+        language=language,
     )
 
 

@@ -7,14 +7,17 @@ answers at a glance, then one picture a slice, then what only some viewers show.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
+from gatekeeper.results.attributes import lacks_character_set
 from gatekeeper.results.capture import iterate_heatmaps
+from gatekeeper.results.catalogue import Catalogue
 from gatekeeper.results.codec import compressed
-from gatekeeper.results.common import assessed
+from gatekeeper.results.common import assessed, first_header, images
 from gatekeeper.results.key_objects import key_objects
 from gatekeeper.results.kinds import STATEMENT
 from gatekeeper.results.montage import montage
@@ -59,6 +62,20 @@ def compose(
     for one in series_of:
         with stages.measure("objects"):
             yield from _objects(study, one, wanted)
+
+
+def in_language(study: StudyAssessment, words: Catalogue) -> StudyAssessment:
+    """Return the study to be told in a language.
+
+    Where an image has text beyond ASCII and states no character set, its results keep its bytes and
+    state none either: they are told in ASCII letters.
+    """
+    headers = [
+        header for series in study.series for header in (first_header(series), *images(series)[:1])
+    ]
+    if any(lacks_character_set(header) for header in headers):
+        words = words.in_ascii
+    return replace(study, words=words)
 
 
 def _documents(study: StudyAssessment, wanted: Collection[str]) -> Iterator[Composed]:

@@ -23,6 +23,7 @@ def earlier_reports(tx: Connection, job: Job) -> tuple[EarlierReport, ...]:
             sop_class_uid=result.sop_class_uid,
             series_instance_uid=result.series_instance_uid,
             sop_instance_uid=result.sop_instance_uid,
+            language=result.language,
         )
         for revision, result in outcomes.results_before(tx, job, kinds.DOCUMENTS)
     )

@@ -9,13 +9,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from gatekeeper.errors import ChildFailed, IdentifierError
 from gatekeeper.identifiers import Uid
 from gatekeeper.results import kinds
+from gatekeeper.results.catalogue import ENGLISH
 from gatekeeper.results.earlier import EarlierReport
 from gatekeeper.rules.verdict import Verdict
 
@@ -55,9 +57,10 @@ class Request:
         cpu_seconds: processor time for this job.
         false_hold_rate, ae_title, institution, series_number: see `StudyAssessment`.
         heatmap_margin: see `StudyAssessment`.
-        objects: kinds of result to make; see `gatekeeper.results.kinds`.
+        objects: kinds of result to make in each language; see `gatekeeper.results.kinds`.
         compression: of pictures: ``none``, ``rle`` or ``jpeg2000``.
         earlier: the reports of the latest job on this study before this one.
+        catalogues: folder of the hospital's own catalogues of texts; empty when there is none.
     """
 
     job: int
@@ -79,10 +82,11 @@ class Request:
     ae_title: str
     institution: str
     series_number: int
-    objects: tuple[str, ...] = kinds.USUAL
+    objects: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {ENGLISH: kinds.USUAL})
     heatmap_margin: int | None = None
     compression: str = "none"
     earlier: tuple[EarlierReport, ...] = ()
+    catalogues: str = ""
 
     def write(self, path: Path) -> None:
         """Write the request to `path`."""
@@ -94,14 +98,14 @@ class Request:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         content["files"] = tuple(ReceivedFile(**file) for file in content["files"])
         content["bundles"] = tuple(content["bundles"])
-        content["objects"] = tuple(content["objects"])
+        content["objects"] = {key: tuple(names) for key, names in content["objects"].items()}
         content["earlier"] = tuple(EarlierReport(**one) for one in content["earlier"])
         return cls(**content)
 
 
 @dataclass(frozen=True, slots=True)
 class ResultFile:
-    """One result object, a Part 10 file named `name` in the scratch folder."""
+    """One result object, a Part 10 file named `name` in the scratch folder, in a language."""
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -109,6 +113,7 @@ class ResultFile:
     transfer_syntax_uid: str
     kind: str
     name: str
+    language: str = ENGLISH
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -38,10 +38,9 @@ from sqlalchemy import Connection
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.errors import ChildFailed
 from gatekeeper.log import error_name, get_logger
-from gatekeeper.results import kinds
 from gatekeeper.results.earlier import EarlierReport
 from gatekeeper.settings import Settings, WorkSettings
-from gatekeeper.work.destinations import kinds_taken
+from gatekeeper.work.destinations import taken_of, wanted
 from gatekeeper.work.earlier import earlier_reports
 from gatekeeper.work.heartbeat import Heartbeat
 from gatekeeper.work.messages import ANSWER, Answer, ReceivedFile, Request, ResultFile
@@ -49,7 +48,7 @@ from gatekeeper.work.process import Child, ChildLimits, ChildStopped
 from models.registry import Registry
 from storage import backoff, failpoint, instances, jobs, nodes
 from storage.engine import Database, DatabaseUnavailableError
-from storage.records import Instance, Job, Outcome, Result
+from storage.records import Instance, Job, Node, Outcome, Result
 from storage.settlement import ResultConflictError
 from storage.spool import Spool
 
@@ -204,7 +203,7 @@ class Worker:
     def _analyse(self, job: Job, scratch: Path, heartbeat: Heartbeat) -> None:
         with self._database.read() as tx:
             content = instances.of_study(tx, job.study_instance_uid)
-            wanted = kinds_taken(nodes.listing(tx))
+            known = nodes.listing(tx)
             earlier = earlier_reports(tx, job)
         if content_digest(content) != job.content_digest:
             self._fail(job, f"superseded: the study changed after revision {job.revision}", None)
@@ -216,7 +215,7 @@ class Worker:
             return
         work = self._settings.work
         request = scratch / "request.json"
-        self._request(job, content, scratch, wanted, earlier).write(request)
+        self._request(job, content, scratch, known, earlier).write(request)
         reply = self._child.ask(request, work.cpu_seconds, work.wall_seconds, heartbeat.cancelled)
         if "models" in reply:
             self._models_changed(job, str(reply["models"]))
@@ -236,12 +235,12 @@ class Worker:
         job: Job,
         content: Sequence[Instance],
         scratch: Path,
-        wanted: Mapping[str, Sequence[str]],
+        known: Sequence[Node],
         earlier: tuple[EarlierReport, ...],
     ) -> Request:
         settings = self._settings
         work = settings.work
-        folder = settings.models.directory
+        folder, catalogues = settings.models.directory, settings.results.catalogues
         return Request(
             job=job.id,
             attempt=job.attempt,
@@ -273,7 +272,8 @@ class Worker:
             institution=settings.results.institution,
             heatmap_margin=settings.results.flagged_margin,
             series_number=settings.results.series_number,
-            objects=tuple({kind: None for own in wanted.values() for kind in own} or kinds.USUAL),
+            objects=wanted(known, catalogues),
+            catalogues=catalogues and str(Path(catalogues).absolute()),
             compression=settings.results.compression,
             earlier=earlier,
         )
@@ -294,6 +294,7 @@ class Worker:
             kind=file.kind,
             digest=stored.digest,
             size=stored.size,
+            language=file.language,
         )
 
     def _settle(
@@ -311,9 +312,9 @@ class Worker:
         )
 
         def settle(tx: Connection) -> bool:
-            taken = kinds_taken(nodes.listing(tx))
+            takers = taken_of(nodes.listing(tx), results)
             failpoint.reached("worker.settling", job.study_instance_uid)
-            return jobs.settle(tx, job.id, job.attempt, outcome, results, list(taken), taken)
+            return jobs.settle(tx, job.id, job.attempt, outcome, results, *takers)
 
         if self._write(settle):
             failpoint.reached("worker.settled", job.study_instance_uid)

@@ -249,3 +249,29 @@ def test_a_wrong_setting_ends_a_command_with_one_line(
         main()
     assert ended.value.code == 1
     assert "listen.port: must be at least 1" in " ".join(capfd.readouterr().err.split())
+
+
+def test_a_node_takes_its_results_in_its_language(site: Path) -> None:
+    """It is shown, and English for whoever states none."""
+    run("node", "add", "KLINIK", "127.0.0.1:104", "--results", "--language", "de")
+    run("node", "add", "PACS", "127.0.0.1:105", "--results")
+
+    assert [node["language"] for node in read("node", "list")] == ["de", "en"]
+    assert "language" in run("node", "list")
+
+
+def test_a_language_without_a_catalogue_is_refused(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the node is entered; and by the check, when its catalogue breaks a rule later."""
+    answer = run("node", "add", "PACS", "127.0.0.1:104", "--results", "--language", "fr", code=1)
+    assert "there is no catalogue fr.toml" in answer
+    assert "--results" in run(
+        "node", "add", "CT1", "127.0.0.1", "--sends", "--language", "de", code=1
+    )
+    monkeypatch.setenv("GATEKEEPER_RESULTS_CATALOGUES", str(site))
+    run("node", "add", "PACS", "127.0.0.1:104", "--results", "--language", "de")
+    (site / "de.toml").write_text("[catalogue]")
+
+    answer = run("check", code=1)
+    assert "must have language, name and decimal" in answer

@@ -22,6 +22,7 @@ from work.phantoms import encoded as as_file
 from gatekeeper import periodic
 from gatekeeper.ledger import balance
 from gatekeeper.listen.associations import OpenAssociation
+from gatekeeper.listen.messages import Answer
 from gatekeeper.listen.receive import Arrival, Receiver
 from gatekeeper.send.dimse import DimseTransport
 from gatekeeper.send.transport import SendObject
@@ -45,8 +46,11 @@ def ward(tmp_path: Path, database_url: str) -> Generator[Ward]:
     made.database.dispose()
 
 
-def arrival(uid: str, **more: Any) -> Arrival:
-    return Arrival(encoded(image(uid, **more)), MR, uid, EXPLICIT)
+def receive(receiver: Receiver, uid: str, scanner: OpenAssociation, **more: Any) -> Answer:
+    """Receive an MR image and return what is answered."""
+    receiving = receiver.begin(Arrival(MR, uid, EXPLICIT), scanner)
+    receiving.write(memoryview(encoded(image(uid, **more))))
+    return receiving.finish()
 
 
 def test_a_folder_that_cannot_be_made_is_no_success(database: Database, tmp_path: Path) -> None:
@@ -58,12 +62,12 @@ def test_a_folder_that_cannot_be_made_is_no_success(database: Database, tmp_path
     digest = _digest_of(database, tmp_path, "1.2.3.4")
     obstacle = spool.root / "objects" / digest[:2]
     obstacle.touch()
-    assert receiver.receive(arrival("1.2.3.4"), scanner).status == 0xA700
+    assert receive(receiver, "1.2.3.4", scanner).status == 0xA700
     with database.read() as tx:
         assert instances.count(tx) == 0
     obstacle.unlink()
 
-    assert receiver.receive(arrival("1.2.3.4"), scanner).status == 0x0000
+    assert receive(receiver, "1.2.3.4", scanner).status == 0x0000
     assert balance(database, spool, verify=True).balanced
 
 
@@ -73,7 +77,9 @@ def _digest_of(database: Database, folder: Path, uid: str) -> str:
     url = f"sqlite:///{folder}/other.db"
     scratch = Database.connect(url)
     scratch.migrate()
-    Receiver(scratch, other, 0).receive(arrival(uid), OpenAssociation("SCANNER", "127.0.0.1"))
+    receiver = Receiver(scratch, other, 0)
+    receive(receiver, uid, OpenAssociation("SCANNER", "127.0.0.1"))
+    receiver.close(20)
     (path,) = [path for path in (other.root / "objects").rglob("*") if path.is_file()]
     scratch.dispose()
     return path.name
@@ -85,11 +91,11 @@ def test_a_locked_study_is_refused_and_then_kept(database_url: str, tmp_path: Pa
     spool = Spool(tmp_path / "spool")
     receiver = Receiver(impatient, spool, 0)
     scanner = OpenAssociation("SCANNER", "127.0.0.1")
-    assert receiver.receive(arrival("1.2.3.1"), scanner).status == 0x0000
+    assert receive(receiver, "1.2.3.1", scanner).status == 0x0000
     with holder.begin() as tx:
         tx.execute(text("UPDATE study SET state = state"))
-        assert receiver.receive(arrival("1.2.3.2"), scanner).status == 0xA700
-    assert receiver.receive(arrival("1.2.3.2"), scanner).status == 0x0000
+        assert receive(receiver, "1.2.3.2", scanner).status == 0xA700
+    assert receive(receiver, "1.2.3.2", scanner).status == 0x0000
 
     with impatient.read() as tx:
         assert len(instances.of_study(tx, "1.2.3")) == 2
@@ -168,16 +174,16 @@ def test_a_server_that_is_stopped_is_a_refusal_and_used_again_once_back(
     spool = Spool(tmp_path / "spool")
     receiver = Receiver(database, spool, 0)
     scanner = OpenAssociation("SCANNER", "127.0.0.1")
-    assert receiver.receive(arrival("1.2.3.1"), scanner).status == 0x0000
+    assert receive(receiver, "1.2.3.1", scanner).status == 0x0000
     postgres_server.stop()
     try:
-        refused = receiver.receive(arrival("1.2.3.2"), scanner)
+        refused = receive(receiver, "1.2.3.2", scanner)
     finally:
         postgres_server.start()
 
     assert refused.status == 0xA700
     assert refused.rule.startswith("database trouble")
-    assert receiver.receive(arrival("1.2.3.2"), scanner).status == 0x0000
+    assert receive(receiver, "1.2.3.2", scanner).status == 0x0000
     assert balance(database, spool, verify=True).balanced
     database.dispose()
 

@@ -2,8 +2,8 @@
 
 A file has one line for each attribute as a reader of the DICOM file gets it: path, value
 representation and value. Items are counted from 1, codes are one line, bulk values are their length
-and SHA-256. `report-2d` and
-`report-enhanced` list only what differs from `report`.
+and SHA-256. `report-2d`,
+`report-enhanced` and `report-german` list only what differs from `report`.
 
 UIDs are compared like all else: they say that an object under a known UID still has its bytes. So
 a change of what results say shows twice, and is not done before `uids.RENDERER` is raised. As UIDs
@@ -37,15 +37,17 @@ from pydicom.dataset import Dataset
 from results.golden_study import SHAPE, assessed_study, unassessed_study
 
 from gatekeeper import __version__
+from gatekeeper.results.catalogue import read as read_catalogue
 from gatekeeper.results.common import to_bytes
 from gatekeeper.results.kinds import KINDS
 from gatekeeper.results.uids import RENDERER
-from gatekeeper.work.compose import compose
+from gatekeeper.work.compose import compose, in_language
 from gatekeeper.work.stages import Stages
 
 FOLDER = Path(__file__).parent / "golden"
 VERSION = FOLDER / "version.txt"
-LIKE = {"report-2d": "report", "report-enhanced": "report"}
+GERMAN = "report-german"
+LIKE = {"report-2d": "report", "report-enhanced": "report", GERMAN: "report"}
 """Object -> the object that its file is written against."""
 _KEPT = {"heatmap-1": "heatmap", "heatmap-2": "heatmap-region"}
 """Heatmaps that have a file; the other three slices are like one of these."""
@@ -75,6 +77,9 @@ def objects() -> dict[str, Dataset]:
             name = _KEPT.get(f"heatmap-{heatmaps}", "") if kind == "heatmap" else kind
             if name:
                 found[name] = dcmread(io.BytesIO(to_bytes(made)))
+    german = in_language(assessed_study(), read_catalogue("de"))
+    for _, made in compose(german, ("report",), "none", Stages()):
+        found[GERMAN] = dcmread(io.BytesIO(to_bytes(made)))
     return found
 
 

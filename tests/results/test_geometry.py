@@ -304,7 +304,6 @@ def test_every_result_trusts_the_same_numbers_of_a_slice() -> None:
     """Where a header's orientation is not its volume's, no result takes the header's position."""
     study = assessed(plain(shape=(6, 12, 256), order=(0, 1, 2, 3, 4, 5)))
     (series,) = study.series
-    assert series.volume is not None
     first, *others = series.source.slices
     header = Dataset()
     header.update(first.header)
@@ -318,7 +317,9 @@ def test_every_result_trusts_the_same_numbers_of_a_slice() -> None:
     (plane,) = numeric.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence
     picture = next(iterate_heatmaps(study, series))
 
-    assert plane.ImagePositionPatient == list(series.volume.to_patient((0, 0, 0)))
+    volume = study.series[0].volume
+    assert volume is not None
+    assert plane.ImagePositionPatient == list(volume.to_patient((0, 0, 0)))
     # Each pixel is drawn as two rows, whose first lies a quarter of a pixel before the centre.
     moved = np.subtract(picture.ImagePositionPatient, plane.ImagePositionPatient)
     assert np.allclose(moved, (0, -0.375, 0))

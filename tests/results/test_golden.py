@@ -10,7 +10,7 @@ from results import golden
 
 from gatekeeper.results.kinds import KINDS, STATEMENT
 
-NAMES = (*KINDS, "heatmap-region", STATEMENT)
+NAMES = (*KINDS, "heatmap-region", STATEMENT, golden.GERMAN)
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from results.validators import (
 
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.results.capture import display_window, heatmap_series
+from gatekeeper.results.catalogue import english
 from gatekeeper.results.common import to_bytes
 from gatekeeper.results.measurements import peak_slice
 from gatekeeper.results.montage import montage, most_suspicious, picture
@@ -45,7 +46,7 @@ def drawn(series: SeriesAssessment) -> NDArray[np.uint8]:
     assert series.volume is not None
     assert series.finding is not None
     chosen, window = most_suspicious(series.finding), display_window(series, series.finding)
-    return picture(series, series.volume, series.finding, chosen, window)
+    return picture(series, series.volume, series.finding, chosen, window, english())
 
 
 def coloured(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:

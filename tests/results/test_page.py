@@ -120,7 +120,7 @@ def test_levels_of_members_keep_their_names_and_numbers() -> None:
     ]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(names=st.lists(NAMES, min_size=1, max_size=12, unique=True))
 def test_every_level_has_a_row_of_its_own(names: list[str]) -> None:
     """Whatever the levels are called: score, median and p-value of each, in its order."""

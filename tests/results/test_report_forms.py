@@ -28,6 +28,7 @@ from results.validators import (
 
 from gatekeeper.results import codes
 from gatekeeper.results.assessment import StudyAssessment
+from gatekeeper.results.catalogue import read
 from gatekeeper.results.common import to_bytes
 from gatekeeper.results.plain_report import plain_report
 from gatekeeper.results.report import Form, report
@@ -220,17 +221,18 @@ def test_a_group_without_its_region_is_caught(mni_study: StudyAssessment) -> Non
 
 @pytest.fixture(scope="module")
 def judged(mni_study: StudyAssessment, sr_validator: ValidateReports) -> list[list[str]]:
-    """Return what PixelMed says of the older forms and of the report in words."""
-    forms = [made(mni_study, form) for form in (Form.COMPREHENSIVE, Form.ENHANCED)]
-    return sr_validator([*forms, in_words(mni_study)])
+    """Return what PixelMed says of the older forms and the report in words, two in German."""
+    german = replace(mni_study, words=read("de"))
+    forms = [made(mni_study, Form.COMPREHENSIVE), made(german, Form.ENHANCED)]
+    return sr_validator([*forms, in_words(german)])
 
 
 @pytest.mark.parametrize(
     ("kind", "template"),
     [
         pytest.param(0, "TID_1500", id="comprehensive"),
-        pytest.param(1, "TID_1500", id="enhanced"),
-        pytest.param(2, "TID_2000", id="plain"),
+        pytest.param(1, "TID_1500", id="enhanced, in German"),
+        pytest.param(2, "TID_2000", id="plain, in German"),
     ],
 )
 def test_every_form_follows_its_template(judged: list[list[str]], kind: int, template: str) -> None:

@@ -150,6 +150,53 @@ def test_a_node_is_sent_the_kinds_of_result_it_takes(
     assert sent == {"PACS": [uids[0], uids[2]], "NOTES": [uids[1]], "ALL": uids}
 
 
+def test_each_node_gets_the_results_in_its_language(
+    database: Database, a_job: MakeJob, a_result: MakeResult, an_outcome: Outcome
+) -> None:
+    """One whose language is not stated gets them all."""
+    made = a_job()
+    results = [replace(a_result(n), language=language) for n, language in enumerate(("en", "de"))]
+    with database.begin() as tx:
+        _claim(tx)
+        languages = {"PACS": "en", "KLINIK": "de", "OTHER": "fr"}
+        nodes = [*languages, "ALL"]
+        assert jobs.settle(tx, made, 1, an_outcome, results, nodes, None, languages)
+        sent = {
+            one.node: [item.sop_instance_uid for item in deliveries.pending_items(tx, one.id)]
+            for one in deliveries.for_job(tx, made)
+        }
+
+    uids = [result.sop_instance_uid for result in results]
+    assert sent == {"PACS": uids[:1], "KLINIK": uids[1:], "ALL": uids}
+
+
+def test_the_results_of_the_job_before_are_known(
+    database: Database, a_job: MakeJob, a_result: MakeResult, an_outcome: Outcome
+) -> None:
+    """Of the latest one that left any of these kinds, with its revision; never of a later one."""
+    kinds = [("report", "map"), ("map",), ("report", "note", "map")]
+    made = [a_job(number) for number in range(1, 5)]
+    with database.begin() as tx:
+        for place, (job, left) in enumerate(zip(made, kinds, strict=False)):
+            _claim(tx)
+            results = [replace(a_result(10 * place + n), kind=kind) for n, kind in enumerate(left)]
+            assert jobs.settle(tx, job, 1, an_outcome, results, [])
+        known = [
+            [
+                (revision, one.sop_instance_uid.rpartition(".")[2], one.kind)
+                for revision, one in outcomes.results_before(tx, _get(tx, job), ("report", "note"))
+            ]
+            for job in made
+        ]
+
+    assert known == [
+        [],
+        [(1, "0", "report")],
+        [(1, "0", "report")],
+        [(1, "20", "report"), (1, "21", "note")],
+    ]
+
+
 def test_a_job_without_results_makes_no_delivery(
     database: Database, a_job: MakeJob, an_outcome: Outcome
 ) -> None:

@@ -20,6 +20,7 @@ PACS = Node(
     tls=True,
     certificate="0f" * 32,
     confirm=Confirm.COMMITMENT,
+    language="de-CH",
 )
 
 

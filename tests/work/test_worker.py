@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from sqlalchemy import Connection, update
 from support.waiting import until
 from work.phantoms import ROOT, Ward, encoded, image, series
 
+import gatekeeper
 from gatekeeper.errors import ChildFailed
 from gatekeeper.results.common import to_bytes
 from gatekeeper.work import worker as worker_module
@@ -472,20 +474,20 @@ def _no_space(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_a_report_on_a_late_slice_names_the_report_before(ward: Ward) -> None:
+def test_a_report_on_a_late_slice_names_the_report_before(small: Ward) -> None:
     """The predecessor is the stored report of revision 1; a further revision names the second."""
     images = ct()
-    ward.add_node("PACS", receives_results=True)
-    study = ward.receive(images[:2])
+    small.add_node("PACS", receives_results=True)
+    study = small.receive(images[:2])
     made: list[Dataset] = []
-    with working(ward) as worker:
+    with working(small) as worker:
         for revision, late in enumerate(([], images[2:3], images[3:]), start=1):
-            ward.receive(late)
-            job = ward.queue(study, revision=revision)
+            small.receive(late)
+            job = small.queue(study, revision=revision)
             worker.run_once()
-            with ward.database.read() as tx:
+            with small.database.read() as tx:
                 (result,) = outcomes.results_of_job(tx, job)
-            made.append(dcmread(ward.spool.path(result.digest)))
+            made.append(dcmread(small.spool.path(result.digest)))
 
     assert "PredecessorDocumentsSequence" not in made[0]
     for before, report in pairwise(made):
@@ -497,3 +499,33 @@ def test_a_report_on_a_late_slice_names_the_report_before(ward: Ward) -> None:
         assert reference.ReferencedSOPInstanceUID == before.SOPInstanceUID
         assert reference.ReferencedSOPClassUID == before.SOPClassUID
     assert b"This report replaces the one of revision 2." in to_bytes(made[2])
+
+
+def test_each_node_gets_its_results_in_its_language(small: Ward, tmp_path: Path) -> None:
+    """A hospital's own catalogue goes first; a language that lost its catalogue gets English."""
+    shipped = Path(gatekeeper.__file__).parent / "results" / "catalogues" / "de.toml"
+    own = shipped.read_text("utf-8").replace("Gatekeeper-Bericht", "Bericht der Klinik")
+    (tmp_path / "de.toml").write_text(own, "utf-8")
+    settings = small.settings
+    small.settings = replace(settings, results=replace(settings.results, catalogues=str(tmp_path)))
+    for node, language in (("PACS", "en"), ("KLINIK", "de"), ("LOST", "tlh")):
+        small.add_node(node, receives_results=True, language=language)
+    job = small.study(ct())
+    with working(small) as worker:
+        worker.run_once()
+    with small.database.read() as tx:
+        results = {one.language: one for one in outcomes.results_of_job(tx, job)}
+        sent = {
+            delivery.node: [item.sop_instance_uid for item in deliveries.items_of(tx, delivery.id)]
+            for delivery in deliveries.for_job(tx, job)
+        }
+
+    assert set(results) == {"en", "de"}
+    assert sent == {
+        "PACS": [results["en"].sop_instance_uid],
+        "KLINIK": [results["de"].sop_instance_uid],
+        "LOST": [results["en"].sop_instance_uid],
+    }
+    german = dcmread(small.spool.path(results["de"].digest))
+    assert german.SeriesDescription == "Bericht der Klinik: UNCALIBRATED"
+    assert b"Nicht beurteilt: Es gibt kein Profil f" in to_bytes(german)
