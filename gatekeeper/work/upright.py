@@ -5,6 +5,9 @@ is sheared, and detectors judge orthogonal ones. Shifting each slice by whole pi
 Nothing is interpolated: the judge sees the scanner's own values, at most half a pixel from their
 place, and what it says of a pixel comes back to that very pixel. Pictures, outlines and measures
 are then of the slices as received, in the patient to the digit.
+
+The grid has the source's rows and columns, and more only where there is signal: detectors answer
+otherwise on a head in much more air.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ from models.finding import Finding, Region
 from models.regions import measured
 from models.volume import Volume
 
+_SIGNAL = 0.1
+"""Of the range from the darkest value to the 99th percentile: what is brighter is no air."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Upright:
@@ -28,8 +34,8 @@ class Upright:
     Attributes:
         source: the volume as received.
         volume: the same on an orthogonal grid; `source` itself where that is one.
-        offsets: row and column of `volume` where each slice of `source` begins; empty where the two
-            are one.
+        offsets: row and column of `volume` where each slice of `source` begins, negative where that
+            is before its first; empty where the two are one.
     """
 
     source: Volume
@@ -39,17 +45,15 @@ class Upright:
     def on_source(self, finding: Finding) -> Finding:
         """Return what was found on `volume` as found on `source`: its map and its regions.
 
-        A region that lies only where no slice is falls away; the ranks of the others close up.
+        The map is 0 on pixels that the judge was not shown. A region that lies only where no slice
+        is falls away; the ranks of the others close up.
         """
         if not self.offsets:
             return finding
-        _, rows, columns = self.source.array.shape
-        values = np.stack(
-            [
-                finding.map[index, row : row + rows, column : column + columns]
-                for index, (row, column) in enumerate(self.offsets)
-            ]
-        )
+        values = np.zeros_like(self.source.array)
+        for index, offset in enumerate(self.offsets):
+            here, there = _overlap(offset, values.shape[1:], finding.map.shape[1:])
+            values[index][here] = finding.map[index][there]
         found: list[Region] = []
         for region in finding.regions:
             voxels = self._voxels(region)
@@ -66,9 +70,7 @@ class Upright:
 
 
 def upright(volume: Volume, maximum_voxels: int) -> Upright:
-    """Return a volume with its slices one above the other.
-
-    Around them is the darkest value of the volume.
+    """Return a volume with its slices one above the other, the darkest value around them.
 
     Args:
         volume: on a regular grid.
@@ -80,23 +82,55 @@ def upright(volume: Volume, maximum_voxels: int) -> Upright:
     tilt, row_drift, column_drift = drift(volume.affine)
     if tilt <= SHEAR_TOLERANCE_DEGREES:
         return Upright(volume, volume)
-    slices, rows, columns = volume.array.shape
+    slices = len(volume.array)
     shifts = np.rint(np.outer(np.arange(slices), (row_drift, column_drift))).astype(int)
-    first = shifts.min(axis=0)
-    offsets = shifts - first
-    height, width = rows + int(offsets[:, 0].max()), columns + int(offsets[:, 1].max())
-    check_voxels(slices * height * width, maximum_voxels)
-    array = np.full((slices, height, width), volume.array.min(), np.float32)
-    for index, (row, column) in enumerate(offsets):
-        array[index, row : row + rows, column : column + columns] = volume.array[index]
+    first, shape = _window(volume.array, shifts)
+    check_voxels(slices * shape[0] * shape[1], maximum_voxels)
+    offsets = [(int(row), int(column)) for row, column in shifts - first]
+    array = np.full((slices, *shape), volume.array.min(), np.float32)
+    for index, offset in enumerate(offsets):
+        here, there = _overlap(offset, volume.array.shape[1:], shape)
+        array[index][there] = volume.array[index][here]
     affine = volume.affine.copy()
     affine[:3, 0] -= affine[:3, 1:3] @ (row_drift, column_drift)
     affine[:3, 3] += affine[:3, 1:3] @ first
-    return Upright(
-        volume,
-        replace(volume, array=array, affine=affine),
-        tuple((int(row), int(column)) for row, column in offsets),
-    )
+    return Upright(volume, replace(volume, array=array, affine=affine), tuple(offsets))
+
+
+def _window(
+    array: NDArray[np.float32], shifts: NDArray[np.int_]
+) -> tuple[NDArray[np.int_], tuple[int, int]]:
+    """Return where the upright grid begins, in pixels of the first slice, and its size.
+
+    It holds all signal of all slices, and is no smaller than a slice.
+    """
+    low = float(array.min())
+    signal = array > low + _SIGNAL * (float(np.quantile(array[:, ::2, ::2], 0.99)) - low)
+    first, sizes = np.zeros(2, int), [0, 0]
+    for axis in range(2):
+        size = array.shape[1 + axis]
+        ends: list[int] = []
+        for one, shift in zip(signal, shifts[:, axis], strict=True):
+            places = np.flatnonzero(one.any(axis=1 - axis))
+            if len(places):
+                ends += [int(places[0] + shift), int(places[-1] + shift)]
+        start, stop = (min(ends), max(ends) + 1) if ends else (0, size)
+        sizes[axis] = max(size, stop - start)
+        first[axis] = start - (sizes[axis] - (stop - start)) // 2
+    return first, (sizes[0], sizes[1])
+
+
+def _overlap(
+    offset: tuple[int, int], source: tuple[int, ...], target: tuple[int, ...]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return which part of a slice lies in the upright grid, and where there."""
+    here: list[slice] = []
+    there: list[slice] = []
+    for start, size, room in zip(offset, source, target, strict=True):
+        first, last = max(0, -start), max(0, -start, min(size, room - start))
+        here.append(slice(first, last))
+        there.append(slice(first + start, last + start))
+    return (here[0], here[1]), (there[0], there[1])
 
 
 def _region(

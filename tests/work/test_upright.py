@@ -24,14 +24,15 @@ SHAPE = (8, 12, 10)
 def tilted(degrees: float, turn: float = 90.0, shape: tuple[int, int, int] = SHAPE) -> Volume:
     """Return slices 3 mm apart, of pixels of 1.5 x 0.75 mm, each shifted toward a direction.
 
-    Every voxel has a value of its own.
+    Every voxel has a value of its own, and all but one are bright.
     """
     shift = 3.0 * math.tan(math.radians(degrees))
     across, down = shift * math.cos(math.radians(turn)), shift * math.sin(math.radians(turn))
     affine = np.array(
         [[across, 0, 0.75, -40], [down, 1.5, 0, -60], [3.0, 0, 0, 20], [0, 0, 0, 1.0]]
     )
-    array = np.arange(math.prod(shape)).reshape(shape) / 10
+    array = 1000 + np.arange(math.prod(shape)).reshape(shape)
+    array[shape[0] // 2, shape[1] // 2, shape[2] // 2] = 0
     return Volume(array.astype(np.float32), affine, "CT", "BRAIN")
 
 
@@ -119,6 +120,22 @@ def test_a_region_beside_the_slices_falls_away() -> None:
     assert region.label == 1
     assert region.centre == source.to_patient((3, 5, 6))
     assert region.peak == BRIGHT
+
+
+def test_no_air_is_added_to_a_head_in_air() -> None:
+    """A head that fits a slice is judged on a grid of a slice's size, whole and in its middle."""
+    source = tilted(25.0, shape=(8, 40, 20))
+    there = places(source)
+    head = (there[..., 1] > -45) & (there[..., 1] < -20) & (np.abs(there[..., 0] + 33) < 5)
+    source = replace(source, array=np.where(head, BRIGHT, 1).astype(np.float32))
+    seen = upright(source, PLENTY)
+    (rows,) = np.nonzero((seen.volume.array > 1).any(axis=(0, 2)))
+
+    assert seen.volume.array.shape == source.array.shape
+    assert np.count_nonzero(seen.volume.array > 1) == np.count_nonzero(head)
+    assert abs(int(rows.min()) - (39 - int(rows.max()))) <= 1
+    judged = bright_places(replace(seen.volume, array=np.ones_like(seen.volume.array)))
+    assert set(np.unique(seen.on_source(judged).map)) == {0.0, 1.0}
 
 
 def test_a_stack_that_grows_too_large_is_named() -> None:
