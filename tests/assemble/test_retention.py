@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from listen.wire import EXPLICIT, MR, encoded, image
 from sqlalchemy import update
+from support.receiving import receive, running_receiver
 
 from gatekeeper import periodic, retention
 from gatekeeper.listen.associations import OpenAssociation
 from gatekeeper.listen.file_meta import part10_header
-from gatekeeper.listen.receive import Arrival, Receiver
 from gatekeeper.settings import RetentionSettings, Settings
 from storage import (
     commitments,
@@ -114,10 +114,9 @@ class Site:
     def resend(self, study: str, number: int) -> int:
         """Send an instance again over the receiver, and return the status."""
         uid = f"{study}.{number}"
-        data = encoded(image(uid, study=study))
-        receiver = Receiver(self.database, self.spool, 0)
-        arrival = Arrival(data, MR, uid, EXPLICIT)
-        return receiver.receive(arrival, OpenAssociation("CT1", "127.0.0.1")).status
+        scanner = OpenAssociation("CT1", "127.0.0.1")
+        with running_receiver(self.database, self.spool) as receiver:
+            return receive(receiver, uid, scanner, study=study).status
 
     def here(self, study: str) -> list[bool]:
         """Return for each instance of a study whether it is kept; row and file must agree."""

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from listen.wire import EXPLICIT, MR, encoded, image
+from listen.wire import EXPLICIT, MR
 from sqlalchemy import insert, text
 from support.dicom_peers import ScriptedPeer
 from support.gate import free_port
 from support.processes import is_up, role
+from support.receiving import receive, running_receiver
 from support.waiting import until
 from work.phantoms import Ward, series
 from work.phantoms import encoded as as_file
@@ -22,8 +23,6 @@ from work.phantoms import encoded as as_file
 from gatekeeper import periodic
 from gatekeeper.ledger import balance
 from gatekeeper.listen.associations import OpenAssociation
-from gatekeeper.listen.messages import Answer
-from gatekeeper.listen.receive import Arrival, Receiver
 from gatekeeper.send.dimse import DimseTransport
 from gatekeeper.send.transport import SendObject
 from gatekeeper.settings import SendSettings, Settings
@@ -46,29 +45,22 @@ def ward(tmp_path: Path, database_url: str) -> Generator[Ward]:
     made.database.dispose()
 
 
-def receive(receiver: Receiver, uid: str, scanner: OpenAssociation, **more: Any) -> Answer:
-    """Receive an MR image and return what is answered."""
-    receiving = receiver.begin(Arrival(MR, uid, EXPLICIT), scanner)
-    receiving.write(memoryview(encoded(image(uid, **more))))
-    return receiving.finish()
-
-
 def test_a_folder_that_cannot_be_made_is_no_success(database: Database, tmp_path: Path) -> None:
     """A failed mkdir: 0xA700 and nothing kept; the sender's next try is kept."""
     spool = Spool(tmp_path / "spool")
-    receiver = Receiver(database, spool, 0)
-    scanner = OpenAssociation("SCANNER", "127.0.0.1")
-    # A file where the folder is to be: it fails for whoever runs this, root too.
-    digest = _digest_of(database, tmp_path, "1.2.3.4")
-    obstacle = spool.root / "objects" / digest[:2]
-    obstacle.touch()
-    assert receive(receiver, "1.2.3.4", scanner).status == 0xA700
-    with database.read() as tx:
-        assert instances.count(tx) == 0
-    obstacle.unlink()
+    with running_receiver(database, spool) as receiver:
+        scanner = OpenAssociation("SCANNER", "127.0.0.1")
+        # A file where the folder is to be: it fails for whoever runs this, root too.
+        digest = _digest_of(database, tmp_path, "1.2.3.4")
+        obstacle = spool.root / "objects" / digest[:2]
+        obstacle.touch()
+        assert receive(receiver, "1.2.3.4", scanner).status == 0xA700
+        with database.read() as tx:
+            assert instances.count(tx) == 0
+        obstacle.unlink()
 
-    assert receive(receiver, "1.2.3.4", scanner).status == 0x0000
-    assert balance(database, spool, verify=True).balanced
+        assert receive(receiver, "1.2.3.4", scanner).status == 0x0000
+        assert balance(database, spool, verify=True).balanced
 
 
 def _digest_of(database: Database, folder: Path, uid: str) -> str:
@@ -77,31 +69,30 @@ def _digest_of(database: Database, folder: Path, uid: str) -> str:
     url = f"sqlite:///{folder}/other.db"
     scratch = Database.connect(url)
     scratch.migrate()
-    receiver = Receiver(scratch, other, 0)
-    receive(receiver, uid, OpenAssociation("SCANNER", "127.0.0.1"))
-    receiver.close(20)
-    (path,) = [path for path in (other.root / "objects").rglob("*") if path.is_file()]
-    scratch.dispose()
-    return path.name
+    with running_receiver(scratch, other) as receiver:
+        receive(receiver, uid, OpenAssociation("SCANNER", "127.0.0.1"))
+        (path,) = [path for path in (other.root / "objects").rglob("*") if path.is_file()]
+        scratch.dispose()
+        return path.name
 
 
 def test_a_locked_study_is_refused_and_then_kept(database_url: str, tmp_path: Path) -> None:
     """Somebody holds the study's row: 0xA700 in bounded time, nothing lost, and then a success."""
     impatient, holder = Database.connect(database_url, 0.2), Database.connect(database_url)
     spool = Spool(tmp_path / "spool")
-    receiver = Receiver(impatient, spool, 0)
-    scanner = OpenAssociation("SCANNER", "127.0.0.1")
-    assert receive(receiver, "1.2.3.1", scanner).status == 0x0000
-    with holder.begin() as tx:
-        tx.execute(text("UPDATE study SET state = state"))
-        assert receive(receiver, "1.2.3.2", scanner).status == 0xA700
-    assert receive(receiver, "1.2.3.2", scanner).status == 0x0000
+    with running_receiver(impatient, spool) as receiver:
+        scanner = OpenAssociation("SCANNER", "127.0.0.1")
+        assert receive(receiver, "1.2.3.1", scanner).status == 0x0000
+        with holder.begin() as tx:
+            tx.execute(text("UPDATE study SET state = state"))
+            assert receive(receiver, "1.2.3.2", scanner).status == 0xA700
+        assert receive(receiver, "1.2.3.2", scanner).status == 0x0000
 
-    with impatient.read() as tx:
-        assert len(instances.of_study(tx, "1.2.3")) == 2
-    assert balance(impatient, spool, verify=True).balanced
-    impatient.dispose()
-    holder.dispose()
+        with impatient.read() as tx:
+            assert len(instances.of_study(tx, "1.2.3")) == 2
+        assert balance(impatient, spool, verify=True).balanced
+        impatient.dispose()
+        holder.dispose()
 
 
 def test_a_study_of_5000_instances_is_one_job_in_flat_memory(
@@ -172,20 +163,20 @@ def test_a_server_that_is_stopped_is_a_refusal_and_used_again_once_back(
     """PostgreSQL gone: 0xA700 without a row; back again, the same process takes the instance."""
     database = Database.connect(postgres_url, lock_seconds=1)
     spool = Spool(tmp_path / "spool")
-    receiver = Receiver(database, spool, 0)
-    scanner = OpenAssociation("SCANNER", "127.0.0.1")
-    assert receive(receiver, "1.2.3.1", scanner).status == 0x0000
-    postgres_server.stop()
-    try:
-        refused = receive(receiver, "1.2.3.2", scanner)
-    finally:
-        postgres_server.start()
+    with running_receiver(database, spool) as receiver:
+        scanner = OpenAssociation("SCANNER", "127.0.0.1")
+        assert receive(receiver, "1.2.3.1", scanner).status == 0x0000
+        postgres_server.stop()
+        try:
+            refused = receive(receiver, "1.2.3.2", scanner)
+        finally:
+            postgres_server.start()
 
-    assert refused.status == 0xA700
-    assert refused.rule.startswith("database trouble")
-    assert receive(receiver, "1.2.3.2", scanner).status == 0x0000
-    assert balance(database, spool, verify=True).balanced
-    database.dispose()
+        assert refused.status == 0xA700
+        assert refused.rule.startswith("database trouble")
+        assert receive(receiver, "1.2.3.2", scanner).status == 0x0000
+        assert balance(database, spool, verify=True).balanced
+        database.dispose()
 
 
 @pytest.mark.filterwarnings("ignore")
