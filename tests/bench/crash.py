@@ -13,8 +13,11 @@ import contextlib
 import json
 import random
 import shutil
+import signal
+import sys
 import tempfile
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 from rich.table import Table
@@ -37,6 +40,8 @@ def main() -> None:
     arguments = parser.parse_args()
     # The supervisor's own line for each kill.
     log.configure("CRITICAL")
+    # Ended from outside, it takes its processes with it.
+    signal.signal(signal.SIGTERM, _end)
     kinds = ("sqlite", "postgres") if arguments.database == "both" else (arguments.database,)
     plan = Plan(
         kills=arguments.kills // len(kinds),
@@ -58,6 +63,10 @@ def main() -> None:
         show(plan, reports)
     if any(report.faults for report in reports.values()):
         raise SystemExit(1)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(1)
 
 
 def campaign(kind: str, plan: Plan, console: Console) -> Report:

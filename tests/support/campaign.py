@@ -53,6 +53,7 @@ from support.waiting import until
 OBJECTS = ("report", "plain-report", "segmentation", "parametric-map", "presentation")
 """Kinds of result that the archive takes: many, small and quickly made."""
 _LOOK_SECONDS = 0.1
+_START_SECONDS = 10.0
 _PEACE_SECONDS = 120.0
 
 
@@ -134,7 +135,7 @@ def run(
                 "archive silent": lambda: orthanc_silent(archive),
             }
             began = time.monotonic()
-            _disturb(plan, reaper, cuts, chance, report, tell)
+            _disturb(plan, port, reaper, cuts, chance, report, tell)
             disturbed = time.monotonic()
             report.counts.update({f"killed: {role}": n for role, n in reaper.kills.items()})
             report.faults += _come_to_rest(scanners, database, tell)
@@ -199,7 +200,9 @@ def _environment(folder: Path, url: str, port: int) -> dict[str, str]:
         "WORK_PROCESSES": 1,
         "WORK_LEASE_SECONDS": 3,
         "WORK_POLL_SECONDS": 0.1,
-        "WORK_RETRY_SECONDS": 0,
+        # Without a delay a full disk would use up a hundred attempts in a moment.
+        "WORK_RETRY_SECONDS": 0.3,
+        "WORK_RETRY_MAXIMUM_SECONDS": 1,
         "WORK_MAXIMUM_ATTEMPTS": 100,
         "WORK_MEMORY_MIB": 2048,
         "WORK_DEVICE": "cpu",
@@ -243,6 +246,7 @@ def _enter_nodes(database: Database, scanners: Sequence[Scanner], archive: Ortha
 
 def _disturb(
     plan: Plan,
+    port: int,
     reaper: Reaper,
     cuts: dict[str, Cut],
     chance: random.Random,
@@ -254,17 +258,22 @@ def _disturb(
     until_when = time.monotonic() + plan.seconds
     names = itertools.cycle(sorted(cuts, key=lambda _: chance.random()))
 
-    def reap_for(seconds: float) -> None:
+    def reap_for(seconds: float, spared: Sequence[str] = ()) -> None:
         over = min(until_when, time.monotonic() + seconds)
         while time.monotonic() < over and reaper.kills.total() < plan.kills:
-            reaper.reap(plan.kills - reaper.kills.total())
+            reaper.reap(plan.kills - reaper.kills.total(), spared)
             pause.wait(_LOOK_SECONDS)
 
     while time.monotonic() < until_when and reaper.kills.total() < plan.kills:
         reap_for(chance.uniform(0.5, 1.5) * plan.cut_seconds)
         name = next(names)
+        # Every other time the listener lives through it: it must refuse, not only be away.
+        spared = ["listen"] if chance.random() < 0.5 else []
+        if spared:
+            with contextlib.suppress(AssertionError):
+                until(lambda: listening(port), _START_SECONDS, "the listener is up")
         with cuts[name]():
-            reap_for(chance.uniform(0.5, 1.5) * plan.cut_seconds)
+            reap_for(chance.uniform(1.0, 2.0) * plan.cut_seconds, spared)
         report.counts[f"cut: {name}"] += 1
         tell(f"{reaper.kills.total()} of {plan.kills} kills, {sum(report.counts.values())} cuts")
 

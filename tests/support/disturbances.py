@@ -10,16 +10,16 @@ import sqlite3
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from support.orthanc import Orthanc
 from support.postgres import PostgresServer
 
-LIVES = {"listen": 1.5, "work": 9.0, "child": 7.0, "send": 1.5, "tick": 1.5}
+LIVES = {"listen": 3.0, "work": 8.0, "child": 6.0, "send": 2.0, "tick": 2.0}
 """Mean seconds that a process of each role lives once it is up; a worker's child loads models."""
-_START_TICKS = 0.35 * os.sysconf("SC_CLK_TCK")
+_START_SECONDS = {"listen": 0.8, "work": 0.45, "child": 0.0, "send": 0.45, "tick": 0.5}
 """Processor time that a role takes to come up, on however busy a machine."""
 
 Cut = Callable[[], AbstractContextManager[None]]
@@ -41,14 +41,14 @@ class Reaper:
         self._ends: dict[int, float] = {}
         self.kills: Counter[str] = Counter()
 
-    def reap(self, at_most: int) -> None:
-        """Kill whatever has lived its life, but no more than so many."""
+    def reap(self, at_most: int, spared: Collection[str] = ()) -> None:
+        """Kill whatever has lived its life, but no more than so many, and no spared role."""
         now = time.monotonic()
         for role, pid in self._alive():
             if pid not in self._ends:
-                if role == "child" or _processor_ticks(pid) > _START_TICKS:
+                if _processor_seconds(pid) >= _START_SECONDS[role]:
                     self._ends[pid] = now + self._chance.expovariate(1 / LIVES[role])
-            elif self._ends[pid] <= now and at_most > 0:
+            elif self._ends[pid] <= now and at_most > 0 and role not in spared:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                     self.kills[role] += 1
@@ -75,13 +75,13 @@ def children(pid: int) -> list[int]:
         return []
 
 
-def _processor_ticks(pid: int) -> int:
+def _processor_seconds(pid: int) -> float:
     try:
         # What follows the name in brackets, which may hold anything.
         numbers = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return int(numbers[11]) + int(numbers[12])
+        return 0.0
+    return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
