@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -317,25 +318,33 @@ def test_killed_between_row_and_file_the_next_tick_goes_on(site: Site) -> None:
         assert facts.pending(tx, 10) == []
 
 
-def test_a_file_unlinked_while_it_is_sent_again_is_not_acknowledged(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("named_first", [True, False])
+def test_a_file_unlinked_while_it_is_sent_again_is_there_when_that_is_acknowledged(
+    site: Site, monkeypatch: pytest.MonkeyPatch, named_first: bool
 ) -> None:
-    """Unlinked after it was stored and before it was recorded: 0xA700, and kept the next time."""
+    """Unlinked before or after the new file found the name taken, and before it was recorded."""
     uid = site.make(Case())
     with site.database.begin() as tx:
         facts.mark(tx, uid, DAY, ())
-    record = instances.record
+    record, name = instances.record, Spool.name
+    named = threading.Event()
+
+    def naming(spool: Spool, *arguments: Any) -> Any:
+        try:
+            return name(spool, *arguments)
+        finally:
+            named.set()
 
     def late(*arguments: Any) -> Any:
-        monkeypatch.undo()
+        assert not named_first or named.wait(20)
         [one] = instances.find(arguments[0], f"{uid}.0")
-        assert site.spool.remove(one.digest)
+        site.spool.remove(one.digest)
         return record(*arguments)
 
     monkeypatch.setattr(instances, "record", late)
+    monkeypatch.setattr(Spool, "name", naming)
 
-    assert site.resend(uid, 0) == 0xA700
-    site.retain()
-    assert site.here(uid) == [False] * COUNT
     assert site.resend(uid, 0) == 0x0000
+    monkeypatch.undo()
+    site.retain()
     assert site.here(uid) == [True, False]

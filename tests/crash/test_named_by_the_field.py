@@ -71,9 +71,9 @@ def _digest_of(database: Database, folder: Path, uid: str) -> str:
     scratch.migrate()
     with running_receiver(scratch, other) as receiver:
         receive(receiver, uid, OpenAssociation("SCANNER", "127.0.0.1"))
-        (path,) = [path for path in (other.root / "objects").rglob("*") if path.is_file()]
-        scratch.dispose()
-        return path.name
+    scratch.dispose()
+    (path,) = [path for path in (other.root / "objects").rglob("*") if path.is_file()]
+    return path.name
 
 
 def test_a_locked_study_is_refused_and_then_kept(database_url: str, tmp_path: Path) -> None:
@@ -91,8 +91,8 @@ def test_a_locked_study_is_refused_and_then_kept(database_url: str, tmp_path: Pa
         with impatient.read() as tx:
             assert len(instances.of_study(tx, "1.2.3")) == 2
         assert balance(impatient, spool, verify=True).balanced
-        impatient.dispose()
-        holder.dispose()
+    impatient.dispose()
+    holder.dispose()
 
 
 def test_a_study_of_5000_instances_is_one_job_in_flat_memory(
@@ -176,7 +176,7 @@ def test_a_server_that_is_stopped_is_a_refusal_and_used_again_once_back(
         assert refused.rule.startswith("database trouble")
         assert receive(receiver, "1.2.3.2", scanner).status == 0x0000
         assert balance(database, spool, verify=True).balanced
-        database.dispose()
+    database.dispose()
 
 
 @pytest.mark.filterwarnings("ignore")
