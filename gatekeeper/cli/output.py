@@ -5,14 +5,20 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.table import Table
 
+_WIDTH_OF_FILES = 200
+"""Columns of what goes to a file or another program, which has no width of its own."""
+
 console = Console()
+if not console.is_terminal and "COLUMNS" not in os.environ:
+    console.size = ConsoleDimensions(_WIDTH_OF_FILES, console.height)
 error_console = Console(stderr=True)
 
 VERDICT_STYLE = {
@@ -41,7 +47,7 @@ def emit_rows(
     Args:
         title: heading of the table.
         rows: the records.
-        columns: heading and text of each column.
+        columns: heading and text of each column; one without any text is left out.
         as_json: print the whole records as JSON instead.
         empty: sentence printed when there are none.
     """
@@ -52,10 +58,12 @@ def emit_rows(
         console.print(empty)
         return
     table = Table(title=title, title_justify="left")
-    for heading in columns:
+    shown = {heading: [text(row) for row in rows] for heading, text in columns.items()}
+    shown = {heading: texts for heading, texts in shown.items() if any(texts)}
+    for heading in shown:
         table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(text(row) for text in columns.values()))
+    for texts in zip(*shown.values(), strict=True):
+        table.add_row(*texts)
     console.print(table)
 
 

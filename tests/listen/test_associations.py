@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from listen.wire import EXPLICIT, MR, encoded, image, sqlite_only
+from listen.wire import sqlite_only
 from sqlalchemy import text
+from support.receiving import receive, running_receiver
 from support.waiting import until
 
 from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
-from gatekeeper.listen.receive import Arrival, Receiver
 from storage import studies
 from storage.engine import Database
 from storage.spool import Spool
@@ -23,11 +23,8 @@ def active(database: Database, lease: float = 30.0) -> int:
 
 def stored(database: Database, folder: Path, association: OpenAssociation) -> None:
     """Receive one instance on the association."""
-    receiver = Receiver(database, Spool(folder), 0)
-    receiving = receiver.begin(Arrival(MR, "1.2.3.4", EXPLICIT), association)
-    receiving.write(memoryview(encoded(image("1.2.3.4"))))
-    answer = receiving.finish()
-    assert answer.status == 0x0000
+    with running_receiver(database, Spool(folder)) as receiver:
+        assert receive(receiver, "1.2.3.4", association).status == 0x0000
 
 
 def test_an_association_is_active_until_it_is_closed(database: Database, tmp_path: Path) -> None:

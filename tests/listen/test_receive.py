@@ -263,6 +263,7 @@ def test_low_water_refuses_until_there_is_space_again(database: Database, tmp_pa
         assert site.receive("1.2.3.4.6").status == 0x0000
         assert site.count() == 2
         until(nobody_watches, 30, "the end of the pause is written")
+        site.receiver.close(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -338,6 +339,7 @@ def test_a_locked_database_is_out_of_resources_in_bounded_time(
     assert site.receive("1.2.3.4.5").status == 0x0000
     assert site.count() == 1
     assert len(site.files()) == 1
+    site.receiver.close(30)
     impatient.dispose()
 
 
