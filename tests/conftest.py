@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 # Several tests run at once, each with small arrays: one thread each is quicker than two fighting.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A test has no terminal; the line editor of the process above it may have left the size of one.
+for _size in ("COLUMNS", "LINES"):
+    os.environ.pop(_size, None)
+
 # A busy machine is not a finding: what has to be quick says so in a test of its own.
 settings.register_profile("gatekeeper", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gatekeeper")

@@ -31,7 +31,7 @@ def site(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def run(*arguments: str, code: int = 0) -> str:
-    answer = runner.invoke(app, arguments, env={"COLUMNS": "200"})
+    answer = runner.invoke(app, arguments)
     assert answer.exit_code == code, answer.output
     return answer.output
 

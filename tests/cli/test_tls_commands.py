@@ -57,7 +57,7 @@ def site(
 
 
 def run(*arguments: str, code: int = 0) -> str:
-    answer = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    answer = CliRunner().invoke(app, arguments)
     assert answer.exit_code == code, (answer.output, answer.exception)
     return answer.output
 
