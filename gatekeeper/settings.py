@@ -237,7 +237,10 @@ class WorkSettings:
         0.5, "wait between looks at an empty job table", unit="s", minimum=0.05, maximum=60
     )
     maximum_attempts: int = setting(
-        3, "attempts before a job is set aside as dead", minimum=1, maximum=100
+        3,
+        "attempts before a job is set aside as dead; one that found the disk full does not count",
+        minimum=1,
+        maximum=100,
     )
     retry_seconds: float = setting(
         10.0, "delay before the second attempt; doubles each time", unit="s", minimum=0

@@ -35,6 +35,8 @@ class Status:
     """Since when, in seconds since 1970, intake is paused at which mark."""
     removed: int = 0
     """Instances whose files retention removed."""
+    waiting_for_space: int = 0
+    """Jobs that wait because a disk was full."""
 
     def lines(self) -> list[tuple[str, str]]:
         """Return name and text of each line for a person; what is stuck is marked."""
@@ -49,13 +51,17 @@ class Status:
             ("jobs", _counts(self.jobs) + waiting),
             ("deliveries", _counts(self.deliveries)),
             *self._asked(),
-            ("free space", f"{self.free_mib:.0f} MiB"),
+            ("free space", f"{self.free_mib:.0f} MiB{self._short_of_space()}"),
             *((key, _expires(days)) for key, days in self.certificates.items()),
             *(
                 ("intake", f"[bold red]paused[/] by the {mark} since {_moment(since)}")
                 for mark, since in self.intake_paused.items()
             ),
         ]
+
+    def _short_of_space(self) -> str:
+        waiting = self.waiting_for_space
+        return f", [bold red]{waiting} jobs wait for space[/]" if waiting else ""
 
     def _asked(self) -> list[tuple[str, str]]:
         """Return the lines of what only some sites use."""
@@ -85,6 +91,7 @@ def read(database: Database, spool: Spool, tls: TlsSettings | None = None) -> St
             commitments={str(state): number for state, number in commitments.counts(tx).items()},
             intake_paused=pauses.paused(tx),
             removed=instances.count_removed(tx),
+            waiting_for_space=jobs.waiting_for_space(tx),
         )
 
 

@@ -7,11 +7,15 @@ each of 160 folders took 20 to 390 ms, since every fsync may have to write the j
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
+
+OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Error numbers of a disk, or of a quota on it, that is full."""
 
 _REPORTS_ERRORS = (5, 17)
 """The first Linux whose syncfs returns every error: since 5.8 those of writing back (syncfs(2)),

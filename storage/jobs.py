@@ -16,6 +16,9 @@ from storage.leases import Rescued
 from storage.records import Job, JobState, Outcome, Result
 from storage.schema import job as table
 
+NO_SPACE = "waits for space: "
+"""Beginning of the reason of a job that waits because a disk was full."""
+
 _COLUMNS = [column for column in table.c if column.name != "updated_at"]
 
 
@@ -117,6 +120,24 @@ def fail(
         False, and nothing written, when the job is no longer this attempt's.
     """
     return leases.fail(tx, table, job_id, attempt, reason, delay_seconds)
+
+
+def wait_for_space(
+    tx: Connection, job_id: int, attempt: int, reason: str, delay_seconds: float
+) -> bool:
+    """Queue a job again after a delay because a disk is full, which uses up no attempt.
+
+    Returns:
+        False, and nothing written, when the job is no longer this attempt's.
+    """
+    because = NO_SPACE + reason
+    return leases.fail(tx, table, job_id, attempt, because, delay_seconds, counted=False)
+
+
+def waiting_for_space(tx: Connection) -> int:
+    """Return how many jobs wait because a disk was full."""
+    waiting = table.c.state == JobState.QUEUED.value, table.c.reason.startswith(NO_SPACE)
+    return tx.execute(select(func.count()).select_from(table).where(*waiting)).scalar_one()
 
 
 def rescue(tx: Connection, maximum_attempts: int, delay: Callable[[int], float] | float) -> Rescued:

@@ -121,14 +121,26 @@ def finish(tx: Connection, table: Table, id: int, attempt: int, state: str) -> b
 
 
 def fail(
-    tx: Connection, table: Table, id: int, attempt: int, reason: str, delay: float | None
+    tx: Connection,
+    table: Table,
+    id: int,
+    attempt: int,
+    reason: str,
+    delay: float | None,
+    *,
+    counted: bool = True,
 ) -> bool:
-    """Queue the row again after `delay` seconds, or for None set it aside as dead."""
+    """Queue the row again after `delay` seconds, or for None set it aside as dead.
+
+    An attempt that is not counted still keeps its number: the fence only rises.
+    """
     values: dict[str, Any] = {"lease_until": None, "reason": plain(reason)[:REASON_LENGTH]}
     if delay is None:
         values |= {"state": DEAD, "finished_at": now()}
     else:
         values |= {"state": QUEUED, "not_before": now() + delay}
+    if not counted:
+        values["attempts_before"] = table.c.attempts_before + 1
     return write(tx, table, id, attempt, values)
 
 

@@ -1,35 +1,32 @@
-"""The facts of the books: what is kept, done and sent, row by row, and the files of the spool.
+"""The facts of the books: what is done, sent, and owed, row by row.
 
 Everything is read in one transaction, as a stream, so that a site of millions of rows is read in
-bounded memory. What the facts mean is `gatekeeper.ledger`.
+bounded memory. The files are in `storage.stocktake`; what the facts mean is `gatekeeper.accounts`.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Integer,
     Select,
-    cast,
+    Table,
     exists,
     func,
     literal,
-    null,
     select,
-    union_all,
 )
 
 from storage.engine import now
 from storage.records import DeliveryState
 from storage.schema import (
+    commitment,
+    commitment_item,
+    confirmation,
     delivery,
     delivery_item,
     instance,
@@ -42,33 +39,8 @@ from storage.schema import (
 )
 
 _ROWS_AT_ONCE = 5000
-_NAME = re.compile(r"[0-9a-f]{64}")
 # No AE title has a backslash (PS3.5 section 6.2).
 _BETWEEN = "\\"
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A row that needs a file: ``instance``, ``result`` or ``delivery``, and its UID.
-
-    `size` is None where the row states none.
-    """
-
-    digest: str
-    size: int | None
-    owner: str
-    sop_instance_uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolFile:
-    """A file under ``objects/``: `digest` is its name, empty when the name is none of ours."""
-
-    path: Path
-    digest: str
-    size: int
-    changed_at: float
-    """Seconds since the epoch of the last write or link, by the file system's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,68 +101,50 @@ class DeliveryFacts:
     stored: int
     foreign: int
     """Objects that are not the job's results."""
+    confirmation: str | None = None
+    """State of its confirmation; None when none is asked for."""
 
 
-def kept(tx: Connection) -> Iterator[Kept]:
-    """Yield every row that needs a file, in the order of the digests."""
-    digests = union_all(
-        select(
-            instance.c.digest,
-            instance.c.size,
-            literal("instance").label("owner"),
-            instance.c.sop_instance_uid,
-        ),
-        select(result.c.digest, result.c.size, literal("result"), result.c.sop_instance_uid),
-        select(
-            delivery_item.c.digest,
-            cast(null(), Integer),
-            literal("delivery"),
-            delivery_item.c.sop_instance_uid,
-        )
-        .join(delivery, delivery.c.id == delivery_item.c.delivery_id)
-        .where(delivery.c.job_id.is_(None)),
-    ).subquery()
-    order: Any = digests.c.digest
-    if tx.dialect.name == "postgresql":
-        # The order of the bytes, as Python's, whatever the database's language.
-        order = order.collate("C")
-    for row in _stream(tx, select(digests).order_by(order)):
-        yield Kept(*row)
+@dataclass(frozen=True, slots=True)
+class ConfirmationFacts:
+    """A question to a node whether it keeps a delivery, and that delivery."""
+
+    id: int
+    node: str
+    node_enabled: bool
+    """True also for a node that is not known: it is tried, and attempts have an end."""
+    state: str
+    delivery_state: str
+    reason: str
+    due_for: float
+    lease_over_for: float | None
 
 
-def is_kept(tx: Connection, digest: str) -> bool:
-    """Return whether an instance or a result still has this digest."""
-    found = (
-        select(literal(1)).where(table.c.digest == digest).limit(1) for table in (instance, result)
-    )
-    return any(tx.execute(query).one_or_none() is not None for query in found)
+@dataclass(frozen=True, slots=True)
+class CommitmentFacts:
+    """What a node asked us to commit to, and the report that it is owed."""
+
+    id: int
+    node: str
+    node_enabled: bool
+    state: str
+    decided: bool
+    reason: str
+    due_for: float
+    lease_over_for: float | None
+    items: int
+    unkept: int
+    """Instances that we committed to and do not keep, nor another node in our place."""
 
 
-def files(spool: Path) -> Iterator[SpoolFile]:
-    """Yield every file under ``objects/`` of this spool, in the order of the names.
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Seconds since one of each was claimed last; None when none ever was."""
 
-    A file that goes away meanwhile is left out.
-
-    Raises:
-        OSError: if a folder cannot be read.
-    """
-    yield from _below(spool / "objects")
-
-
-def _below(folder: Path) -> Generator[SpoolFile]:
-    with os.scandir(folder) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-    for entry in ordered:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _below(Path(entry.path))
-            continue
-        try:
-            found = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            continue
-        digest = entry.name if _NAME.fullmatch(entry.name) else ""
-        changed = max(found.st_mtime, found.st_ctime)
-        yield SpoolFile(Path(entry.path), digest, found.st_size, changed)
+    jobs: float | None
+    deliveries: float | None
+    errands: float | None
+    """Confirmations and reports on commitments: the same threads take both."""
 
 
 def studies(tx: Connection) -> Iterator[StudyFacts]:
@@ -290,6 +244,9 @@ def deliveries(tx: Connection) -> Iterator[DeliveryFacts]:
             _count(delivery_item, items),
             _count(delivery_item, items, delivery_item.c.stored),
             _count(delivery_item, items, delivery.c.job_id.is_not(None), ~of_job),
+            select(confirmation.c.state)
+            .where(confirmation.c.id == delivery.c.id)
+            .scalar_subquery(),
         )
         .outerjoin(job, job.c.id == delivery.c.job_id)
         .outerjoin(node, node.c.ae_title == delivery.c.node)
@@ -299,13 +256,107 @@ def deliveries(tx: Connection) -> Iterator[DeliveryFacts]:
         yield DeliveryFacts(*row)
 
 
-def idle_seconds(tx: Connection) -> tuple[float | None, float | None]:
-    """Return the seconds since a job, and a delivery, was claimed last; None when none ever was."""
-    found = [
-        tx.execute(select(now() - func.max(table.c.claimed_at))).scalar_one()
-        for table in (job, delivery)
-    ]
-    return found[0], found[1]
+def unsent(tx: Connection) -> Iterator[tuple[int, str, int]]:
+    """Yield job, language and number of results in a language that none of its deliveries has."""
+    sent = (
+        select(delivery.c.job_id, delivery_item.c.sop_instance_uid)
+        .join(delivery_item, delivery_item.c.delivery_id == delivery.c.id)
+        .where(delivery.c.job_id.is_not(None))
+        .distinct()
+        .subquery()
+    )
+    some = exists(select(literal(1)).where(delivery.c.job_id == job_result.c.job_id))
+    query = (
+        select(job_result.c.job_id, result.c.language, func.count())
+        .join(result, result.c.sop_instance_uid == job_result.c.sop_instance_uid)
+        .outerjoin(
+            sent,
+            (sent.c.job_id == job_result.c.job_id)
+            & (sent.c.sop_instance_uid == job_result.c.sop_instance_uid),
+        )
+        .where(some)
+        .group_by(job_result.c.job_id, result.c.language)
+        .having(func.count(sent.c.job_id) == 0)
+        .order_by(job_result.c.job_id, result.c.language)
+    )
+    for row in _stream(tx, query):
+        yield row[0], row[1], row[2]
+
+
+def confirmations(tx: Connection) -> Iterator[ConfirmationFacts]:
+    """Yield every confirmation, the oldest delivery first."""
+    query = (
+        select(
+            confirmation.c.id,
+            confirmation.c.node,
+            func.coalesce(node.c.enabled, literal(True)),
+            confirmation.c.state,
+            delivery.c.state,
+            confirmation.c.reason,
+            now() - confirmation.c.not_before,
+            now() - confirmation.c.lease_until,
+        )
+        .join(delivery, delivery.c.id == confirmation.c.id)
+        .outerjoin(node, node.c.ae_title == confirmation.c.node)
+        .order_by(confirmation.c.id)
+    )
+    for row in _stream(tx, query):
+        yield ConfirmationFacts(*row)
+
+
+def commitments(tx: Connection) -> Iterator[CommitmentFacts]:
+    """Yield every request for commitment, the oldest first."""
+    of_request = commitment_item.c.commitment_id == commitment.c.id
+    here = exists(
+        select(literal(1)).where(
+            instance.c.sop_instance_uid == commitment_item.c.sop_instance_uid,
+            instance.c.removed_at.is_(None),
+        )
+    )
+    handed_on = exists(
+        select(literal(1))
+        .select_from(delivery_item)
+        .join(delivery, delivery.c.id == delivery_item.c.delivery_id)
+        .where(
+            delivery_item.c.sop_instance_uid == commitment_item.c.sop_instance_uid,
+            delivery.c.state == DeliveryState.COMMITTED.value,
+        )
+        .correlate(commitment_item)
+    )
+    promised = (
+        of_request,
+        commitment.c.decided_at.is_not(None),
+        commitment_item.c.failure.is_(None),
+    )
+    query = (
+        select(
+            commitment.c.id,
+            commitment.c.node,
+            func.coalesce(node.c.enabled, literal(True)),
+            commitment.c.state,
+            commitment.c.decided_at.is_not(None),
+            commitment.c.reason,
+            now() - commitment.c.not_before,
+            now() - commitment.c.lease_until,
+            _count(commitment_item, of_request),
+            _count(commitment_item, *promised, ~here, ~handed_on),
+        )
+        .outerjoin(node, node.c.ae_title == commitment.c.node)
+        .order_by(commitment.c.id)
+    )
+    for row in _stream(tx, query):
+        yield CommitmentFacts(*row)
+
+
+def idle(tx: Connection) -> Idle:
+    """Return for how long nobody claimed anything."""
+
+    def since(*tables: Table) -> float | None:
+        queries = [select(now() - func.max(one.c.claimed_at)) for one in tables]
+        found: list[float | None] = [tx.execute(query).scalar_one() for query in queries]
+        return min((seconds for seconds in found if seconds is not None), default=None)
+
+    return Idle(since(job), since(delivery), since(confirmation, commitment))
 
 
 def _count(table: Any, *conditions: ColumnElement[bool]) -> Any:

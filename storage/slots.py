@@ -186,6 +186,28 @@ def owners(root: Path) -> set[str]:
     return {one.name for one in folder.iterdir()} if folder.is_dir() else set()
 
 
+def path(root: Path, slot: str) -> Path:
+    """Return where the slot of this name lies or lay."""
+    return root / "slots" / slot
+
+
+def living(root: Path) -> dict[str, bool]:
+    """Return of each owner that has a folder here whether it lives: whether it holds its lock."""
+    found: dict[str, bool] = {}
+    # What is not locked yet is left alone: the owner's own attempt to lock it would fail.
+    for owner in (one for one in owners(root) if not one.startswith(_MAKING)):
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(root / "slots" / owner / _LOCK, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                found[owner] = False
+            except BlockingIOError:
+                found[owner] = True
+            finally:
+                os.close(lock)
+    return found
+
+
 def _remove(slots: Iterable[tuple[int, Path]]) -> None:
     for descriptor, path in slots:
         os.close(descriptor)

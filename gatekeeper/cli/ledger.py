@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from gatekeeper.accounts import Entry
 from gatekeeper.cli.output import console, emit_json
 from gatekeeper.cli.site import AsJson, site_of
-from gatekeeper.ledger import MOST_ENTRIES, OVERDUE_SECONDS, Entry, balance
+from gatekeeper.ledger import MOST_ENTRIES, OVERDUE_SECONDS, balance
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +29,7 @@ def ledger(
     ] = OVERDUE_SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """Balance the books: instances, files, jobs, outcomes, deliveries; exit 1 on a difference."""
+    """Balance the books, from instances to deliveries and promises; exit 1 on a difference."""
     site = site_of(context)
     with site.database() as database:
         books = balance(database, site.spool, verify=verify, overdue_seconds=overdue)

@@ -104,9 +104,7 @@ class _Server:
         except (ChildFailed, ModelError) as error:
             return {"failed": str(error)}
         except OSError as error:
-            return {
-                "failed": f"the spool or scratch folder failed: {os.strerror(error.errno or 0)}"
-            }
+            return _of_the_disk(error)
         except MemoryError:
             return {"failed": f"reached the memory limit of {self._memory_mib} MiB"}
         except Exception as error:  # noqa: BLE001 - the one place where any defect becomes a reply
@@ -226,6 +224,16 @@ def _write(dataset: Dataset, kind: str, language: str, scratch: Path, number: in
         name=name,
         language=language,
     )
+
+
+def _of_the_disk(error: OSError) -> dict[str, Any]:
+    """Return the reply when spool or scratch folder failed."""
+    from storage.filesystem import OUT_OF_SPACE
+
+    text = os.strerror(error.errno or 0)
+    if error.errno in OUT_OF_SPACE:
+        return {"failed": text, "out_of_space": True}
+    return {"failed": f"the spool or scratch folder failed: {text}"}
 
 
 def _place(error: BaseException) -> str:

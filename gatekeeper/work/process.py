@@ -42,6 +42,10 @@ class ChildStopped(ChildFailed):
     """The child was stopped because the worker asked for it, not for anything it did."""
 
 
+class ChildOutOfSpace(ChildFailed):
+    """The child found a disk full, which is not the fault of what it was asked about."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChildLimits:
     """What the child may use, apart from the processor time that each request names.
@@ -86,6 +90,7 @@ class Child:
 
         Raises:
             ChildStopped: when `cancelled` was set; the child is killed.
+            ChildOutOfSpace: when it found a disk full; the child is gone.
             ChildFailed: when it gave no valid reply; the child is gone.
         """
         self.start(cancelled)
@@ -97,7 +102,8 @@ class Child:
             raise
         if "failed" in reply:
             self.stop()
-            raise ChildFailed(str(reply["failed"]))
+            kind = ChildOutOfSpace if reply.get("out_of_space") is True else ChildFailed
+            raise kind(str(reply["failed"]))
         return reply
 
     def stop(self) -> None:

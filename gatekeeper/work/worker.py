@@ -7,6 +7,8 @@ What becomes of a job:
 - A child that crashes, is stopped at a limit or gives no valid answer is a failed attempt. It is
   tried again with a growing delay in a fresh child, because another machine's fault looks the
   same, and set aside as dead with its reason after `work.maximum_attempts`.
+- A full disk is not the study's fault: the job waits, tried after a growing delay for as long as
+  it takes, and the attempts do not count. `gatekeeper status` and the ledger name such jobs.
 - A study whose content changed since the job was made is not analysed under this job: the digest
   in its results would be a lie. The job is dead as superseded; the late instance reopened the
   study, and its next completion makes the next revision's job.
@@ -38,17 +40,18 @@ from sqlalchemy import Connection
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.errors import ChildFailed
 from gatekeeper.log import error_name, get_logger
-from gatekeeper.results.earlier import EarlierReport
-from gatekeeper.settings import Settings, WorkSettings
-from gatekeeper.work.destinations import taken_of, wanted
+from gatekeeper.settings import Settings
+from gatekeeper.work.destinations import taken_of
 from gatekeeper.work.earlier import earlier_reports
 from gatekeeper.work.heartbeat import Heartbeat
-from gatekeeper.work.messages import ANSWER, Answer, ReceivedFile, Request, ResultFile
-from gatekeeper.work.process import Child, ChildLimits, ChildStopped
+from gatekeeper.work.messages import ANSWER, Answer, ResultFile
+from gatekeeper.work.process import Child, ChildLimits, ChildOutOfSpace, ChildStopped
+from gatekeeper.work.request import request_for
 from models.registry import Registry
 from storage import backoff, failpoint, instances, jobs, nodes
 from storage.engine import Database, DatabaseUnavailableError
-from storage.records import Instance, Job, Node, Outcome, Result
+from storage.filesystem import OUT_OF_SPACE
+from storage.records import Job, Outcome, Result
 from storage.settlement import ResultConflictError
 from storage.spool import Spool
 
@@ -56,11 +59,6 @@ log = get_logger()
 
 SCRATCH = "scratch"
 """Folder beside the spool's own, for what children write; swept of what killed workers left."""
-BASE_MIB = 1280
-"""Memory of the child before any volume: libraries and models."""
-BYTES_PER_VOXEL = 16
-"""Memory that a voxel takes in the child: volume, map and two working copies, float32 each."""
-
 _RESIDUE_SECONDS = 3600.0
 _CHUNK = 1 << 20
 _STORING_AT_ONCE = 8
@@ -80,12 +78,6 @@ def serve(settings: Settings) -> None:
         worker.run()
     finally:
         database.dispose()
-
-
-def voxels_allowed(work: WorkSettings) -> int:
-    """Return the voxels that one study may have: `maximum_voxels`, or what the memory holds."""
-    room = max(0, work.memory_mib - BASE_MIB) << 20
-    return min(work.maximum_voxels, room // BYTES_PER_VOXEL)
 
 
 class Worker:
@@ -193,12 +185,18 @@ class Worker:
                 self._log("job_lost", job)
             else:
                 self._fail(job, "released: the worker was asked to stop", 0.0)
+        except ChildOutOfSpace as error:
+            self._wait_for_space(job, str(error))
         except ChildFailed as error:
             self._attempt_failed(job, f"analysis failed: {error}")
         except ResultConflictError:
             self._fail(job, "a result's UID is in use for other content", None)
         except OSError as error:
-            self._attempt_failed(job, f"the spool failed: {os.strerror(error.errno or 0)}")
+            text = os.strerror(error.errno or 0)
+            if error.errno in OUT_OF_SPACE:
+                self._wait_for_space(job, text)
+            else:
+                self._attempt_failed(job, f"the spool failed: {text}")
 
     def _analyse(self, job: Job, scratch: Path, heartbeat: Heartbeat) -> None:
         with self._database.read() as tx:
@@ -215,7 +213,9 @@ class Worker:
             return
         work = self._settings.work
         request = scratch / "request.json"
-        self._request(job, content, scratch, known, earlier).write(request)
+        request_for(job, content, self._spool, scratch, self._settings, known, earlier).write(
+            request
+        )
         reply = self._child.ask(request, work.cpu_seconds, work.wall_seconds, heartbeat.cancelled)
         if "models" in reply:
             self._models_changed(job, str(reply["models"]))
@@ -229,54 +229,6 @@ class Worker:
         stages["store"] = round((time.perf_counter() - started) * 1000, 3)
         stages["queued"] = round(((job.claimed_at or job.created_at) - job.created_at) * 1000, 3)
         self._settle(job, answer, stages, results)
-
-    def _request(
-        self,
-        job: Job,
-        content: Sequence[Instance],
-        scratch: Path,
-        known: Sequence[Node],
-        earlier: tuple[EarlierReport, ...],
-    ) -> Request:
-        settings = self._settings
-        work = settings.work
-        folder, catalogues = settings.models.directory, settings.results.catalogues
-        return Request(
-            job=job.id,
-            attempt=job.attempt,
-            study_instance_uid=job.study_instance_uid,
-            content_digest=job.content_digest,
-            model_digest=job.model_digest,
-            revision=job.revision,
-            created_at=job.created_at,
-            files=tuple(
-                ReceivedFile(
-                    sop_instance_uid=item.sop_instance_uid,
-                    sop_class_uid=item.sop_class_uid,
-                    series_instance_uid=item.series_instance_uid,
-                    transfer_syntax_uid=item.transfer_syntax_uid,
-                    digest=item.digest,
-                    path=str(self._spool.path(item.digest).absolute()),
-                )
-                for item in content
-            ),
-            scratch=str(scratch.absolute()),
-            bundles=(str(Path(folder).absolute()),) if folder else (),
-            device=work.device,
-            threads=work.threads,
-            maximum_voxels=voxels_allowed(work),
-            maximum_series=work.maximum_series,
-            cpu_seconds=work.cpu_seconds,
-            false_hold_rate=settings.models.false_hold_rate,
-            ae_title=settings.listen.ae_title,
-            institution=settings.results.institution,
-            heatmap_margin=settings.results.flagged_margin,
-            series_number=settings.results.series_number,
-            objects=wanted(known, catalogues),
-            catalogues=catalogues and str(Path(catalogues).absolute()),
-            compression=settings.results.compression,
-            earlier=earlier,
-        )
 
     def _store(self, scratch: Path, file: ResultFile) -> Result:
         """Move one result file into the spool."""
@@ -359,8 +311,22 @@ class Worker:
         delay = backoff.delay(made, work.retry_seconds, work.retry_maximum_seconds, self._chance)
         self._fail(job, reason, delay)
 
+    def _wait_for_space(self, job: Job, reason: str) -> None:
+        """Queue the job again, the attempt uncounted, after a delay that grows with every claim."""
+        work = self._settings.work
+        delay = backoff.delay(
+            job.attempt, work.retry_seconds, work.retry_maximum_seconds, self._chance
+        )
+        written = self._write(
+            lambda tx: jobs.wait_for_space(tx, job.id, job.attempt, reason, delay)
+        )
+        self._failed(job, f"{jobs.NO_SPACE}{reason}", delay, written)
+
     def _fail(self, job: Job, reason: str, delay: float | None) -> None:
         written = self._write(lambda tx: jobs.fail(tx, job.id, job.attempt, reason, delay))
+        self._failed(job, reason, delay, written)
+
+    def _failed(self, job: Job, reason: str, delay: float | None, written: bool) -> None:
         state = "lost" if not written else "dead" if delay is None else "queued"
         log.error(
             "job_failed",

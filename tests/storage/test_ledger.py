@@ -8,20 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from support.books import Site
 
-from gatekeeper.ledger import (
-    Entry,
-    Ledger,
-    balance,
-    judge_delivery,
-    judge_job,
-    judge_study,
-)
-from storage import deliveries, instances, jobs, nodes, studies
+from gatekeeper.accounts import Entry, judge_delivery, judge_job, judge_study
+from gatekeeper.ledger import Ledger
+from storage import jobs
 from storage.engine import Database
 from storage.ledger import DeliveryFacts, JobFacts, StudyFacts
-from storage.records import Instance, Node, Outcome, Result
+from storage.records import Instance, Outcome
 from storage.spool import Digest, Spool
 
 STUDY = StudyFacts("1.2.3", "complete", 2, 10, 1, 2, 9e9)
@@ -29,54 +23,6 @@ JOB = JobFacts(7, "1.2.3", "done", "", 9e9, None, 1, 1, ("PACS",), 3, ("PACS",))
 DELIVERY = DeliveryFacts(
     5, 7, "done", "PACS", True, True, False, "delivered", "", 9e9, None, 3, 3, 0
 )
-
-
-class Site:
-    """A site with one study, analysed and delivered, whose books balance."""
-
-    def __init__(self, database: Database, spool: Spool, an_instance: Callable[..., Instance]):
-        self.database, self.spool = database, spool
-        with database.begin() as tx:
-            nodes.save(tx, Node("PACS", "127.0.0.1", 104, receives_results=True))
-            for number in range(3):
-                stored = spool.store(f"image {number}".encode())
-                item = an_instance(number, digest=stored.digest, size=stored.size)
-                instances.record(tx, item, None)
-            (found,) = studies.open_studies(tx)
-            self.study = found.study.study_instance_uid
-            digest = Digest.of(b"content")
-            revision = studies.complete(tx, self.study, digest, found.study.last_received_at)
-            assert revision == 1
-            made = jobs.enqueue(tx, self.study, digest, Digest.of(b"models"), revision)
-            assert made is not None
-            self.job = made
-
-    def settle(self, outcome: Outcome) -> int:
-        """Settle the job with two results, deliver them, and return the delivery."""
-        results = [self.result(number) for number in range(2)]
-        with self.database.begin() as tx:
-            jobs.claim(tx, "worker", 60)
-            assert jobs.settle(tx, self.job, 1, outcome, results, ["PACS"])
-            sent = deliveries.claim(tx, "sender", 60)
-            assert sent is not None
-            for item in results:
-                deliveries.record_item(tx, sent.id, 1, item.sop_instance_uid, 0, True)
-            assert deliveries.finish(tx, sent.id, 1)
-        return sent.id
-
-    def result(self, number: int) -> Result:
-        stored = self.spool.store(f"result {number}".encode())
-        uid, sop_class = f"2.25.{number + 1}", "1.2.840.10008.5.1.4.1.1.88.34"
-        return Result(
-            uid, sop_class, "2.25.9", "1.2.840.10008.1.2.1", "report", stored.digest, stored.size
-        )
-
-    def books(self, *, verify: bool = False) -> Ledger:
-        return balance(self.database, self.spool, verify=verify)
-
-    def execute(self, statement: str) -> None:
-        with self.database.begin() as tx:
-            tx.execute(text(statement))
 
 
 @pytest.fixture
@@ -193,6 +139,10 @@ def test_a_foreign_file_in_the_spool_is_a_difference(delivered: Site) -> None:
         ("UPDATE study SET revision = 2", "1 of 2 revisions have no job"),
         ("UPDATE study SET content_digest = 'x'", "has no job for its content"),
         ("DELETE FROM instance", "it has no instances"),
+        ("UPDATE study SET state = 'archived'", "study: its state 'archived' is none that"),
+        ("UPDATE job SET state = 'paused'", "job: its state 'paused' is none that"),
+        ("UPDATE delivery SET state = 'lost'", "delivery: its state 'lost' is none that"),
+        ("UPDATE delivery SET state = 'committed'", "its node's word for that is not on record"),
     ],
 )
 def test_rows_that_do_not_agree_are_differences(

@@ -200,7 +200,6 @@ def _environment(folder: Path, url: str, port: int) -> dict[str, str]:
         "WORK_PROCESSES": 1,
         "WORK_LEASE_SECONDS": 3,
         "WORK_POLL_SECONDS": 0.1,
-        # Without a delay a full disk would use up a hundred attempts in a moment.
         "WORK_RETRY_SECONDS": 0.3,
         "WORK_RETRY_MAXIMUM_SECONDS": 1,
         "WORK_MAXIMUM_ATTEMPTS": 100,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 from support.waiting import until
 from work.phantoms import ROOT, Ward, encoded, image, series
 
@@ -31,6 +32,7 @@ from storage.engine import Database, DatabaseUnavailableError
 from storage.failpoint import VARIABLE
 from storage.records import JobState, Outcome
 from storage.schema import instance
+from storage.schema import job as job_table
 
 OTHER_MODELS = "c" * 64
 
@@ -325,18 +327,72 @@ def test_an_outcome_waits_for_a_database_that_comes_back(
     assert small.job(job).state is JobState.DONE
 
 
-def test_a_full_spool_is_tried_again_later(small: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the results cannot be kept, the attempt failed and the job waits."""
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_uses_up_no_attempts(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Nothing that the disk does is the study's fault: the job waits until there is space."""
+    ward.shorten(maximum_attempts=1)
+    job = ward.study(ct())
+
+    def full(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with working(ward) as worker:
+        with monkeypatch.context() as context:
+            context.setattr(type(ward.spool), "writer", full)
+            for _ in range(3):
+                assert worker.run_once()
+        waiting = ward.job(job)
+        with ward.database.read() as tx:
+            assert jobs.waiting_for_space(tx) == 1
+        assert (waiting.state, waiting.attempt, waiting.attempts_before) == (JobState.QUEUED, 3, 3)
+        assert waiting.reason == f"waits for space: {os.strerror(code)}"
+        worker.run_once()
+    assert ward.job(job).state is JobState.DONE
+    with ward.database.read() as tx:
+        assert jobs.waiting_for_space(tx) == 0
+
+
+@pytest.mark.parametrize("step", ["child.job", "child.answer"])
+def test_a_disk_that_is_full_for_the_child_uses_up_no_attempts(
+    small: Ward, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Its scratch folder is on the same disk."""
+    monkeypatch.setenv(VARIABLE, f"{step}=enospc")
+    small.shorten(maximum_attempts=1)
     job = small.study(ct())
     with working(small) as worker:
-        with monkeypatch.context() as context:
-            context.setattr(type(small.spool), "writer", _no_space)
+        for _ in range(2):
             worker.run_once()
-        waiting = small.job(job)
-        assert waiting.state is JobState.QUEUED
-        assert waiting.reason == "the spool failed: No space left on device"
+    assert (small.job(job).state, small.job(job).attempts_before) == (JobState.QUEUED, 2)
+    monkeypatch.delenv(VARIABLE)
+    with working(small) as worker:
         worker.run_once()
     assert small.job(job).state is JobState.DONE
+
+
+def test_a_full_disk_is_tried_after_a_growing_delay_and_told_once_an_attempt(
+    small: Ward, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The delay doubles with each attempt that does not count; each leaves one line in the log."""
+    small.shorten(retry_seconds=100.0, retry_maximum_seconds=10_000.0)
+    job = small.study(ct())
+    monkeypatch.setattr(type(small.spool), "writer", _no_space)
+    delays: list[float] = []
+    with working(small) as worker:
+        for _ in range(3):
+            with small.database.begin() as tx:
+                tx.execute(update(job_table).values(not_before=0.0))
+            assert worker.run_once()
+            with small.database.read() as tx:
+                waits = job_table.c.not_before - job_table.c.updated_at
+                delays.append(tx.execute(select(waits)).scalar_one())
+    floors = [50.0, 100.0, 200.0]
+
+    assert all(low - 1 <= delay <= 2 * low + 1 for low, delay in zip(floors, delays, strict=True))
+    assert capsys.readouterr().out.count("job_failed") == 3
+    assert small.job(job).state is JobState.QUEUED
 
 
 def test_a_file_missing_from_the_spool_is_a_failure_with_its_reason(small: Ward) -> None:
