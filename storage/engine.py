@@ -336,11 +336,12 @@ def _begin_sqlite(turn: str, lock_seconds: float) -> Callable[[Connection], None
 
     def begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get(_WRITES, False)
-        connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
+        # By the driver where nothing can go wrong, since that is for every received file.
+        sqlite: Any = connection.connection.dbapi_connection
+        sqlite.execute(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
         if not writes:
             connection.exec_driver_sql("BEGIN")
             return
-        sqlite: Any = connection.connection.dbapi_connection
         # SQLite's own waiting sleeps longer the longer it has waited; see `storage.turns`.
         sqlite.execute("PRAGMA busy_timeout = 0")
         try:
