@@ -184,11 +184,14 @@ class Spool:
             OSError: if it could not be named.
         """
         target = self.path(digest)
-        if not target.parent.is_dir():
-            for folder in (target.parent.parent, target.parent):
-                folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
         try:
-            os.link(whole, target)
+            try:
+                os.link(whole, target)
+            except FileNotFoundError:
+                # The folder, most likely; otherwise it is raised again.
+                for folder in (target.parent.parent, target.parent):
+                    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+                os.link(whole, target)
         except FileExistsError:
             # Linked by someone who may not have come to synchronise the folder.
             if target.stat().st_size != size:
