@@ -98,16 +98,16 @@ class Database:
     def __init__(self, engine: Engine, lock_seconds: float) -> None:
         self._engine = engine
         self._lock_seconds = lock_seconds
-        self._write_options: dict[str, Any] = {}
         self._read_options: dict[str, Any] = {
             "isolation_level": "REPEATABLE READ",
             "postgresql_readonly": True,
         }
-        # SQLite lets one writer in at a time and makes the others poll; threads queue here.
+        # SQLite lets one writer in at a time and makes the others poll; threads queue here. Whoever
+        # has the turn has the connection, which is kept: fetching one costs more than a statement.
         self._turn: threading.Lock | None = None
+        self._writer: Connection | None = None
         if engine.dialect.name == "sqlite":
             self._turn = threading.Lock()
-            self._write_options = {_WRITES: True}
             self._read_options = {_WRITES: False}
 
     @classmethod
@@ -138,11 +138,8 @@ class Database:
         Raises:
             DatabaseUnavailableError: if the database could not do it; nothing was kept.
         """
-        ours = sqlite3.SQLITE_ERROR
-        with self._answering(ours), self._taking_turns(), self._engine.connect() as connection:
-            tx = connection.execution_options(**self._write_options)
-            with tx.begin():
-                yield tx
+        with self._answering(sqlite3.SQLITE_ERROR), self._writing() as tx, tx.begin():
+            yield tx
 
     @contextlib.contextmanager
     def read(self) -> Generator[Connection]:
@@ -190,19 +187,36 @@ class Database:
 
     def dispose(self) -> None:
         """Close all connections that are not in use."""
+        if self._turn is not None and self._turn.acquire(timeout=self._lock_seconds):
+            try:
+                self._let_go()
+            finally:
+                self._turn.release()
         self._engine.dispose()
 
     @contextlib.contextmanager
-    def _taking_turns(self) -> Generator[None]:
+    def _writing(self) -> Generator[Connection]:
+        """Yield a connection to write on; on SQLite the only one, which is kept if all goes well."""
         if self._turn is None:
-            yield
+            with self._engine.connect() as connection:
+                yield connection
             return
         if not self._turn.acquire(timeout=self._lock_seconds):
             raise DatabaseUnavailableError("the database is locked by another thread")
         try:
-            yield
+            if self._writer is None:
+                self._writer = self._engine.connect().execution_options(**{_WRITES: True})
+            yield self._writer
+        except BaseException:
+            self._let_go()
+            raise
         finally:
             self._turn.release()
+
+    def _let_go(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
     @contextlib.contextmanager
     def _answering(self, *ours: int) -> Generator[None]:
@@ -336,11 +350,15 @@ def _begin_sqlite(turn: str, lock_seconds: float) -> Callable[[Connection], None
 
     def begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get(_WRITES, False)
-        connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
+        # By the driver where nothing can go wrong, since that is for every received file.
+        pooled = connection.connection
+        sqlite: Any = pooled.dbapi_connection
+        if pooled.info.get(_WRITES) is not writes:
+            sqlite.execute(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
+            pooled.info[_WRITES] = writes
         if not writes:
             connection.exec_driver_sql("BEGIN")
             return
-        sqlite: Any = connection.connection.dbapi_connection
         # SQLite's own waiting sleeps longer the longer it has waited; see `storage.turns`.
         sqlite.execute("PRAGMA busy_timeout = 0")
         try:

@@ -6,7 +6,6 @@ beside the first and both are marked; nothing received is ever overwritten.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,9 +24,9 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.sql.dml import ReturningInsert
 
 from storage.engine import CLOCK_STEP_SECONDS, facts, insert, insert_on, now
+from storage.prepared import Prepared
 from storage.records import Instance, StudyState
 from storage.schema import association, association_study, removal, study
 from storage.schema import instance as table
@@ -88,8 +87,8 @@ def record(tx: Connection, instance: Instance, association_id: int | None) -> Re
     """
     uid = str(instance.sop_instance_uid)
     one_at_a_time(tx, uid)
-    inserted = tx.execute(
-        _inserting(tx.dialect.name),
+    inserted = _INSERTING.run(
+        tx,
         {
             "sop_instance_uid": uid,
             "digest": str(instance.digest),
@@ -103,16 +102,16 @@ def record(tx: Connection, instance: Instance, association_id: int | None) -> Re
             "own_result": instance.own_result,
         },
     )
-    new = inserted.scalar_one_or_none() is not None
-    kept = tx.execute(_KEPT, {"uid": uid}).all()
-    here = next(one for one in kept if one.digest == instance.digest)
-    if not here.own_result:
-        if new:
-            _touch_study(tx, here.study_instance_uid, here.source_ae)
+    kept = _KEPT.run(tx, {"uid": uid})
+    here = next(one for one in kept if one[0] == instance.digest)
+    _, own_result, study_uid, source_ae, removed_at = here
+    if not own_result:
+        if inserted:
+            _touch_study(tx, study_uid, source_ae)
         if association_id is not None:
-            ids = {"association_id": association_id, "study_instance_uid": here.study_instance_uid}
-            tx.execute(_linking(tx.dialect.name), ids)
-    return Recorded(new, len(kept) > 1, here.removed_at is not None)
+            ids = {"association_id": association_id, "study_instance_uid": study_uid}
+            _LINKING.run(tx, ids)
+    return Recorded(bool(inserted), len(kept) > 1, removed_at is not None)
 
 
 def one_at_a_time(tx: Connection, sop_instance_uid: str) -> None:
@@ -198,43 +197,34 @@ def take_back(tx: Connection, sop_instance_uid: str, digest: str) -> None:
         tx.execute(delete(removal).where(removal.c.instance_id == row))
 
 
-# What is done for every instance is built once: building costs more than running it.
+_KEPT = Prepared(
+    lambda _dialect: select(
+        table.c.digest,
+        table.c.own_result,
+        table.c.study_instance_uid,
+        table.c.source_ae,
+        table.c.removed_at,
+    ).where(table.c.sop_instance_uid == bindparam("uid"))
+)
 
-_KEPT = select(
-    table.c.digest,
-    table.c.own_result,
-    table.c.study_instance_uid,
-    table.c.source_ae,
-    table.c.removed_at,
-).where(table.c.sop_instance_uid == bindparam("uid"))
+_INSERTING = Prepared(
+    lambda dialect: insert_on(dialect, table)
+    .values({**{one.name: bindparam(one.name) for one in _GIVEN}, "received_at": now()})
+    .on_conflict_do_nothing(index_elements=[table.c.sop_instance_uid, table.c.digest])
+    .returning(table.c.id)
+)
 
-
-@functools.cache
-def _inserting(dialect: str) -> ReturningInsert[tuple[int]]:
-    return (
-        insert_on(dialect, table)
-        .values({**{one.name: bindparam(one.name) for one in _GIVEN}, "received_at": now()})
-        .on_conflict_do_nothing(index_elements=[table.c.sop_instance_uid, table.c.digest])
-        .returning(table.c.id)
-    )
-
-
-@functools.cache
-def _linking(dialect: str) -> Insert:
-    columns = association_study.c
-    return (
-        insert_on(dialect, association_study)
-        .values({one.name: bindparam(one.name) for one in columns})
-        .on_conflict_do_nothing()
-    )
+_LINKING = Prepared(
+    lambda dialect: insert_on(dialect, association_study)
+    .values({one.name: bindparam(one.name) for one in association_study.c})
+    .on_conflict_do_nothing()
+)
 
 
 def _touch_study(tx: Connection, study_uid: str, source_ae: str) -> None:
-    ids = {"study_instance_uid": study_uid, "source_ae": source_ae}
-    tx.execute(_touching(tx.dialect.name), ids)
+    _TOUCHING.run(tx, {"study_instance_uid": study_uid, "source_ae": source_ae})
 
 
-@functools.cache
 def _touching(dialect: str) -> Insert:
     # `studies.complete` compares this time, so no two arrivals may have the same: within a tick of
     # the clock, and after small steps back, it goes on from the last. A large step is believed.
@@ -257,6 +247,9 @@ def _touching(dialect: str) -> Insert:
             set_={"state": StudyState.RECEIVING.value, "last_received_at": later},
         )
     )
+
+
+_TOUCHING = Prepared(_touching)
 
 
 def _select(tx: Connection, *conditions: ColumnElement[bool]) -> list[Instance]:

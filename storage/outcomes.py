@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, bindparam, select
 
 from storage import jobs
+from storage.prepared import Prepared
 from storage.records import Job, JobState, Outcome, Result
 from storage.schema import job, job_result, outcome, result
 
@@ -55,8 +56,14 @@ def results_before(tx: Connection, of: Job, kinds: Collection[str]) -> list[tupl
 
 def is_own_result(tx: Connection, sop_instance_uid: str) -> bool:
     """Return whether we made the object of this SOP Instance UID."""
-    query = select(result.c.sop_instance_uid).where(result.c.sop_instance_uid == sop_instance_uid)
-    return tx.execute(query).one_or_none() is not None
+    return bool(_OWN.run(tx, {"uid": str(sop_instance_uid)}))
+
+
+_OWN = Prepared(
+    lambda _dialect: select(result.c.sop_instance_uid).where(
+        result.c.sop_instance_uid == bindparam("uid")
+    )
+)
 
 
 def for_study(tx: Connection, study_uid: str) -> list[tuple[Job, Outcome]]:

@@ -96,6 +96,7 @@ class Settler:
         self._slots = slots
         self._committer = committer
         self._limit = limit
+        self._enough = limit // 2
         self._seconds = seconds
         self._trouble = trouble
         self._waiting: list[Named | Withdrawal] = []
@@ -124,7 +125,9 @@ class Settler:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="settler", daemon=True)
                 self._thread.start()
-            self._changed.notify_all()
+            # Waking it for each would cost as much as naming one.
+            if len(self._waiting) in (1, self._enough + 1):
+                self._changed.notify_all()
 
     def stop(self, deadline_seconds: float) -> None:
         """Settle what waits, once, and end the thread."""
@@ -158,9 +161,8 @@ class Settler:
         """Return what has gathered since the first of it came; nothing at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._stopping)
-            enough = self._limit // 2
             self._changed.wait_for(
-                lambda: self._stopping or len(self._waiting) > enough, self._seconds
+                lambda: self._stopping or len(self._waiting) > self._enough, self._seconds
             )
             return list(self._waiting)
 

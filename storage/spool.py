@@ -130,7 +130,7 @@ class Spool:
             ValueError: if it is not a digest.
         """
         name = Digest.parse(digest)
-        return self._objects / name[:2] / name[2:4] / name
+        return self._objects.joinpath(name[:2], name[2:4], name)
 
     def open(self, digest: str) -> BinaryIO:
         """Return the file of this digest, open for reading.
@@ -184,11 +184,13 @@ class Spool:
             OSError: if it could not be named.
         """
         target = self.path(digest)
-        if not target.parent.is_dir():
-            for folder in (target.parent.parent, target.parent):
-                folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
         try:
-            os.link(whole, target)
+            try:
+                os.link(whole, target)
+            except FileNotFoundError:
+                # Its folder, most likely; what else it may be is raised again.
+                _make_folder(target.parent)
+                os.link(whole, target)
         except FileExistsError:
             # Linked by someone who may not have come to synchronise the folder.
             if target.stat().st_size != size:
@@ -230,6 +232,14 @@ class Spool:
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
         synchronise_folder(folder.parent)
         self._durable.add(folder)
+
+
+def _make_folder(leaf: Path) -> None:
+    try:
+        leaf.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    except FileNotFoundError:
+        leaf.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        leaf.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
 
 class SpoolWriter:

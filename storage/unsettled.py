@@ -8,14 +8,14 @@ file is not whole, which was therefore never acknowledged, is withdrawn.
 from __future__ import annotations
 
 import enum
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Insert, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from storage import instances
 from storage.engine import insert_on
+from storage.prepared import Prepared
 from storage.schema import unsettled as table
 
 
@@ -52,8 +52,8 @@ class Withdrawn(enum.Enum):
 def add(tx: Connection, row: Unsettled) -> None:
     """Note that this file lies in its slot. Adding it again is harmless."""
     # Again, because a commit whose answer was lost may have happened; then the first one holds.
-    tx.execute(
-        _adding(tx.dialect.name),
+    _ADDING.run(
+        tx,
         {
             "slot": row.slot,
             "sop_instance_uid": str(row.sop_instance_uid),
@@ -63,10 +63,11 @@ def add(tx: Connection, row: Unsettled) -> None:
     )
 
 
-@functools.cache
-def _adding(dialect: str) -> Insert:
-    values = {one.name: bindparam(one.name) for one in table.c}
-    return insert_on(dialect, table).values(values).on_conflict_do_nothing()
+_ADDING = Prepared(
+    lambda dialect: insert_on(dialect, table)
+    .values({one.name: bindparam(one.name) for one in table.c})
+    .on_conflict_do_nothing()
+)
 
 
 def listing(tx: Connection, owner: str) -> list[Unsettled]:
