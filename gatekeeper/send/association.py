@@ -1,4 +1,4 @@
-"""One DICOM association as requestor, on a blocking socket with a deadline for every wait.
+"""One DICOM association as requestor, on a channel with a deadline for every wait.
 
 A storage requestor is half-duplex: it sends a request and waits for the response. So one thread
 with blocking calls serves it whole, without the reactor threads and polling sleeps of a general
@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import select
-import socket
-import ssl
 import time
 from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
@@ -21,19 +18,17 @@ from typing import Protocol, Self
 
 from gatekeeper.errors import TransportError
 from gatekeeper.send import command, pdu
+from gatekeeper.send.channel import OWN_MAXIMUM_LENGTH, AssociationLost, Channel
 from gatekeeper.send.pdu import Context, ProtocolError
 from gatekeeper.settings import SendSettings
-from gatekeeper.tls import Credentials, TlsError, reason, say_goodbye
+from gatekeeper.tls import Credentials, TlsError
 from storage.records import Node
 
-OWN_MAXIMUM_LENGTH = 16384
-"""Largest P-DATA-TF length we take; we only ever receive command sets."""
 LARGEST_FRAGMENT = 131072
 """Cap on what we send in one PDU, whatever the peer would take."""
 _SMALLEST_MAXIMUM_LENGTH = 128
 _BLOCK = 256 * 1024
 """Bytes handed to the socket at once."""
-_LARGEST_ASSOCIATION_PDU = 1024 * 1024
 _RELEASE_SECONDS = 5.0
 
 
@@ -43,110 +38,6 @@ class Source(Protocol):
     def readinto(self, buffer: memoryview, /) -> int | None:
         """Fill `buffer` from the current position and return how many bytes came."""
         ...
-
-
-class AssociationLost(TransportError):
-    """An established association ended, or its peer fell silent, before it was released."""
-
-
-class Channel:
-    """A connected socket, plain or TLS, that sends and receives whole PDUs before a deadline."""
-
-    def __init__(self, connection: socket.socket, silence: float) -> None:
-        self._socket = connection
-        self._silence = silence
-
-    @classmethod
-    def connect(cls, host: str, port: int, seconds: float, silence: float) -> Self:
-        """Connect by TCP.
-
-        Args:
-            host: name or address.
-            port: TCP port.
-            seconds: wait for each address of `host`.
-            silence: longest wait for the peer to take more bytes.
-
-        Raises:
-            TransportError: naming the operating system's reason.
-        """
-        try:
-            connection = socket.create_connection((host, port), timeout=seconds)
-        except (OSError, UnicodeError) as error:
-            raise TransportError(f"no connection to {host}:{port}: {_reason(error)}") from None
-        # Without it, Nagle's algorithm and delayed acknowledgements cost 40 ms an object.
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return cls(connection, silence)
-
-    def send(self, data: bytes | memoryview, deadline: float) -> None:
-        """Send `data` whole.
-
-        Raises:
-            AssociationLost: if the peer closed, or took nothing more in time.
-        """
-        try:
-            self._socket.settimeout(_left(deadline, self._silence))
-            if isinstance(self._socket, ssl.SSLSocket):
-                self._send_records(self._socket, memoryview(data), deadline)
-            else:
-                self._socket.sendall(data)
-        except OSError as error:
-            raise AssociationLost(f"lost while sending: {_reason(error)}") from None
-
-    def receive(self, deadline: float) -> tuple[int, bytes]:
-        """Return type and body of the next PDU.
-
-        Raises:
-            AssociationLost: if the peer closed, or has not sent one in time.
-            ProtocolError: if it announces more than such a PDU may hold.
-        """
-        kind, length = pdu.HEADER.unpack(self._exactly(pdu.HEADER.size, deadline))
-        limit = OWN_MAXIMUM_LENGTH if kind == pdu.P_DATA_TF else _LARGEST_ASSOCIATION_PDU
-        if length > limit:
-            raise ProtocolError(f"PDU of type {kind} announces {length} bytes")
-        return kind, self._exactly(length, deadline)
-
-    def secure(self, credentials: Credentials, node: Node) -> None:
-        """Go on by TLS, the peer verified to be `node`.
-
-        Raises:
-            TlsError: naming the rule that the peer broke; nothing was sent in plain text.
-        """
-        self._socket = credentials.call(self._socket, node)
-
-    def ready(self, seconds: float) -> bool:
-        """Return whether something came, or the peer closed, within so many seconds."""
-        # TLS may have decrypted more than was read.
-        pending = getattr(self._socket, "pending", None)
-        if pending is not None and pending():
-            return True
-        return bool(select.select([self._socket], [], [], seconds)[0])
-
-    def close(self) -> None:
-        """Close the socket."""
-        with contextlib.suppress(OSError, ValueError):
-            say_goodbye(self._socket)
-        self._socket.close()
-
-    def _send_records(self, connection: ssl.SSLSocket, data: memoryview, deadline: float) -> None:
-        """Send `data` record by record; sendall would grant each its own time-out."""
-        while data:
-            if time.monotonic() >= deadline:
-                raise TimeoutError
-            connection.settimeout(_left(deadline, self._silence))
-            data = data[connection.send(data) :]
-
-    def _exactly(self, count: int, deadline: float) -> bytes:
-        data = bytearray()
-        while len(data) < count:
-            try:
-                self._socket.settimeout(_left(deadline, None))
-                part = self._socket.recv(min(count - len(data), 65536))
-            except OSError as error:
-                raise AssociationLost(f"lost while waiting: {_reason(error)}") from None
-            if not part:
-                raise AssociationLost("the peer closed the connection")
-            data += part
-        return bytes(data)
 
 
 class Association:
@@ -419,20 +310,3 @@ def _read_into(data: Source, view: memoryview) -> None:
         if not count:
             raise OSError("the file ended before its data set did")
         filled += count
-
-
-def _left(deadline: float, cap: float | None) -> float:
-    """Return the seconds left until `deadline`, at most `cap`; never 0, which means 'no wait'."""
-    left = max(deadline - time.monotonic(), 0.001)
-    return left if cap is None else min(left, cap)
-
-
-def _reason(error: Exception) -> str:
-    """Return an operating system's or TLS's error in a few words."""
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {reason(error)}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return type(error).__name__

@@ -25,7 +25,8 @@ from gatekeeper.commitment import (
 from gatekeeper.elements import NotReadable
 from gatekeeper.errors import TransportError
 from gatekeeper.send import command, dialogue
-from gatekeeper.send.association import Association, AssociationLost
+from gatekeeper.send.association import Association
+from gatekeeper.send.channel import AssociationLost
 from gatekeeper.send.dialogue import Message
 from gatekeeper.send.pdu import ProtocolError
 from gatekeeper.settings import Settings

@@ -17,7 +17,8 @@ from typing import BinaryIO
 
 from gatekeeper.errors import GatekeeperError, TransportError
 from gatekeeper.send import encoding, pdu
-from gatekeeper.send.association import Association, AssociationLost
+from gatekeeper.send.association import Association
+from gatekeeper.send.channel import AssociationLost
 from gatekeeper.send.part10 import FileHeader, read_header
 from gatekeeper.send.pdu import Context, ProtocolError
 from gatekeeper.send.statuses import Disposition, judge

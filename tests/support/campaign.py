@@ -54,7 +54,8 @@ OBJECTS = ("report", "plain-report", "segmentation", "parametric-map", "presenta
 """Kinds of result that the archive takes: many, small and quickly made."""
 _LOOK_SECONDS = 0.1
 _START_SECONDS = 10.0
-_PEACE_SECONDS = 120.0
+_PEACE_SECONDS = 600.0
+"""Deadline of each wait for the end; only what never ends comes near it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ def run(
         report.faults += faults_found(journal, database, Spool(folder / "spool"), archive)
         _count(report, journal, database, archive)
         report.counts["spool mounted"] = int(disk.mounted)
+        report.counts["MiB in the spool"] = _size_mib(folder / "spool")
         report.log = (folder / "events.log").read_text(errors="replace")
     finally:
         database.dispose()
@@ -300,6 +302,10 @@ def _come_to_rest(
         until(at_rest, _PEACE_SECONDS, "everything came to rest")
     counted = Counter(left)
     return faults + [f"not at rest: {number} {what}" for what, number in counted.items()]
+
+
+def _size_mib(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) >> 20
 
 
 def _count(report: Report, journal: Journal, database: Database, archive: Orthanc) -> None:

@@ -20,7 +20,8 @@ from collections.abc import Generator
 from pathlib import Path
 
 from gatekeeper.errors import TransportError
-from gatekeeper.send.association import Association, AssociationLost
+from gatekeeper.send.association import Association
+from gatekeeper.send.channel import AssociationLost
 from gatekeeper.send.pdu import ProtocolError
 from gatekeeper.settings import SendSettings
 from gatekeeper.work.messages import ReceivedFile

@@ -1,0 +1,127 @@
+"""Every setting as a documented field of a frozen record.
+
+A field carries its unit, its help and its bounds; the commented file that `gatekeeper init` writes,
+`docs/settings.md` and every error message come from the same fields. Reading the file and the
+environment is `gatekeeper.config`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from gatekeeper.settings.documented import setting
+from gatekeeper.settings.listening import ListenSettings, TlsSettings
+from gatekeeper.settings.sending import CommitmentSettings, SendSettings
+from gatekeeper.settings.site import (
+    DatabaseSettings,
+    LogSettings,
+    RetentionSettings,
+    SpoolSettings,
+    TickSettings,
+)
+from gatekeeper.settings.working import ModelSettings, ResultSettings, WorkSettings
+
+__all__ = [
+    "CommitmentSettings",
+    "DatabaseSettings",
+    "ListenSettings",
+    "LogSettings",
+    "ModelSettings",
+    "ResultSettings",
+    "RetentionSettings",
+    "SendSettings",
+    "SettingRow",
+    "Settings",
+    "SpoolSettings",
+    "TickSettings",
+    "TlsSettings",
+    "WorkSettings",
+    "describe",
+    "rows",
+    "section_class",
+    "setting",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All sections; each attribute is a section of the file."""
+
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    spool: SpoolSettings = field(default_factory=SpoolSettings)
+    listen: ListenSettings = field(default_factory=ListenSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    work: WorkSettings = field(default_factory=WorkSettings)
+    models: ModelSettings = field(default_factory=ModelSettings)
+    results: ResultSettings = field(default_factory=ResultSettings)
+    send: SendSettings = field(default_factory=SendSettings)
+    commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
+    tick: TickSettings = field(default_factory=TickSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One documented setting."""
+
+    section: str
+    name: str
+    default: Any
+    help: str
+    unit: str
+    minimum: float | None
+    maximum: float | None
+    choices: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Dotted name, as errors name it."""
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """Environment variable that overrides it."""
+        return f"GATEKEEPER_{self.section}_{self.name}".upper()
+
+
+def rows() -> Iterator[SettingRow]:
+    """Yield every setting, in the order of the file."""
+    for section in dataclasses.fields(Settings):
+        for item in dataclasses.fields(section_class(section.name)):
+            yield SettingRow(section.name, item.name, item.default, **item.metadata)
+
+
+def describe(row: SettingRow) -> str:
+    """Return the help of a setting with its unit, bounds and choices, in one line."""
+    notes: list[str] = []
+    if row.unit:
+        notes.append(row.unit)
+    if row.minimum is not None and row.maximum is not None:
+        notes.append(f"{row.minimum:g} to {row.maximum:g}")
+    elif row.minimum is not None:
+        notes.append(f"at least {row.minimum:g}")
+    if row.choices:
+        notes.append("one of " + ", ".join(row.choices))
+    return row.help + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def section_class(name: str) -> Any:
+    """Return the record of a section."""
+    return {
+        "database": DatabaseSettings,
+        "spool": SpoolSettings,
+        "listen": ListenSettings,
+        "tls": TlsSettings,
+        "work": WorkSettings,
+        "models": ModelSettings,
+        "results": ResultSettings,
+        "send": SendSettings,
+        "commitment": CommitmentSettings,
+        "retention": RetentionSettings,
+        "tick": TickSettings,
+        "log": LogSettings,
+    }[name]
