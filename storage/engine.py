@@ -14,7 +14,6 @@ import os
 import sqlite3
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -27,7 +26,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.functions import FunctionElement
 
-from storage import turns
+from storage import turns, write_ahead
 
 CLOCK_STEP_SECONDS = 5.0
 """A row written further in the future than this shows that the clock was set back since."""
@@ -36,8 +35,6 @@ _MIGRATION_SECONDS = 60.0
 _POOL_SIZE = 8
 _POOL_OVERFLOW = 8
 _LOG_BYTES = 64 * 1024 * 1024
-_LOG_GROWN_BYTES = 5 * 1024 * 1024
-"""SQLite begins its log anew at about 1,000 pages of 4 KiB."""
 _WRITES = "gatekeeper_writes"
 _LOST_WRITES = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
 
@@ -175,25 +172,15 @@ class Database:
             patient.dispose()
 
     def lengthen_log(self) -> None:
-        """Give SQLite's write-ahead log the length that it soon has, before it matters.
-
-        Until the log is first written from its beginning again, each commit makes it longer, and
-        a file that grows takes the disk several times as long to synchronise.
+        """Give SQLite's write-ahead log the length that it soon has, before a commit waits for it.
 
         Raises:
             DatabaseUnavailableError: if the database could not do it; it is as before.
+            OSError: if the log could not be synchronised.
         """
-        log = Path(f"{self._engine.url.database}-wal")
-        if self._turn is None or (log.exists() and log.stat().st_size >= _LOG_GROWN_BYTES):
-            return
-        with self._answering(sqlite3.SQLITE_ERROR), self._writing() as tx:
-            undone = tx.begin()
-            try:
-                # What a transaction has too much for its memory goes to the log, undone or not.
-                tx.exec_driver_sql("CREATE TABLE filling (bytes BLOB)")
-                tx.exec_driver_sql(f"INSERT INTO filling VALUES (zeroblob({2 * _LOG_GROWN_BYTES}))")
-            finally:
-                undone.rollback()
+        if self._turn is not None:
+            with self._answering(sqlite3.SQLITE_ERROR), self._writing() as connection:
+                write_ahead.lengthen(connection, Path(f"{self._engine.url.database}-wal"))
 
     def schema_problem(self) -> str | None:
         """Return why this database cannot be used as it is, in one sentence, or None."""
@@ -219,7 +206,7 @@ class Database:
 
     @contextlib.contextmanager
     def _writing(self) -> Generator[Connection]:
-        """Yield a connection to write on; on SQLite the only one, which is kept if all goes well."""
+        """Yield a connection to write on; SQLite has one, which is kept while all goes well."""
         if self._turn is None:
             with self._engine.connect() as connection:
                 yield connection
@@ -345,27 +332,13 @@ def _prepare_sqlite(lock_seconds: float) -> Callable[[DBAPIConnection, Connectio
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {math.ceil(lock_seconds * 1000)}")
-        _use_write_ahead_log(cursor, lock_seconds)
+        write_ahead.use(cursor, lock_seconds)
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
         cursor.close()
 
     return prepare
-
-
-def _use_write_ahead_log(cursor: Any, lock_seconds: float) -> None:
-    """Switch to WAL; the switch ignores busy_timeout when several processes try at once."""
-    deadline = time.monotonic() + lock_seconds
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
 
 
 def _begin_sqlite(turn: str, lock_seconds: float) -> Callable[[Connection], None]:
