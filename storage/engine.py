@@ -14,7 +14,6 @@ import os
 import sqlite3
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -27,7 +26,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.functions import FunctionElement
 
-from storage import turns
+from storage import turns, write_ahead
 
 CLOCK_STEP_SECONDS = 5.0
 """A row written further in the future than this shows that the clock was set back since."""
@@ -172,6 +171,17 @@ class Database:
         finally:
             patient.dispose()
 
+    def lengthen_log(self) -> None:
+        """Give SQLite's write-ahead log the length that it soon has, before a commit waits for it.
+
+        Raises:
+            DatabaseUnavailableError: if the database could not do it; it is as before.
+            OSError: if the log could not be synchronised.
+        """
+        if self._turn is not None:
+            with self._answering(sqlite3.SQLITE_ERROR), self._writing() as connection:
+                write_ahead.lengthen(connection, Path(f"{self._engine.url.database}-wal"))
+
     def schema_problem(self) -> str | None:
         """Return why this database cannot be used as it is, in one sentence, or None."""
         from storage import migrations
@@ -196,7 +206,7 @@ class Database:
 
     @contextlib.contextmanager
     def _writing(self) -> Generator[Connection]:
-        """Yield a connection to write on; on SQLite the only one, which is kept if all goes well."""
+        """Yield a connection to write on; SQLite has one, which is kept while all goes well."""
         if self._turn is None:
             with self._engine.connect() as connection:
                 yield connection
@@ -322,27 +332,13 @@ def _prepare_sqlite(lock_seconds: float) -> Callable[[DBAPIConnection, Connectio
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {math.ceil(lock_seconds * 1000)}")
-        _use_write_ahead_log(cursor, lock_seconds)
+        write_ahead.use(cursor, lock_seconds)
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
         cursor.close()
 
     return prepare
-
-
-def _use_write_ahead_log(cursor: Any, lock_seconds: float) -> None:
-    """Switch to WAL; the switch ignores busy_timeout when several processes try at once."""
-    deadline = time.monotonic() + lock_seconds
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
 
 
 def _begin_sqlite(turn: str, lock_seconds: float) -> Callable[[Connection], None]:

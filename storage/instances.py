@@ -208,16 +208,20 @@ _KEPT = Prepared(
 )
 
 _INSERTING = Prepared(
-    lambda dialect: insert_on(dialect, table)
-    .values({**{one.name: bindparam(one.name) for one in _GIVEN}, "received_at": now()})
-    .on_conflict_do_nothing(index_elements=[table.c.sop_instance_uid, table.c.digest])
-    .returning(table.c.id)
+    lambda dialect: (
+        insert_on(dialect, table)
+        .values({**{one.name: bindparam(one.name) for one in _GIVEN}, "received_at": now()})
+        .on_conflict_do_nothing(index_elements=[table.c.sop_instance_uid, table.c.digest])
+        .returning(table.c.id)
+    )
 )
 
 _LINKING = Prepared(
-    lambda dialect: insert_on(dialect, association_study)
-    .values({one.name: bindparam(one.name) for one in association_study.c})
-    .on_conflict_do_nothing()
+    lambda dialect: (
+        insert_on(dialect, association_study)
+        .values({one.name: bindparam(one.name) for one in association_study.c})
+        .on_conflict_do_nothing()
+    )
 )
 
 

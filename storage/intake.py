@@ -74,7 +74,7 @@ class Limits:
 class Intake:
     """Takes in what all associations of one process receive.
 
-    Its threads start, and its slots are made, with the first file.
+    Its threads start with the first file, and its slots are made then, unless it was prepared.
 
     Args:
         database: where the rows go.
@@ -90,6 +90,7 @@ class Intake:
         limits: Limits,
         trouble: Callable[[Exception], None],
     ) -> None:
+        self._database = database
         self._spool = spool
         self._limits = limits
         self._slots = Slots(spool.root, limits.slots)
@@ -97,6 +98,17 @@ class Intake:
         self._settler = Settler(
             spool, self._slots, self._committer, limits.backlog, limits.settle_seconds, trouble
         )
+
+    def prepare(self) -> None:
+        """Do ahead, as far as it can be done, what would hold up the first files.
+
+        Raises:
+            OSError: if the spool is in trouble.
+            DatabaseUnavailableError: if the database is.
+        """
+        self._spool.make_folders()
+        self._slots.fill()
+        self._database.lengthen_log()
 
     def writer(self, limit: int | None = None) -> SpoolWriter:
         """Return a writer of one file, for `keep`, to be used in a ``with`` statement.

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, Executable, exc
+from sqlalchemy import ClauseElement, Connection, Executable, exc
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.sql.elements import ClauseElement
 
 _NAMED = sqlite.dialect(paramstyle="named")
 
@@ -58,11 +57,8 @@ class Prepared:
         return self._statements[dialect]
 
     def _compile(self) -> None:
-        statement = self._build("sqlite")
-        assert isinstance(statement, ClauseElement)
-        compiled = statement.compile(dialect=_NAMED)
-        self._constants = {
-            name: value for name, value in compiled.params.items() if value is not None
-        }
+        compiled = cast(ClauseElement, self._build("sqlite")).compile(dialect=_NAMED)
+        given = compiled.params or {}
+        self._constants = {name: value for name, value in given.items() if value is not None}
         # Last: another thread may look whether it is there.
         self._sql = str(compiled)

@@ -40,6 +40,7 @@ class Slots:
         self._numbers = itertools.count(1)
         self._empty: collections.deque[tuple[int, Path]] = collections.deque()
         self._lock = threading.Lock()
+        self._filling = threading.Lock()
         self._own: Path | None = None
         self._held: list[tuple[Path, int]] = []
 
@@ -50,9 +51,14 @@ class Slots:
             OSError: if there is none and none could be made.
         """
         while True:
-            with contextlib.suppress(IndexError):
-                return self._empty.popleft()
-            self.fill()
+            try:
+                taken = self._empty.popleft()
+            except IndexError:
+                self.fill()
+                continue
+            if len(self._empty) < self._ready // 2:
+                self._fill_soon()
+            return taken
 
     def fill(self) -> None:
         """Make slots until there are enough, and make their names durable.
@@ -77,6 +83,19 @@ class Slots:
                 raise
             self._empty.extend(made)
 
+    def _fill_soon(self) -> None:
+        """Fill up in the background, so that no file waits for it."""
+        if self._filling.acquire(blocking=False):
+            threading.Thread(target=self._fill_behind, name="slots", daemon=True).start()
+
+    def _fill_behind(self) -> None:
+        try:
+            # Whoever finds no slot tries again, and tells.
+            with contextlib.suppress(OSError):
+                self.fill()
+        finally:
+            self._filling.release()
+
     def name(self, slot: Path) -> str:
         """Return what the database calls a slot."""
         return f"{slot.parent.name}/{slot.name}"
@@ -96,7 +115,7 @@ class Slots:
 
         Otherwise the lock stays held until the process ends: a file may still be on its way.
         """
-        with self._lock:
+        with self._filling, self._lock:
             self._own = None
             self._drain()
             held, self._held = self._held, []

@@ -123,6 +123,16 @@ class Spool:
             writer.write(data)
             return writer.commit()
 
+    def make_folders(self) -> None:
+        """Make the upper level of folders now, so that the first files need not.
+
+        Raises:
+            OSError: if they cannot be made.
+        """
+        for number in range(256):
+            (self._objects / f"{number:02x}").mkdir(mode=FOLDER_MODE, exist_ok=True)
+        synchronise_folder(self._objects)
+
     def path(self, digest: str) -> Path:
         """Return where the file of this digest lies or would lie.
 

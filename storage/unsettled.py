@@ -64,9 +64,11 @@ def add(tx: Connection, row: Unsettled) -> None:
 
 
 _ADDING = Prepared(
-    lambda dialect: insert_on(dialect, table)
-    .values({one.name: bindparam(one.name) for one in table.c})
-    .on_conflict_do_nothing()
+    lambda dialect: (
+        insert_on(dialect, table)
+        .values({one.name: bindparam(one.name) for one in table.c})
+        .on_conflict_do_nothing()
+    )
 )
 
 

@@ -113,6 +113,13 @@ class Receiver:
         """Return what takes the data set of the instance; never raises."""
         return Receiving(self, arrival, association)
 
+    def prepare(self) -> None:
+        """Do ahead what would hold up the first instances; trouble is met again with them."""
+        try:
+            self._intake.prepare()
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("intake_not_prepared", error=error_name(error))
+
     def close(self, deadline_seconds: float) -> None:
         """Settle what was received, in bounded time; afterwards nothing can be received."""
         self._intake.close(deadline_seconds)

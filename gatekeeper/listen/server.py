@@ -199,6 +199,7 @@ class Listener:
                     server.server_close()
                 raise
             self._secured.secure = self._credentials.accept
+        self._receiver.prepare()
         self._associations.start()
         for server in self._servers:
             threading.Thread(

@@ -333,3 +333,40 @@ def test_a_second_connection_keeps_the_locks_of_the_first(
     with database.read() as tx:
         assert tx.execute(text("SELECT count(*) FROM left_by_another")).scalar_one() == 0
     database.dispose()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_log_of_sqlite_is_as_long_at_the_start_as_later(
+    database: Database, database_url: str, an_instance: Callable[..., Instance]
+) -> None:
+    """Commits do not make it longer, and what made it long is not in the database."""
+    log = Path(f"{sqlalchemy.make_url(database_url).database}-wal")
+    database.lengthen_log()
+    size = log.stat().st_size
+    assert size > 5_000_000
+
+    for number in range(20):
+        with database.begin() as tx:
+            instances.record(tx, an_instance(number), None)
+    database.lengthen_log()
+
+    assert log.stat().st_size == size
+    assert database.schema_problem() is None
+    with database.read() as tx:
+        assert "filling" not in sqlalchemy.inspect(tx).get_table_names()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_disposed_database_leaves_no_connection(
+    database: Database, database_url: str, an_instance: Callable[..., Instance]
+) -> None:
+    """The last connection to go takes the log with it; the next write connects again."""
+    log = Path(f"{sqlalchemy.make_url(database_url).database}-wal")
+    with database.begin() as tx:
+        instances.record(tx, an_instance(), None)
+    assert log.exists()
+    database.dispose()
+    assert not log.exists()
+
+    with database.begin() as tx:
+        assert instances.count(tx) == 1

@@ -400,7 +400,7 @@ def test_file_and_row_are_on_the_disk_before_the_answer_and_the_names_after_it(
     steps = {
         "slots": r"fsync\(\d+<.*/slots/[0-9a-f]+>",
         "file": r"fdatasync\(\d+<.*/slots/[0-9a-f]+/\d+>",
-        "link": r"link\(.*/slots/.*/objects/",
+        "link": r"link\(.*/slots/.*/objects/.*= 0$",
         "answer": r"write\(1<.*acknowledged",
         "names": r"syncfs\(|fsync\(\d+<.*/objects/",
         "unlink": r"unlink\(.*/slots/[0-9a-f]+/\d+",
