@@ -15,9 +15,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 PAGES = 2000
-"""Of 4 KiB. The commit that reaches them waits until they are in the database. With SQLite's own 1000
-the longest of 384 commits took 8 to 173 ms, with 2000, which hold the same pages more often, 10 to
-73."""
+"""Of 4 KiB. The commit that reaches them waits until they are in the database. With SQLite's own
+1000 the longest of 384 commits took 8 to 173 ms, with 2000, which hold the same pages more often,
+10 to 73."""
 
 _LONG_BYTES = 8 * 1024 * 1024
 _FILLING_BYTES = _LONG_BYTES + 3 * 1024 * 1024
