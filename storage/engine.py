@@ -335,6 +335,7 @@ def _prepare_sqlite(lock_seconds: float) -> Callable[[DBAPIConnection, Connectio
         write_ahead.use(cursor, lock_seconds)
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA wal_autocheckpoint = {write_ahead.PAGES}")
         cursor.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
         cursor.close()
 
