@@ -17,6 +17,8 @@ from gatekeeper.log import error_name, get_logger
 from storage import instances
 from storage.engine import Database
 
+_GATHER_SECONDS = 0.2
+
 log = get_logger()
 
 
@@ -58,7 +60,7 @@ class OpenAssociations:
         self._open: dict[threading.Thread, OpenAssociation] = {}
         self._ended: list[int] = []
         self._wake = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -68,7 +70,7 @@ class OpenAssociations:
 
     def stop(self, deadline_seconds: float) -> None:
         """Stop renewing and record that every association has ended."""
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join(deadline_seconds)
@@ -133,8 +135,10 @@ class OpenAssociations:
             self._ended = [row for row in self._ended if row not in ended]
 
     def _run(self) -> None:
-        while not self._stopping:
-            self._wake.wait(self._heartbeat_seconds)
+        while not self._stopping.is_set():
+            if self._wake.wait(self._heartbeat_seconds):
+                # Endings that come fast are written down together, out of the way of instances.
+                self._stopping.wait(_GATHER_SECONDS)
             self._wake.clear()
-            if not self._stopping:
+            if not self._stopping.is_set():
                 self.tend()
