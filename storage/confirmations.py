@@ -172,9 +172,14 @@ def waive(tx: Connection, confirmation: Confirmation) -> bool:
     """Forget a confirmation whose node is not asked any more; False for a stale attempt."""
     if not leases.write(tx, table, confirmation.id, confirmation.attempt, {}):
         return False
-    tx.execute(asked.delete().where(asked.c.confirmation_id == confirmation.id))
-    tx.execute(table.delete().where(table.c.id == confirmation.id))
+    forget(tx, confirmation.id)
     return True
+
+
+def forget(tx: Connection, delivery_id: int) -> None:
+    """Forget the confirmation of a delivery whose node is not asked any more, if there is one."""
+    tx.execute(asked.delete().where(asked.c.confirmation_id == delivery_id))
+    tx.execute(table.delete().where(table.c.id == delivery_id))
 
 
 def retry(tx: Connection, delivery_id: int) -> bool:

@@ -166,6 +166,8 @@ def _end(
             finished = deliveries.finish(tx, delivery.id, delivery.attempt)
             if finished and confirm:
                 confirmations.expect(tx, delivery.id, delivery.node)
+            elif finished:
+                confirmations.forget(tx, delivery.id)
             return finished
         return deliveries.fail(tx, delivery.id, delivery.attempt, failure.reason, failure.delay)
 

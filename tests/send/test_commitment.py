@@ -289,6 +289,23 @@ def test_a_node_that_is_not_asked_any_more_leaves_a_plain_delivery(
 
 
 @sqlite_only
+def test_what_is_sent_again_to_a_node_that_is_not_asked_any_more_is_a_plain_delivery(
+    a_site: Callable[..., Site], archive: Archive
+) -> None:
+    """Changed to `none` before a lost object was stored again: no confirmation waits for ever."""
+    site = a_site()
+    with site.running():
+        site.committed()
+    with site.database.begin() as tx:
+        nodes.save(tx, Node(archive.ae_title, "127.0.0.1", archive.port, receives_results=True))
+        confirmations.reopen(tx, site.delivery)
+        deliveries.resend(tx, site.delivery, site.uids[:1])
+
+    with site.running():
+        site.reaches(DeliveryState.DELIVERED, None)
+
+
+@sqlite_only
 def test_a_query_is_whole_or_an_error(a_site: Callable[..., Site], archive: Archive) -> None:
     """A failure status, and more matches than are taken, conclude nothing."""
     site = a_site()
