@@ -21,6 +21,7 @@ from pydicom.uid import UID
 from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from gatekeeper.listen.file_meta import part10_header
 from gatekeeper.listen.server import Listener
@@ -138,8 +139,13 @@ def associated(
 
 def rejection(association: Association) -> tuple[int | None, int | None, int | None]:
     """Return result, source and reason of the A-ASSOCIATE-RJ that ended `association`."""
-    assert association.is_rejected
     answer = cast(Any, association.acceptor.primitive)
+    if answer is None:
+        # pynetdicom takes a rejection that comes at once for a connection that failed, and leaves
+        # it in this queue.
+        answer = cast(Any, association.dul.to_user_queue.get(timeout=20))
+    assert isinstance(answer, A_ASSOCIATE)
+    assert answer.result != 0
     return answer.result, answer.result_source, answer.diagnostic
 
 
