@@ -96,7 +96,9 @@ class Mark:
         self._paused = False
         self._measured = 0.0
         self._watching = False
+        self._closed = False
         self._resumed = threading.Event()
+        self._watcher: threading.Thread | None = None
 
     def is_paused(self) -> bool:
         """Return whether intake is paused, measured now or a moment ago.
@@ -110,6 +112,13 @@ class Mark:
                 self._look()
                 self._measured = now
             return self._paused
+
+    def close(self, deadline_seconds: float) -> None:
+        """Look no more, and show no pause any longer."""
+        self._closed = True
+        self._resumed.set()
+        if self._watcher is not None:
+            self._watcher.join(deadline_seconds)
 
     def _look(self) -> None:
         try:
@@ -128,12 +137,16 @@ class Mark:
         if not self._watching:
             self._watching = True
             name = f"paused-{self._name}"
-            threading.Thread(target=self._watch, name=name, daemon=True).start()
+            self._watcher = threading.Thread(target=self._watch, name=name, daemon=True)
+            self._watcher.start()
 
     def _watch(self) -> None:
         """Show the pause until it is over, and see that it is."""
         shown = False
         for look in itertools.count():
+            if self._closed:
+                self._show(paused=False)
+                return
             with self._lock:
                 try:
                     self._look()
@@ -196,6 +209,11 @@ class QueueMark:
                 return -jobs.waiting(tx, limit=high)
 
         self._mark = Mark(QUEUE, queue_marks(high, low), room, database, _LOOK_SECONDS)
+
+    def close(self, deadline_seconds: float) -> None:
+        """Look no more, and show no pause any longer."""
+        if self._mark is not None:
+            self._mark.close(deadline_seconds)
 
     def refuses(self, request: A_ASSOCIATE) -> bool:
         """Return whether to reject an association for now; one that stores nothing never is."""

@@ -123,6 +123,7 @@ class Receiver:
     def close(self, deadline_seconds: float) -> None:
         """Settle what was received, in bounded time; afterwards nothing can be received."""
         self._intake.close(deadline_seconds)
+        self._disk.close(deadline_seconds)
 
     def check_room(self) -> None:
         """Check that an instance may be taken now.

@@ -227,6 +227,7 @@ class Listener:
                 association.abort(block=False)
             self._wait_for_end(_ABORT_SECONDS)
         self._receiver.close(_ABORT_SECONDS)
+        self._queue.close(_ABORT_SECONDS)
         self._commitment.stop(_ABORT_SECONDS)
         self._associations.stop(_ABORT_SECONDS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 import structlog.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from listen.raw_scanner import raw_scanner, store
 from listen.wire import (
     EXPLICIT,
     MR,
@@ -71,8 +73,12 @@ def test_the_queue_pauses_at_its_upper_mark_and_goes_on_at_its_lower(
             assert paused is before
 
 
+def watchers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("paused-")}
+
+
 def nobody_watches() -> bool:
-    return not any(thread.name.startswith("paused-") for thread in threading.enumerate())
+    return not watchers()
 
 
 def test_a_pause_is_shown_since_when_and_ends_without_traffic(
@@ -103,6 +109,24 @@ def test_a_pause_is_shown_since_when_and_ends_without_traffic(
     assert not mark.is_paused()
     changes = [one["event"] for one in events if one["event"].startswith("intake_")]
     assert changes == ["intake_paused", "intake_resumed"]
+
+
+@sqlite_only
+def test_a_pause_ends_with_its_listener(database: Database, tmp_path: Path) -> None:
+    """Stopped while the disk is full: nobody looks any more, and no pause is shown."""
+    site = settings_for(tmp_path / "spool")
+    full = dataclasses.replace(site.spool, low_water_mib=1 << 40)
+    before = watchers()
+    with running(dataclasses.replace(site, spool=full), database) as here:
+        with raw_scanner(here.port) as scanner:
+            scanner.send(store("1.2.3.4"))
+            assert scanner.status() == 0xA700
+            scanner.release()
+        until(lambda: status.read(database, here.spool).intake_paused, PATIENCE, "a pause is shown")
+
+    assert watchers() <= before
+    with database.read() as tx:
+        assert pauses.paused(tx) == {}
 
 
 @sqlite_only

@@ -84,8 +84,13 @@ def test_orthanc_and_we_commit_to_each_other(
 
         until(told, PATIENCE, "Orthanc has our report")
         report = archive.get_json(f"/storage-commitment/{transaction}")
-        with database.read() as tx:
-            kept = commitments.get(tx, archive.aet, transaction)
+
+        def reported() -> bool:
+            with database.read() as tx:
+                kept = commitments.get(tx, archive.aet, transaction)
+            return kept is not None and kept.state is CommitmentState.REPORTED
+
+        until(reported, PATIENCE, "our report is on record as taken")
         errands.stop(PATIENCE)
 
     assert report["Status"] == "Failure"
@@ -93,5 +98,3 @@ def test_orthanc_and_we_commit_to_each_other(
         one.sop_instance_uid for one in items
     )
     assert [one["SOPInstanceUID"] for one in report["Failures"]] == ["1.2.3.404"]
-    assert kept is not None
-    assert kept.state is CommitmentState.REPORTED
