@@ -25,6 +25,7 @@ from listen.wire import (
     settings_for,
     sqlite_only,
 )
+from support.files import written_files
 from support.waiting import until
 
 from gatekeeper import status
@@ -232,7 +233,7 @@ def test_a_full_file_system_is_out_of_resources_and_intake_goes_on_when_it_is_no
 
 
 def files(spool: Spool) -> list[Path]:
-    return sorted(path for path in spool.root.rglob("*") if path.is_file() and path.stat().st_size)
+    return list(written_files(spool.root))
 
 
 def count(database: Database) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
@@ -20,6 +19,7 @@ from listen.wire import EXPLICIT, MR, encoded, image, sqlite_only, together
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from sqlalchemy import text
+from support.files import written_files
 from support.waiting import until
 
 from gatekeeper.listen.associations import OpenAssociation
@@ -59,15 +59,8 @@ class Site:
     def files(self) -> list[Path]:
         """Return every file of the spool once what was received is settled; no empty slots."""
         slots = self.spool.root / "slots"
-        until(lambda: not any(_content(slots)), 30, "the slots are given back")
-        return [path for path in _content(self.spool.root) if slots not in path.parents]
-
-
-def _content(folder: Path) -> list[Path]:
-    found = [path for path in folder.rglob("*") if path.is_file()]
-    with contextlib.suppress(FileNotFoundError):
-        return [path for path in found if path.stat().st_size]
-    return found
+        until(lambda: not written_files(slots), 30, "the slots are given back")
+        return [path for path in written_files(self.spool.root) if slots not in path.parents]
 
 
 @pytest.fixture

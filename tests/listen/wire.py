@@ -22,6 +22,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.pdu_primitives import A_ASSOCIATE
+from support.files import written_files
 
 from gatekeeper.listen.file_meta import part10_header
 from gatekeeper.listen.server import Listener
@@ -67,8 +68,7 @@ class Listening:
 
     def unfinished(self) -> list[Path]:
         """Return the files of the spool that hold bytes of an object that was not kept."""
-        files = [path for path in self.spool.root.rglob("*") if path.is_file()]
-        return [path for path in files if "objects" not in path.parts and path.stat().st_size]
+        return [path for path in written_files(self.spool.root) if "objects" not in path.parts]
 
     def count(self) -> int:
         with self.database.read() as tx:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
+from support.files import written_files
 from support.waiting import until
 
 from storage import failpoint, instances, studies, unsettled
@@ -210,7 +211,7 @@ def test_a_file_torn_by_a_power_cut_withdraws_its_instance(
     until(recorded, 30, "the row is committed")
     process.kill()
     assert "acknowledged" not in process.communicate(timeout=20)[0]
-    (slot,) = [path for path in (tmp_path / "spool" / "slots").glob("*/0*") if path.stat().st_size]
+    (slot,) = written_files(tmp_path / "spool" / "slots")
     slot.chmod(0o640)
     slot.write_bytes(content)
 

@@ -38,6 +38,7 @@ from support.disturbances import (
     postgres_gone,
     sqlite_locked,
 )
+from support.files import written_files
 from support.gate import listening
 from support.orthanc import Orthanc
 from support.postgres import PostgresServer
@@ -305,7 +306,7 @@ def _come_to_rest(
 
 
 def _size_mib(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) >> 20
+    return sum(written_files(folder).values()) >> 20
 
 
 def _count(report: Report, journal: Journal, database: Database, archive: Orthanc) -> None:

@@ -1,7 +1,9 @@
-"""Finding DICOM files in folders of real data."""
+"""Finding files: DICOM ones in folders of real data, any in folders that change meanwhile."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 
@@ -14,3 +16,16 @@ def is_part10(path: Path) -> bool:
 def dicom_files(folder: Path) -> list[Path]:
     """Return the Part 10 files below a folder, in the order of their paths."""
     return [path for path in sorted(folder.rglob("*")) if path.is_file() and is_part10(path)]
+
+
+def written_files(folder: Path) -> dict[Path, int]:
+    """Return the sizes of the files below a folder that hold bytes, in the order of their paths.
+
+    Others may work in the folder: what vanishes while it is looked at is not there.
+    """
+    found: dict[Path, int] = {}
+    for parent, _folders, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                found[path] = path.stat().st_size
+    return {path: size for path, size in sorted(found.items()) if size}
