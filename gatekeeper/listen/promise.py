@@ -47,9 +47,9 @@ def decide(
     """
     with database.read() as tx:
         items = commitments.items_of(tx, commitment.id)
+        if commitment.decided_at is not None:
+            return items
         here = {item.sop_instance_uid: instances.find(tx, item.sop_instance_uid) for item in items}
-    if commitment.decided_at is not None:
-        return items
     decided = [
         dataclasses.replace(
             item,
