@@ -1,6 +1,6 @@
 """The connection under an association: every wait on it ends, and other threads can end one.
 
-A connection is a TCP socket, or what a server made of it (`guard.GuardedServer.wrap`): DICOM TLS
+A connection is a TCP socket, or what a server made of it (`guard.GuardedServer.secure`): DICOM TLS
 looks the same from here. Where it holds decoded bytes that the kernel knows nothing of, it says so
 with `pending`.
 """
