@@ -21,6 +21,7 @@ from storage.ledger import (
     StudyFacts,
 )
 from storage.records import (
+    HAS_ALL,
     CommitmentState,
     ConfirmationState,
     DeliveryState,
@@ -116,7 +117,7 @@ def judge_delivery(
 ) -> Iterator[Entry]:
     """Yield what does not add up about a delivery; `idle_seconds` as for a job."""
     dead = delivery.state == DeliveryState.DEAD
-    delivered = delivery.state in (DeliveryState.DELIVERED, DeliveryState.COMMITTED)
+    delivered = delivery.state in HAS_ALL
     waits = not dead and not delivered
     left = delivery.items - delivery.stored
     due = delivery.state == DeliveryState.QUEUED and delivery.due_for > overdue_seconds
@@ -169,7 +170,7 @@ def judge_confirmation(
     """Yield what does not add up about a confirmation; `idle_seconds` as for a job."""
     dead = asked.state == ConfirmationState.DEAD
     resending = asked.state == ConfirmationState.RESENDING
-    has_all = asked.delivery_state in (DeliveryState.DELIVERED, DeliveryState.COMMITTED)
+    has_all = asked.delivery_state in HAS_ALL
     rules = (
         _known(asked.state, ConfirmationState),
         (

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from storage import deliveries, jobs, outcomes, studies
 from storage.records import (
+    HAS_ALL,
     ConfirmationState,
     Delivery,
     DeliveryState,
@@ -101,7 +102,7 @@ def _sent(deliveries: Sequence[Delivery]) -> str:
     states = {delivery.state for delivery in deliveries}
     if DeliveryState.DEAD in states:
         return "delivery dead"
-    if not states <= {DeliveryState.DELIVERED, DeliveryState.COMMITTED}:
+    if not states <= set(HAS_ALL):
         return "sending"
     answers = {delivery.confirmation for delivery in deliveries}
     if ConfirmationState.DEAD in answers:

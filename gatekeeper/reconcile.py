@@ -19,6 +19,7 @@ from gatekeeper.settings import Settings
 from storage import confirmations, deliveries, instances, jobs, nodes, studies
 from storage.engine import Database
 from storage.records import (
+    HAS_ALL,
     ConfirmationState,
     Delivery,
     DeliveryItem,
@@ -35,7 +36,6 @@ from storage.spool import Spool
 
 ORIGINAL = "original"
 _UIDS_NAMED = 3
-_ENDED = (DeliveryState.DELIVERED, DeliveryState.COMMITTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Facts:
         return {
             item.sop_instance_uid: one
             for one in self.sent
-            if one.delivery.state in _ENDED
+            if one.delivery.state in HAS_ALL
             for item in one.items
         }
 
@@ -215,7 +215,7 @@ def _deliveries(facts: Facts) -> list[str]:
         f"delivery {one.delivery.id} is {one.delivery.state}: {one.delivery.items_stored} of "
         f"{one.delivery.items} stored{f': {reason}' if (reason := one.delivery.reason) else ''}"
         for one in facts.sent
-        if one.delivery.state not in _ENDED
+        if one.delivery.state not in HAS_ALL
     ]
 
 

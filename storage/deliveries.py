@@ -20,12 +20,18 @@ from sqlalchemy import (
 from storage import leases
 from storage.engine import facts, insert, now
 from storage.leases import Rescued
-from storage.records import ConfirmationState, Delivery, DeliveryItem, DeliveryState, Result
+from storage.records import (
+    HAS_ALL,
+    ConfirmationState,
+    Delivery,
+    DeliveryItem,
+    DeliveryState,
+    Result,
+)
 from storage.schema import confirmation, instance, job, result
 from storage.schema import delivery as table
 from storage.schema import delivery_item as item
 
-_HAS_ALL = (DeliveryState.DELIVERED.value, DeliveryState.COMMITTED.value)
 _NOTE = (
     update(item)
     .where(item.c.delivery_id == bindparam("of"), item.c.sop_instance_uid == bindparam("uid"))
@@ -213,9 +219,7 @@ def resend(tx: Connection, delivery_id: int, sop_instance_uids: Collection[str])
         .where(
             item.c.delivery_id == delivery_id,
             item.c.sop_instance_uid.in_([str(uid) for uid in sop_instance_uids]),
-            exists(
-                select(literal(1)).where(table.c.id == delivery_id, table.c.state.in_(_HAS_ALL))
-            ),
+            exists(select(literal(1)).where(table.c.id == delivery_id, has_all())),
         )
         .values(stored=False)
     )
@@ -284,6 +288,11 @@ def counts(tx: Connection) -> dict[DeliveryState, int]:
     return {state: found.get(state.value, 0) for state in DeliveryState}
 
 
+def has_all() -> ColumnElement[bool]:
+    """Return the condition that a delivery's node has answered every object as stored."""
+    return table.c.state.in_([state.value for state in HAS_ALL])
+
+
 def _columns() -> list[ColumnElement[Any]]:
     total = select(func.count()).select_from(item).where(item.c.delivery_id == table.c.id)
     left_out = {"updated_at", "claimed_at", "worker", "finished_at"}
@@ -301,6 +310,6 @@ def _columns() -> list[ColumnElement[Any]]:
 
 def _delivery(row: RowMapping) -> Delivery:
     state = DeliveryState(row["state"])
-    at = row["delivered_at"] if state in _HAS_ALL else None
+    at = row["delivered_at"] if state in HAS_ALL else None
     asked = None if row["confirmation"] is None else ConfirmationState(row["confirmation"])
     return Delivery(**facts(row, state=state, delivered_at=at, confirmation=asked))

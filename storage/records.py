@@ -40,6 +40,10 @@ class DeliveryState(enum.StrEnum):
     DEAD = "dead"
 
 
+HAS_ALL = (DeliveryState.DELIVERED, DeliveryState.COMMITTED)
+"""States of a delivery whose node has answered every object as stored."""
+
+
 class Confirm(enum.StrEnum):
     """How a node is asked whether it keeps what it answered as stored."""
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, literal, or_, select, update
 
-from storage import commitments
+from storage import commitments, deliveries
 from storage.engine import insert, now
 from storage.instances import one_at_a_time
 from storage.records import ConfirmationState, DeliveryState, JobState, StudyState
@@ -191,5 +191,4 @@ def _under_way() -> ColumnElement[bool]:
     unconfirmed = select(confirmation.c.id).where(
         confirmation.c.state != ConfirmationState.COMMITTED.value
     )
-    ended = (DeliveryState.DELIVERED.value, DeliveryState.COMMITTED.value)
-    return or_(delivery.c.state.not_in(ended), delivery.c.id.in_(unconfirmed))
+    return or_(~deliveries.has_all(), delivery.c.id.in_(unconfirmed))

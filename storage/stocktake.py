@@ -29,9 +29,9 @@ from sqlalchemy import (
     union_all,
 )
 
-from storage import slots
+from storage import deliveries, slots
 from storage.engine import now
-from storage.records import ConfirmationState, DeliveryState
+from storage.records import ConfirmationState
 from storage.schema import (
     confirmation,
     delivery,
@@ -151,7 +151,6 @@ def is_kept(tx: Connection, digest: str) -> bool:
 
 def _by_hand(*columns: Any) -> Select[*tuple[Any, ...]]:
     """Return the objects of deliveries by hand that are not at their end."""
-    ended = (DeliveryState.DELIVERED.value, DeliveryState.COMMITTED.value)
     asked = exists(
         select(literal(1)).where(
             confirmation.c.id == delivery.c.id,
@@ -162,7 +161,7 @@ def _by_hand(*columns: Any) -> Select[*tuple[Any, ...]]:
         select(*columns)
         .select_from(delivery_item)
         .join(delivery, delivery.c.id == delivery_item.c.delivery_id)
-        .where(delivery.c.job_id.is_(None), or_(delivery.c.state.not_in(ended), asked))
+        .where(delivery.c.job_id.is_(None), or_(~deliveries.has_all(), asked))
     )
 
 

@@ -27,7 +27,7 @@ from gatekeeper.identifiers import Uid
 from gatekeeper.results.kinds import STATEMENT
 from gatekeeper.results.page import contact_sheet, report_html
 from gatekeeper.send.files import send_files
-from storage.records import DeliveryState, JobState
+from storage.records import HAS_ALL, DeliveryState, JobState
 
 Result = tuple[str, Dataset]
 """A kind of result and the object."""
@@ -264,7 +264,7 @@ def _step(history: StudyHistory | None) -> tuple[str, int, int]:
         return "analyse", 0, 0
     stored = sum(delivery.items_stored for delivery in newest.deliveries)
     items = sum(delivery.items for delivery in newest.deliveries)
-    ended = {DeliveryState.DELIVERED, DeliveryState.COMMITTED, DeliveryState.DEAD}
+    ended = {*HAS_ALL, DeliveryState.DEAD}
     if all(delivery.state in ended for delivery in newest.deliveries):
         return "done", max(items, 1), max(items, 1)
     return "deliver", stored, items

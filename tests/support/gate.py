@@ -16,13 +16,13 @@ from gatekeeper.demo.site import free_port
 from gatekeeper.history import StudyHistory, read_history
 from storage import nodes
 from storage.engine import Database
-from storage.records import DeliveryState, JobState, Node
+from storage.records import HAS_ALL, DeliveryState, JobState, Node
 from support.waiting import until
 
 __all__ = ["Gate", "free_port", "listening", "running_gate"]
 
 AE_TITLE = "GATEKEEPER"
-_ENDED = {DeliveryState.DELIVERED, DeliveryState.COMMITTED, DeliveryState.DEAD}
+_ENDED = {*HAS_ALL, DeliveryState.DEAD}
 
 
 @dataclass
