@@ -7,7 +7,6 @@ few objects are sent again, under the same UIDs and with the same bytes.
 from __future__ import annotations
 
 import contextlib
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,10 +15,11 @@ from dataclasses import dataclass
 from gatekeeper.errors import TransportError
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.send.recorder import Recorder
+from gatekeeper.send.retrying import delay_after
 from gatekeeper.send.statuses import Disposition
 from gatekeeper.send.transport import InstanceStatus, SendObject, Transport
 from gatekeeper.settings import SendSettings
-from storage import backoff, confirmations, deliveries, failpoint
+from storage import confirmations, deliveries, failpoint
 from storage.engine import Database, DatabaseUnavailableError
 from storage.records import Confirm, Delivery, Node
 from storage.spool import Spool
@@ -114,20 +114,12 @@ def after_answers(
         limit = min(settings.brief_attempts, settings.maximum_attempts)
     if Disposition.RETRY in kinds:
         limit = settings.maximum_attempts
-    return Failure("; ".join(named), _delay(made, limit, settings))
+    return Failure("; ".join(named), delay_after(made, limit, settings))
 
 
 def after_loss(made: int, error: TransportError, settings: SendSettings) -> Failure:
     """Decide how an attempt ends whose peer could not be reached or was lost."""
-    return Failure(str(error), _delay(made, settings.maximum_attempts, settings))
-
-
-def _delay(made: int, limit: int, settings: SendSettings) -> float | None:
-    if made >= limit:
-        return None
-    # Not for secrets: jitter keeps failed deliveries from coming back together.
-    jitter = random.Random()  # noqa: S311
-    return backoff.delay(made, settings.retry_seconds, settings.retry_maximum_seconds, jitter)
+    return Failure(str(error), delay_after(made, settings.maximum_attempts, settings))
 
 
 def _send(
@@ -174,7 +166,7 @@ def _end(
 
 def _give_back(desk: Desk, delivery: Delivery) -> None:
     made = delivery.attempt - delivery.attempts_before
-    delay = _delay(made, made + 1, desk.settings)
+    delay = delay_after(made, made + 1, desk.settings)
     with contextlib.suppress(DatabaseUnavailableError):
         _end(desk.database, delivery, Failure("the database could not be reached", delay))
 

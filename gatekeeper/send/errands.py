@@ -7,7 +7,6 @@ to its end without an answer is set aside as dead and logged as an error.
 
 from __future__ import annotations
 
-import random
 import threading
 import uuid
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from gatekeeper.listen import promise
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.send import commitment as push
 from gatekeeper.send import query
+from gatekeeper.send.retrying import delay_after, growing
 from gatekeeper.settings import Settings
-from storage import backoff, commitments, confirmations, deliveries, nodes
+from storage import commitments, confirmations, deliveries, nodes
 from storage.engine import Database, DatabaseUnavailableError
 from storage.records import (
     Commitment,
@@ -137,9 +137,7 @@ def report(office: Office, task: Commitment, node: Node | None) -> None:
         push.report(_reachable(node, task.node), task.transaction_uid, items, settings)
     except TransportError as error:
         made = task.attempt - task.attempts_before
-        delay = None
-        if made < limits.maximum_attempts:
-            delay = _delay(made, limits.retry_seconds, limits.retry_maximum_seconds)
+        delay = delay_after(made, limits.maximum_attempts, limits)
         with office.database.begin() as tx:
             commitments.fail(tx, task.id, task.attempt, str(error), delay)
         if delay is None:
@@ -171,10 +169,7 @@ def confirm(office: Office, task: Confirmation, node: Node | None) -> None:
     except TransportError as error:
         send = office.settings.send
         made = task.attempt - task.attempts_before
-        delay = None
-        if made < send.maximum_attempts:
-            delay = _delay(made, send.retry_seconds, send.retry_maximum_seconds)
-        _fail(office, task, str(error), delay)
+        _fail(office, task, str(error), delay_after(made, send.maximum_attempts, send))
 
 
 def _ask(office: Office, task: Confirmation, node: Node) -> None:
@@ -240,7 +235,7 @@ def _look(office: Office, task: Confirmation, node: Node) -> None:
     if settled is not None:
         answers.tell(task, settled, len(expected))
         return
-    delay = _delay(looks, settings.send.retry_seconds, limits.ask_again_seconds)
+    delay = growing(looks, settings.send.retry_seconds, limits.ask_again_seconds)
     _fail(office, task, f"{len(missing)} of {len(expected)} not found by C-FIND yet", delay)
 
 
@@ -275,8 +270,3 @@ def _fail(office: Office, task: Confirmation, reason: str, delay: float | None) 
         known.error("delivery_not_confirmed")
     elif held:
         known.warning("confirmation_waits", seconds=round(delay or 0.0, 1))
-
-
-def _delay(made: int, first: float, maximum: float) -> float:
-    # Not for secrets: jitter keeps failed calls from coming back together.
-    return backoff.delay(made, first, maximum, random.Random())  # noqa: S311
