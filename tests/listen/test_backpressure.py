@@ -18,21 +18,20 @@ from listen.wire import (
     MR,
     VERIFICATION,
     associated,
-    encoded,
-    image,
     rejection,
     running,
     settings_for,
     sqlite_only,
 )
 from support.files import written_files
+from support.receiving import receive
 from support.waiting import until
 
 from gatekeeper import status
 from gatekeeper.listen import backpressure
 from gatekeeper.listen.associations import OpenAssociation
 from gatekeeper.listen.backpressure import Mark, Marks, disk_marks, queue_marks
-from gatekeeper.listen.receive import Arrival, Receiver
+from gatekeeper.listen.receive import Receiver
 from storage import instances, jobs, pauses
 from storage.engine import Database
 from storage.records import Instance
@@ -210,11 +209,8 @@ def test_a_full_file_system_is_out_of_resources_and_intake_goes_on_when_it_is_no
     receiver = Receiver(database, spool, low_water_mib=0)
 
     def send(uid: str, size: int) -> int:
-        data = encoded(image(uid, PixelData=bytes(size)))
-        arrival = Arrival(MR, uid, EXPLICIT)
-        receiving = receiver.begin(arrival, OpenAssociation("SCANNER", "127.0.0.1"))
-        receiving.write(memoryview(data))
-        return receiving.finish().status
+        scanner = OpenAssociation("SCANNER", "127.0.0.1")
+        return receive(receiver, uid, scanner, PixelData=bytes(size)).status
 
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(1 << 20))

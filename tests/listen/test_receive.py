@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from sqlalchemy import text
 from support.files import written_files
+from support.receiving import receive_data
 from support.waiting import until
 
 from gatekeeper.listen.associations import OpenAssociation
@@ -47,10 +48,7 @@ class Site:
         self, data: bytes, instance: str, association: OpenAssociation | None = None
     ) -> Answer:
         """Receive a data set of an MR image at once."""
-        arrival = Arrival(MR, instance, EXPLICIT)
-        receiving = self.receiver.begin(arrival, association or self.association)
-        receiving.write(memoryview(data))
-        return receiving.finish()
+        return receive_data(self.receiver, instance, data, association or self.association)
 
     def count(self) -> int:
         with self.database.read() as tx:

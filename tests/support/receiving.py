@@ -29,6 +29,11 @@ def running_receiver(database: Database, spool: Spool) -> Generator[Receiver]:
 
 def receive(receiver: Receiver, uid: str, scanner: OpenAssociation, **more: Any) -> Answer:
     """Receive an MR image with the attributes `more`, and return what is answered."""
+    return receive_data(receiver, uid, encoded(image(uid, **more)), scanner)
+
+
+def receive_data(receiver: Receiver, uid: str, data: bytes, scanner: OpenAssociation) -> Answer:
+    """Receive a data set as that of an MR image, at once, and return what is answered."""
     receiving = receiver.begin(Arrival(MR, uid, EXPLICIT), scanner)
-    receiving.write(memoryview(encoded(image(uid, **more))))
+    receiving.write(memoryview(data))
     return receiving.finish()
