@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, RowMapping, delete, select
 
 from storage.engine import facts, insert
-from storage.records import Confirm, Node
+from storage.records import Confirm, Node, Role
 from storage.schema import node as table
 
 
@@ -25,6 +25,8 @@ def save(tx: Connection, node: Node) -> None:
         "tls": node.tls,
         "certificate": node.certificate,
         "confirm": Confirm(node.confirm).value,
+        "roles": [Role(role).value for role in node.roles],
+        "receives_studies": node.receives_studies,
     }
     tx.execute(
         insert(tx, table)
@@ -56,5 +58,6 @@ def _node(row: RowMapping) -> Node:
             networks=tuple(row["networks"]),
             objects=tuple(row["objects"]),
             confirm=Confirm(row["confirm"]),
+            roles=tuple(Role(role) for role in row["roles"]),
         )
     )

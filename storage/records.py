@@ -54,6 +54,35 @@ class Confirm(enum.StrEnum):
     """C-FIND at IMAGE level (PS3.4 annex C)."""
 
 
+class Role(enum.StrEnum):
+    """What a node is in the life of a study."""
+
+    SCANNER = "scanner"
+    """It sends studies."""
+    ARCHIVE = "archive"
+    """It keeps studies and answers queries. What it is sent never waits for a verdict."""
+    DOWNSTREAM = "downstream"
+    """It works on studies, as a downstream AI does. What it is sent passes the gate first."""
+    WORKSTATION = "workstation"
+    """A person looks at studies there."""
+
+
+class ForwardState(enum.StrEnum):
+    """A forward's life: waiting -> sent | held | superseded; held -> sent | rejected | superseded.
+
+    `sent` means that its delivery exists: what becomes of that is the delivery's state.
+    """
+
+    WAITING = "waiting"
+    """For the verdict."""
+    HELD = "held"
+    """For a person, or the end of the maximum hold time."""
+    SENT = "sent"
+    REJECTED = "rejected"
+    SUPERSEDED = "superseded"
+    """Newer content of the study has a forward of its own."""
+
+
 class ConfirmationState(enum.StrEnum):
     """A confirmation's life: queued -> claimed -> committed | dead, by way of resending.
 
@@ -102,6 +131,14 @@ class Node:
     CA of ours that names `host`."""
     confirm: Confirm = Confirm.NONE
     """How it is asked to confirm what it has stored."""
+    roles: tuple[Role, ...] = ()
+    receives_studies: bool = False
+    """Whether every study is forwarded to it; without, only what a rule forwards."""
+
+    @property
+    def gated(self) -> bool:
+        """Whether a study is forwarded to it only after a verdict or a release."""
+        return Role.DOWNSTREAM in self.roles
 
     @property
     def needs_tls(self) -> bool:
@@ -171,6 +208,10 @@ class Job:
     """Why the latest attempt failed, or why the job is dead."""
     attempts_before: int = 0
     """Attempts made before the latest retry by hand; the rest count against the maximum."""
+    priority: int = 0
+    """Higher is claimed first; 0 is routine."""
+    instructions: dict[str, Any] = field(default_factory=dict[str, Any])
+    """JSON: what the rules say of the analysis; see `gatekeeper.rules.plan`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +282,32 @@ class DeliveryItem:
     """The C-STORE status last received (PS3.4 B.2.3); None before any answer."""
     stored: bool = False
     """True once the peer answered success or a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """One content of a study on its way to one node, as received and byte for byte."""
+
+    id: int
+    study_instance_uid: str
+    content_digest: str
+    revision: int
+    node: str
+    gated: bool
+    state: ForwardState
+    created_at: float
+    verdict: str = ""
+    """Verdict that it was decided by, empty before."""
+    reason: str = ""
+    """Why it is in this state, in one sentence."""
+    held_at: float | None = None
+    hold_until: float | None = None
+    """When the maximum hold time ends; None when it is not held."""
+    decided_at: float | None = None
+    decided_by: str = ""
+    """Who released or rejected it: a person's name, ``rule NAME``, ``policy`` or ``hold limit``."""
+    delivery_id: int | None = None
+    """The delivery that brings it; None before it is sent, or when nothing was left to send."""
 
 
 @dataclass(frozen=True, slots=True)

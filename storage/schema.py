@@ -85,6 +85,8 @@ node = Table(
     Column("tls", Boolean, nullable=False, server_default=false()),
     Column("certificate", Text, nullable=False, server_default=""),
     Column("confirm", STATE, nullable=False, server_default="none"),
+    Column("roles", JSON, nullable=False, server_default="[]"),
+    Column("receives_studies", Boolean, nullable=False, server_default=false()),
 )
 
 association = Table(
@@ -175,6 +177,8 @@ job = Table(
     Column("model_digest", DIGEST, nullable=False),
     Column("revision", Integer, nullable=False),
     *_leased(),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("instructions", JSON, nullable=False, server_default="{}"),
     UniqueConstraint("study_instance_uid", "content_digest", "model_digest"),
     Index(None, "state", "id"),
     _waiting("job"),
@@ -290,4 +294,28 @@ confirmation_request = Table(
     Column("resends", Integer, nullable=False),
     Column("asked_at", Double, nullable=False),
     Index(None, "confirmation_id"),
+)
+
+forward = Table(
+    "forward",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("study_instance_uid", UID, ForeignKey(study.c.study_instance_uid), nullable=False),
+    Column("content_digest", DIGEST, nullable=False),
+    Column("revision", Integer, nullable=False),
+    # No foreign key: what waits for a node that is removed waits on, and is seen.
+    Column("node", AE, nullable=False),
+    Column("gated", Boolean, nullable=False),
+    Column("state", STATE, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("held_at", Double),
+    Column("hold_until", Double),
+    Column("decided_at", Double),
+    Column("decided_by", Text, nullable=False),
+    Column("delivery_id", Id, ForeignKey(delivery.c.id)),
+    UniqueConstraint("study_instance_uid", "content_digest", "node"),
+    Index(None, "state", "id"),
+    sqlite_autoincrement=True,
 )
