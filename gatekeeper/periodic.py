@@ -21,7 +21,7 @@ from types import FrameType
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
-from gatekeeper import certificates, residue
+from gatekeeper import certificates, decision_record, residue
 from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.errors import ConfigurationError
@@ -174,12 +174,26 @@ def tick_retain(context: Context) -> int:
     return retain(context.database, context.spool, context.settings.retention)
 
 
+def tick_record(context: Context) -> int:
+    """Sign a record of each study that something was decided about; return how many."""
+    try:
+        return decision_record.sign_due(
+            context.database,
+            context.settings.signing_key,
+            context.settings.records.studies_at_once,
+        )
+    except ConfigurationError as error:
+        log.error("records_not_signed", reason=str(error))
+        return 0
+
+
 TICKS: dict[str, Tick] = {
     "complete": tick_complete,
     "rescue": tick_rescue,
     "sweep": tick_sweep,
     "certificates": tick_certificates,
     "retain": tick_retain,
+    "record": tick_record,
 }
 """Every tick by name; each has a setting ``tick.NAME_seconds``."""
 
@@ -216,6 +230,7 @@ def scheduler(context: Context) -> BackgroundScheduler:
         "sweep": context.settings.tick.sweep_seconds,
         "certificates": context.settings.tick.certificates_seconds,
         "retain": context.settings.tick.retain_seconds,
+        "record": context.settings.tick.record_seconds,
     }
     background = BackgroundScheduler(
         timezone=UTC,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
 
-from storage import deliveries, leases, settlement
+from storage import decision_records, deliveries, leases, settlement
 from storage.engine import facts, insert, now
 from storage.leases import Rescued
 from storage.records import Job, JobState, Outcome, Result
@@ -95,6 +95,7 @@ def settle(
     }
     destinations = [node for node, items in wanted.items() if items]
     settlement.write(tx, job_id, outcome, results, destinations)
+    decision_records.note(tx, existing(tx, job_id).study_instance_uid)
     for node in destinations:
         deliveries.create(tx, node, wanted[node], job_id)
     return True

@@ -319,3 +319,25 @@ forward = Table(
     Index(None, "state", "id"),
     sqlite_autoincrement=True,
 )
+
+# Only ever added to: `storage.decision_records`.
+decision_record = Table(
+    "decision_record",
+    metadata,
+    Column("study_instance_uid", UID, ForeignKey(study.c.study_instance_uid), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("made_at", Double, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("digest", DIGEST, nullable=False),
+    Column("key_id", DIGEST, nullable=False),
+    Column("signature", Text, nullable=False),
+    Index(None, "key_id"),
+)
+
+# Studies that something was decided about since their latest record.
+record_due = Table(
+    "record_due",
+    metadata,
+    Column("study_instance_uid", UID, ForeignKey(study.c.study_instance_uid), primary_key=True),
+    Column("since", Double, nullable=False),
+)

@@ -16,6 +16,7 @@ from gatekeeper.cli import (
     model,
     node,
     reconcile,
+    record,
     roles,
     site,
     study,
@@ -63,6 +64,7 @@ bench.register(app)
 ledger.register(app)
 app.add_typer(node.app, name="node")
 app.add_typer(tls.app, name="tls")
+record.register(study.app)
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
 app.add_typer(model.app, name="model")

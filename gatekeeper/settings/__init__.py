@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from gatekeeper.settings.documented import setting
@@ -18,6 +19,7 @@ from gatekeeper.settings.sending import CommitmentSettings, SendSettings
 from gatekeeper.settings.site import (
     DatabaseSettings,
     LogSettings,
+    RecordSettings,
     RetentionSettings,
     SpoolSettings,
     TickSettings,
@@ -30,6 +32,7 @@ __all__ = [
     "ListenSettings",
     "LogSettings",
     "ModelSettings",
+    "RecordSettings",
     "ResultSettings",
     "RetentionSettings",
     "SendSettings",
@@ -60,8 +63,15 @@ class Settings:
     send: SendSettings = field(default_factory=SendSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    records: RecordSettings = field(default_factory=RecordSettings)
     tick: TickSettings = field(default_factory=TickSettings)
     log: LogSettings = field(default_factory=LogSettings)
+
+    @property
+    def signing_key(self) -> Path:
+        """The file of the key that signs decision records."""
+        beside = Path(self.spool.directory).parent / "signing.pem"
+        return Path(self.records.signing_key) if self.records.signing_key else beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +132,7 @@ def section_class(name: str) -> Any:
         "send": SendSettings,
         "commitment": CommitmentSettings,
         "retention": RetentionSettings,
+        "records": RecordSettings,
         "tick": TickSettings,
         "log": LogSettings,
     }[name]
