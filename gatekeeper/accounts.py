@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from storage.jobs import NO_SPACE
+from storage.jobs import NO_SPACE, SUPERSEDED
 from storage.ledger import (
     CommitmentFacts,
     ConfirmationFacts,
@@ -100,7 +100,7 @@ def judge_job(
         ),
     )
     yield from _broken("job", str(job.id), rules)
-    if dead and job.reason and not job.reason.startswith("superseded"):
+    if dead and job.reason and not job.reason.startswith(SUPERSEDED):
         yield Entry("job", str(job.id), f"set aside: {job.reason}", remark=True)
     elif job.state == JobState.QUEUED and job.reason.startswith(NO_SPACE):
         yield Entry("job", str(job.id), f"it {job.reason}", remark=True)

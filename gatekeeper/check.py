@@ -56,12 +56,17 @@ def run(config_file: Path | None) -> list[Answer]:
 
 def _secrets(config_file: Path | None, settings: Settings) -> Iterator[Answer]:
     path = config_file or Path(config.DEFAULT_FILE)
-    if make_url(settings.database.url).password is None or not path.exists():
+    if not path.exists() or not path.stat().st_mode & 0o077:
         return
-    if "GATEKEEPER_DATABASE_URL" not in os.environ and path.stat().st_mode & 0o077:
-        yield Answer(
-            "database.url", False, f"holds a password, and others may read {path}: chmod 600"
-        )
+    held = {
+        "database.url": make_url(settings.database.url).password is not None,
+        "notify.smtp_password": bool(settings.notify.smtp_password),
+        "notify.webhook_key": bool(settings.notify.webhook_key),
+    }
+    for key, secret in held.items():
+        variable = f"GATEKEEPER_{key.replace('.', '_').upper()}"
+        if secret and variable not in os.environ:
+            yield Answer(key, False, f"holds a password, and others may read {path}: chmod 600")
 
 
 def _database(settings: Settings) -> Iterator[Answer]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from gatekeeper.settings.documented import setting
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
+from gatekeeper.settings.notifying import NotifySettings
 from gatekeeper.settings.sending import CommitmentSettings, SendSettings
 from gatekeeper.settings.site import (
     DatabaseSettings,
@@ -30,6 +31,7 @@ __all__ = [
     "ListenSettings",
     "LogSettings",
     "ModelSettings",
+    "NotifySettings",
     "ResultSettings",
     "RetentionSettings",
     "SendSettings",
@@ -59,6 +61,7 @@ class Settings:
     results: ResultSettings = field(default_factory=ResultSettings)
     send: SendSettings = field(default_factory=SendSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     tick: TickSettings = field(default_factory=TickSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -121,6 +124,7 @@ def section_class(name: str) -> Any:
         "results": ResultSettings,
         "send": SendSettings,
         "commitment": CommitmentSettings,
+        "notify": NotifySettings,
         "retention": RetentionSettings,
         "tick": TickSettings,
         "log": LogSettings,
