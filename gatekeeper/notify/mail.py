@@ -12,9 +12,9 @@ import socket
 from email.message import EmailMessage
 from email.utils import formatdate
 
-from gatekeeper.errors import ConfigurationError, TransportError
+from gatekeeper.errors import TransportError
 from gatekeeper.notify import line
-from gatekeeper.notify.address import mail_address
+from gatekeeper.notify.readiness import check_mail
 from gatekeeper.notify.render import Message
 from gatekeeper.settings import NotifySettings
 
@@ -31,9 +31,7 @@ def send(message: Message, address: str, settings: NotifySettings) -> None:
         ConfigurationError: if a setting is missing or breaks a rule.
         TransportError: if the server did not take the message.
     """
-    problem = configuration_problem(settings)
-    if problem is not None:
-        raise problem
+    check_mail(settings)
     mail = compose(message, address, settings.from_address)
     context = None if settings.smtp_tls == "none" else line.tls_context(settings)
     connection = line.connect(settings.smtp_host, settings.smtp_port, settings)
@@ -55,19 +53,6 @@ def send(message: Message, address: str, settings: NotifySettings) -> None:
         raise TransportError(_reason(error)) from None
     finally:
         connection.close()
-
-
-def configuration_problem(settings: NotifySettings) -> ConfigurationError | None:
-    """Return why no e-mail can be sent with these settings, or None."""
-    if not settings.smtp_host:
-        return ConfigurationError("notify.smtp_host", "not set; e-mail needs a mail server")
-    if settings.smtp_user and settings.smtp_tls == "none":
-        return ConfigurationError("notify.smtp_tls", "none, and a password is sent by TLS alone")
-    try:
-        mail_address(settings.from_address, "notify.from_address")
-    except ConfigurationError as error:
-        return error
-    return None
 
 
 def compose(message: Message, address: str, sender: str) -> EmailMessage:

@@ -15,17 +15,16 @@ import json
 import time
 
 import gatekeeper
-from gatekeeper.errors import ConfigurationError, TransportError
+from gatekeeper.errors import TransportError
 from gatekeeper.notify import line
 from gatekeeper.notify.address import Target, webhook_target
+from gatekeeper.notify.readiness import check_webhook
 from gatekeeper.notify.render import Message
 from gatekeeper.settings import NotifySettings
 
 DELIVERY = "Gatekeeper-Delivery"
 TIMESTAMP = "Gatekeeper-Timestamp"
 SIGNATURE = "Gatekeeper-Signature"
-SHORTEST_KEY = 32
-"""Characters of the key that signs; fewer are refused."""
 
 
 def send(message: Message, address: str, settings: NotifySettings) -> None:
@@ -40,9 +39,7 @@ def send(message: Message, address: str, settings: NotifySettings) -> None:
         ConfigurationError: if a setting is missing, or the URL breaks a rule.
         TransportError: if the webhook did not answer 2xx in time.
     """
-    problem = configuration_problem(settings)
-    if problem is not None:
-        raise problem
+    check_webhook(settings)
     target = webhook_target(address, settings.plain_hosts)
     body = json.dumps(message.payload, sort_keys=True, ensure_ascii=False).encode()
     timestamp = str(int(time.time()))
@@ -61,15 +58,6 @@ def send(message: Message, address: str, settings: NotifySettings) -> None:
         raise TransportError(f"the webhook answered {status}")
 
 
-def configuration_problem(settings: NotifySettings) -> ConfigurationError | None:
-    """Return why no webhook can be called with these settings, or None."""
-    if len(settings.webhook_key) < SHORTEST_KEY:
-        return ConfigurationError(
-            "notify.webhook_key", f"webhooks are signed: at least {SHORTEST_KEY} characters"
-        )
-    return None
-
-
 def sign(body: bytes, timestamp: str, key: str) -> str:
     """Return the signature of a request, in hexadecimal."""
     return hmac.new(key.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
@@ -81,7 +69,7 @@ def _post(target: Target, body: bytes, headers: dict[str, str], settings: Notify
     kind = http.client.HTTPSConnection if target.tls else http.client.HTTPConnection
     connection = line.connect(target.host, target.port, settings)
     try:
-        with line.Deadline(connection, settings.attempt_seconds):
+        with line.Deadline(connection, settings.attempt_seconds) as deadline:
             if context is not None:
                 connection = context.wrap_socket(connection, server_hostname=target.host)
             with contextlib.closing(kind(target.host, target.port)) as call:
@@ -89,6 +77,9 @@ def _post(target: Target, body: bytes, headers: dict[str, str], settings: Notify
                 call.sock = connection
                 call.request("POST", target.path, body, headers)
                 with call.getresponse() as answer:
+                    # The library takes headers that were cut off for whole ones.
+                    if deadline.passed:
+                        raise TimeoutError
                     return answer.status
     except (http.client.HTTPException, OSError, ValueError) as error:
         raise TransportError(f"the webhook: {line.reason(error)}") from None
