@@ -9,6 +9,7 @@ sent again under the same delivery id.
 from __future__ import annotations
 
 import threading
+import time
 
 from gatekeeper.errors import ConfigurationError, TransportError
 from gatekeeper.log import error_name, get_logger
@@ -46,10 +47,10 @@ class Messenger:
 
     def stop(self, seconds: float) -> None:
         """Claim nothing more, and let what is under way end, for so long at most."""
+        deadline = time.monotonic() + seconds
         self._stopping.set()
-        self._thread.join(seconds)
-        for thread in self._busy.values():
-            thread.join(seconds)
+        for thread in (self._thread, *self._busy.values()):
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _run(self) -> None:
         while not self._stopping.is_set():

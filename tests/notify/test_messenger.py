@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 from notify.conftest import KEY, Site
 from sqlalchemy import update
@@ -140,7 +141,7 @@ def test_a_kill_between_the_answer_and_the_commit_sends_again_under_the_same_id(
     site: Site, tmp_path: Path, sqlite_url: str
 ) -> None:
     """At least once, and the receiver can tell: the role that was killed, and the one after it."""
-    settings = {
+    settings: dict[str, Any] = {
         "DATABASE_URL": sqlite_url,
         "SPOOL_DIRECTORY": tmp_path / "spool",
         "NOTIFY_WEBHOOK_KEY": KEY,

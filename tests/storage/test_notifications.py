@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import update
 
@@ -114,6 +116,22 @@ def test_a_channel_sends_one_at_a_time_the_oldest_first(database: Database) -> N
     assert send(database).id == second
     with database.read() as tx:
         assert notifications.counts(tx)[NotificationState.SENT] == 2
+
+
+def test_of_senders_that_claim_at_once_one_has_the_channel(database: Database) -> None:
+    """In threads here, in processes there: the rate of a channel is kept by one."""
+    queue(database, *"abcd")
+
+    with ThreadPoolExecutor(4) as pool:
+        claimed = list(pool.map(lambda _: _claim_saved(database), range(4)))
+
+    assert sum(one is not None for one in claimed) == 1
+
+
+def _claim_saved(database: Database) -> Notification | None:
+    with database.begin() as tx:
+        channels.save(tx, DESK)
+    return claim(database)
 
 
 def test_a_stale_attempt_writes_nothing(database: Database) -> None:
