@@ -19,6 +19,9 @@ from storage.schema import job as table
 NO_SPACE = "waits for space: "
 """Beginning of the reason of a job that waits because a disk was full."""
 
+SUPERSEDED = "superseded"
+"""Beginning of the reason of a dead job in whose place there is, or will be, another."""
+
 _COLUMNS = [column for column in table.c if column.name != "updated_at"]
 
 

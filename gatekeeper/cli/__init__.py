@@ -10,11 +10,13 @@ import typer
 import gatekeeper
 from gatekeeper.cli import (
     bench,
+    channel,
     demo,
     job,
     ledger,
     model,
     node,
+    notification,
     reconcile,
     record,
     roles,
@@ -68,6 +70,8 @@ record.register(study.app)
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
 app.add_typer(model.app, name="model")
+app.add_typer(channel.app, name="channel")
+app.add_typer(notification.app, name="notification")
 
 
 def main() -> None:

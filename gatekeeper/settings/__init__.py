@@ -15,6 +15,7 @@ from typing import Any
 
 from gatekeeper.settings.documented import setting
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
+from gatekeeper.settings.notifying import NotifySettings
 from gatekeeper.settings.sending import CommitmentSettings, SendSettings
 from gatekeeper.settings.site import (
     DatabaseSettings,
@@ -32,7 +33,11 @@ __all__ = [
     "ListenSettings",
     "LogSettings",
     "ModelSettings",
+<<<<<<< HEAD
     "RecordSettings",
+=======
+    "NotifySettings",
+>>>>>>> wt-notify
     "ResultSettings",
     "RetentionSettings",
     "SendSettings",
@@ -62,6 +67,7 @@ class Settings:
     results: ResultSettings = field(default_factory=ResultSettings)
     send: SendSettings = field(default_factory=SendSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     records: RecordSettings = field(default_factory=RecordSettings)
     tick: TickSettings = field(default_factory=TickSettings)
@@ -131,6 +137,7 @@ def section_class(name: str) -> Any:
         "results": ResultSettings,
         "send": SendSettings,
         "commitment": CommitmentSettings,
+        "notify": NotifySettings,
         "retention": RetentionSettings,
         "records": RecordSettings,
         "tick": TickSettings,
