@@ -33,11 +33,8 @@ __all__ = [
     "ListenSettings",
     "LogSettings",
     "ModelSettings",
-<<<<<<< HEAD
-    "RecordSettings",
-=======
     "NotifySettings",
->>>>>>> wt-notify
+    "RecordSettings",
     "ResultSettings",
     "RetentionSettings",
     "SendSettings",
