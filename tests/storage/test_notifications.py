@@ -123,7 +123,7 @@ def test_of_senders_that_claim_at_once_one_has_the_channel(database: Database) -
     queue(database, *"abcd")
 
     with ThreadPoolExecutor(4) as pool:
-        claimed = list(pool.map(lambda _: _claim_saved(database), range(4)))
+        claimed = list(pool.map(_claim_saved, [database] * 4))
 
     assert sum(one is not None for one in claimed) == 1
 
