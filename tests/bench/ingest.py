@@ -12,6 +12,7 @@ Receivers:
   protocol        our reader alone, files without synchronisation, digest or row: no product, a
                   measure of the wire against storescp
   durable         what users run: digest, fsync and commit before each 0x0000
+The last two take a number of processes (`listen.processes`): durable:2.
 """
 
 from __future__ import annotations
@@ -253,7 +254,7 @@ def _available(names: tuple[str, ...], shim: Path | None, console: Console) -> t
     programs = {"storescp": "storescp", "storescp-fsync": "storescp", "orthanc": "Orthanc"}
     found: list[str] = []
     for name in names:
-        if name not in RECEIVERS:
+        if name.partition(":")[0] not in RECEIVERS:
             raise SystemExit(f"no receiver {name}; there are: {', '.join(RECEIVERS)}")
         if name in programs and shutil.which(programs[name]) is None:
             console.print(f"{name}: skipped, {programs[name]} is not installed")
