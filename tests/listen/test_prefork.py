@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Generator
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 from listen.raw_scanner import RawScanner, associate_request, raw_scanner, store
 from listen.wire import SCANNER, sqlite_only
+from support.authority import Authority
 from support.dicom_peers import read_pdu
 from support.gate import free_port
 from support.process_tree import connections
@@ -40,6 +42,10 @@ class Several:
     port: int
     log: Path
 
+    @property
+    def tls_port(self) -> int:
+        return self.events("listening_tls")[-1]["port"]
+
     def events(self, event: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [line for line in lines if line["event"] == event]
@@ -53,11 +59,11 @@ class Several:
 
     def server_of(self, scanner: RawScanner) -> str:
         """Return the role that serves a connection, once one has taken it."""
-        own = scanner.connection.getsockname()[1]
+        own, port = scanner.connection.getsockname()[1], scanner.connection.getpeername()[1]
 
         def found() -> str:
             for role, pid in self.process_ids().items():
-                if is_alive(pid) and own in connections(pid, self.port):
+                if is_alive(pid) and own in connections(pid, port):
                     return role
             return ""
 
@@ -76,6 +82,7 @@ def several(folder: Path, url: str, **settings: object) -> Generator[Several]:
         "GATEKEEPER_LISTEN_HOST": "127.0.0.1",
         "GATEKEEPER_LISTEN_PORT": str(port),
         "GATEKEEPER_LISTEN_PROCESSES": str(PROCESSES),
+        "GATEKEEPER_LISTEN_STOP_SECONDS": "60",
         **{f"GATEKEEPER_{key}": str(value) for key, value in settings.items()},
     }
     log = folder / "events.log"
@@ -116,11 +123,14 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def one_each(stack: ExitStack, listener: Several) -> dict[str, RawScanner]:
+def one_each(
+    stack: ExitStack, listener: Several, tls: ssl.SSLContext | None = None
+) -> dict[str, RawScanner]:
     """Open associations until every process serves one; return one of each."""
     found: dict[str, RawScanner] = {}
+    port = listener.port if tls is None else listener.tls_port
     for _ in range(20):
-        scanner = stack.enter_context(raw_scanner(listener.port))
+        scanner = stack.enter_context(raw_scanner(port, tls=tls))
         found.setdefault(listener.server_of(scanner), scanner)
         if len(found) == PROCESSES:
             return found
@@ -222,14 +232,27 @@ def test_limits_hold_for_all_processes_together(tmp_path: Path, database_url: st
 
 
 @sqlite_only
-def test_sigterm_lets_open_associations_finish_and_closes_the_port(
-    tmp_path: Path, database_url: str, database: Database
+def test_sigterm_lets_open_associations_finish_and_closes_the_ports(
+    tmp_path: Path, database_url: str, database: Database, authority: Authority
 ) -> None:
-    """No new connection, every open association goes on to its release, exit code 0."""
-    with several(tmp_path, database_url) as listener, ExitStack() as stack:
-        served = one_each(stack, listener)
+    """Plain or TLS: no new connection, every open one goes on to its release, exit code 0."""
+    own = authority.settings(authority.issue("localhost"))
+    settings = {
+        "LISTEN_TLS_PORT": free_port(),
+        "TLS_CERTIFICATE": own.certificate,
+        "TLS_KEY": own.key,
+        "TLS_CA": own.ca,
+    }
+    client = ssl.create_default_context(cafile=str(authority.file))
+    identity = authority.issue("127.0.0.1")
+    client.load_cert_chain(identity.certificate, identity.key)
+    with database.begin() as tx:
+        nodes.save(tx, Node(SCANNER, "127.0.0.1", 0, may_send=True, tls=True))
+    with several(tmp_path, database_url, **settings) as listener, ExitStack() as stack:
+        served = one_each(stack, listener, client)
         listener.parent.terminate()
-        until(lambda: is_refused(listener.port), SECONDS, "the port is closed")
+        for port in (listener.port, listener.tls_port):
+            until(lambda port=port: is_refused(port), SECONDS, "the port is closed")
         for number, scanner in enumerate(served.values()):
             scanner.send(store(f"1.2.3.{number}"))
             assert scanner.status() == 0x0000
