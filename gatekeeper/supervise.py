@@ -68,6 +68,9 @@ class Supervisor:
         longest_delay_seconds: longest such wait.
         standard_error: file that the roles write their events to; None means ours.
         on_exit: told the role and exit code each time one ends unasked.
+        before_end: called before the roles are told to end.
+        inherit: descriptors that every role inherits.
+        name: of the whole in the log.
     """
 
     def __init__(
@@ -80,6 +83,9 @@ class Supervisor:
         longest_delay_seconds: float = LONGEST_DELAY_SECONDS,
         standard_error: IO[bytes] | None = None,
         on_exit: Callable[[Role, int], None] | None = None,
+        before_end: Callable[[], None] | None = None,
+        inherit: Sequence[int] = (),
+        name: str = "up",
     ) -> None:
         self._running = [_Running(role, delay=first_delay_seconds) for role in roles]
         self._first_delay_seconds = first_delay_seconds
@@ -88,6 +94,9 @@ class Supervisor:
         self._stop_seconds = stop_seconds
         self._standard_error = standard_error
         self._on_exit = on_exit
+        self._before_end = before_end
+        self._inherit = tuple(inherit)
+        self._name = name
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -125,6 +134,7 @@ class Supervisor:
                     stdin=subprocess.DEVNULL,
                     stderr=self._standard_error,
                     start_new_session=True,
+                    pass_fds=self._inherit,
                 )
                 item.started = now
                 log.info("role_started", role=item.role.name, pid=item.process.pid)
@@ -142,6 +152,8 @@ class Supervisor:
             self._on_exit(item.role, code)
 
     def _end_all(self) -> None:
+        if self._before_end is not None:
+            self._before_end()
         alive = [item for item in self._running if item.process is not None]
         for item in alive:
             if item.process is not None and item.process.poll() is None:
@@ -157,7 +169,7 @@ class Supervisor:
                 item.process.wait()
                 log.error("role_killed", role=item.role.name, limit=self._stop_seconds)
             item.process = None
-        log.info("stopped", role="up")
+        log.info("stopped", role=self._name)
 
 
 def serve(settings: Settings, config: Path | None) -> None:

@@ -35,11 +35,11 @@ def synchronise_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def synchronise_names(folders: set[Path], anywhere: Path) -> None:
+def synchronise_names(folders: Callable[[], set[Path]], anywhere: Path) -> None:
     """Make the names in `folders`, all of one file system, durable.
 
     Args:
-        folders: every folder that got a name.
+        folders: returns every folder that got a name; asked only where it matters.
         anywhere: a folder of the same file system.
 
     Raises:
@@ -47,7 +47,7 @@ def synchronise_names(folders: set[Path], anywhere: Path) -> None:
     """
     call = _syncfs()
     if call is None:
-        for folder in folders:
+        for folder in folders():
             synchronise_folder(folder)
         return
     descriptor = os.open(anywhere, os.O_RDONLY | os.O_DIRECTORY)

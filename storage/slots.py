@@ -98,7 +98,7 @@ class Slots:
 
     def name(self, slot: Path) -> str:
         """Return what the database calls a slot."""
-        return f"{slot.parent.name}/{slot.name}"
+        return "/".join(str(slot).rsplit("/", 2)[1:])
 
     def renew(self) -> None:
         """Throw the empty slots away, and the folder when it is gone: something removed files.

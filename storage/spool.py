@@ -5,7 +5,8 @@ before it got its name, and the folders that hold the name were synchronised aft
 ``objects/`` is therefore always whole and never changes. What a killed process leaves behind is in
 ``incoming/`` and is removed by `Spool.sweep`.
 
-Paths are made from digests alone, never from anything a peer sent.
+Paths are made from digests alone, never from anything a peer sent: ``objects/ab/DIGEST``. Before, a
+file lay one folder deeper, ``objects/ab/cd/DIGEST``; it stays there and is found there.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ class Spool:
         self.root = root
         self._objects = root / "objects"
         self._incoming = root / "incoming"
-        # Folders whose own name is known to be on the disk; grows to at most 65,792 entries.
+        # Folders whose own name is known to be on the disk; grows to at most 65,792 entries, in a
+        # spool of before.
         self._durable: set[Path] = set()
         root.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         for folder in (self._objects, self._incoming):
@@ -124,7 +126,7 @@ class Spool:
             return writer.commit()
 
     def make_folders(self) -> None:
-        """Make the upper level of folders now, so that the first files need not.
+        """Make all folders now, so that the first files need not.
 
         Raises:
             OSError: if they cannot be made.
@@ -139,8 +141,8 @@ class Spool:
         Raises:
             ValueError: if it is not a digest.
         """
-        name = Digest.parse(digest)
-        return self._objects.joinpath(name[:2], name[2:4], name)
+        here, before = self._places(Digest.parse(digest))
+        return before if before.exists() and not here.exists() else here
 
     def open(self, digest: str) -> BinaryIO:
         """Return the file of this digest, open for reading.
@@ -162,11 +164,12 @@ class Spool:
         Raises:
             OSError: if it cannot be unlinked.
         """
-        try:
-            self.path(digest).unlink()
-        except FileNotFoundError:
-            return False
-        return True
+        removed = False
+        for place in self._places(Digest.parse(digest)):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                place.unlink()
+                removed = True
+        return removed
 
     def free_mib(self) -> int:
         """Return the free space of the spool's file system in MiB."""
@@ -193,13 +196,15 @@ class Spool:
         Raises:
             OSError: if it could not be named.
         """
-        target = self.path(digest)
+        target, before = self._places(digest)
+        if before.exists():
+            target = before
         try:
             try:
                 os.link(whole, target)
             except FileNotFoundError:
                 # Its folder, most likely; what else it may be is raised again.
-                _make_folder(target.parent)
+                target.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
                 os.link(whole, target)
         except FileExistsError:
             # Linked by someone who may not have come to synchronise the folder.
@@ -214,9 +219,17 @@ class Spool:
         Raises:
             OSError: if it could not be done; it is not tried again.
         """
-        leaves = {name.parent for name in names}
-        folders = leaves | {leaf.parent for leaf in leaves} | {self._objects}
+
+        def folders() -> set[Path]:
+            leaves = {name.parent for name in names}
+            return leaves | {leaf.parent for leaf in leaves} | {self._objects}
+
         synchronise_names(folders, self._objects)
+
+    def _places(self, digest: Digest) -> tuple[Path, Path]:
+        """Return where the file of this digest would be put now, and where it was put before."""
+        folder = self._objects / digest[:2]
+        return folder / digest, folder / digest[2:4] / digest
 
     def _adopt(self, temporary: Path, digest: Digest, size: int) -> Stored:
         """Give a synchronised temporary file its name, and make the name durable."""
@@ -231,7 +244,7 @@ class Spool:
         return descriptor, Path(name)
 
     def _ensure_folder(self, folder: Path) -> None:
-        """Make ``objects/ab/cd`` and make its name durable.
+        """Make ``objects/ab`` and make its name durable.
 
         A folder found in place may be another process's, made a moment ago and not yet on the
         disk, so the first use of each by this process synchronises its parent.
@@ -242,14 +255,6 @@ class Spool:
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
         synchronise_folder(folder.parent)
         self._durable.add(folder)
-
-
-def _make_folder(leaf: Path) -> None:
-    try:
-        leaf.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    except FileNotFoundError:
-        leaf.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
-        leaf.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
 
 class SpoolWriter:

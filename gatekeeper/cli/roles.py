@@ -38,9 +38,9 @@ def up(context: typer.Context) -> None:
 
 def listen(context: typer.Context) -> None:
     """Run the listener: C-ECHO and C-STORE from scanners."""
-    from gatekeeper.listen import server
+    from gatekeeper.listen import role
 
-    server.serve(_start(context)[1])
+    role.serve(_start(context)[1])
 
 
 def work(context: typer.Context) -> None:

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from gatekeeper.listen.seats import Seats
 from gatekeeper.log import error_name, get_logger
 from storage import instances
 from storage.engine import Database
 
 _GATHER_SECONDS = 0.2
+_ANYBODY = "association"
 
 log = get_logger()
 
@@ -51,10 +53,14 @@ class OpenAssociations:
     Args:
         database: where they are recorded.
         heartbeat_seconds: how often they are renewed; well under the lease.
+        seats: where they are counted together with those of other processes; None for no others.
     """
 
-    def __init__(self, database: Database, heartbeat_seconds: float) -> None:
+    def __init__(
+        self, database: Database, heartbeat_seconds: float, seats: Seats | None = None
+    ) -> None:
         self._database = database
+        self._seats = seats
         self._heartbeat_seconds = heartbeat_seconds
         self._lock = threading.Lock()
         self._open: dict[threading.Thread, OpenAssociation] = {}
@@ -86,6 +92,16 @@ class OpenAssociations:
             # A thread may have ended without an event; it is tidied up by `tend`.
             return sum(thread.is_alive() for thread in self._open)
 
+    def admit(
+        self, thread: threading.Thread, calling_ae: str, address: str, limit: int
+    ) -> OpenAssociation | None:
+        """Return the new association that `thread` serves; None when `limit` are open."""
+        if self.count() >= limit:
+            return None
+        if self._seats is not None and self._seats.take(_ANYBODY, limit):
+            return None
+        return self.open(thread, calling_ae, address)
+
     def open(self, thread: threading.Thread, calling_ae: str, address: str) -> OpenAssociation:
         """Return the new association that `thread` serves."""
         association = OpenAssociation(calling_ae, address)
@@ -105,6 +121,8 @@ class OpenAssociations:
             if association is not None and association.id is not None:
                 self._ended.append(association.id)
                 self._wake.set()
+        if association is not None and self._seats is not None:
+            self._seats.leave(_ANYBODY)
         return association
 
     def tend(self) -> None:

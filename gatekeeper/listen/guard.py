@@ -21,7 +21,6 @@ import socketserver
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -32,6 +31,8 @@ from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHa
 
 from gatekeeper.listen.connection import BoundedSocket
 from gatekeeper.listen.provider import GuardedAssociation, Reception
+from gatekeeper.listen.seats import OwnSeats, Seats
+from gatekeeper.listen.share import SharedPort
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.tls import TlsError
 
@@ -55,22 +56,26 @@ class Caps:
 
 
 class Connections:
-    """The connections that are open, counted by host."""
+    """The connections that are open, counted by host.
 
-    def __init__(self, caps: Caps) -> None:
+    Args:
+        caps: how many may be.
+        seats: where they are counted, `Caps.total` of them; None to count them here.
+    """
+
+    def __init__(self, caps: Caps, seats: Seats | None = None) -> None:
         self._caps = caps
+        self._seats = OwnSeats(caps.total) if seats is None else seats
         self._lock = threading.Lock()
-        self._open: Counter[str] = Counter()
         self._refused = 0
         self._told = float("-inf")
 
     def admit(self, host: str) -> bool:
         """Count one more connection of `host` and return True, unless there are too many."""
+        limit = self._seats.take(host, self._caps.per_host)
+        if not limit:
+            return True
         with self._lock:
-            total, own = self._open.total(), self._open[host]
-            if total < self._caps.total and own < self._caps.per_host:
-                self._open[host] += 1
-                return True
             self._refused += 1
             now = time.monotonic()
             # A flood must not fill the log.
@@ -78,16 +83,12 @@ class Connections:
             if refused:
                 self._refused, self._told = 0, now
         if refused:
-            limit = self._caps.per_host if total < self._caps.total else self._caps.total
             log.warning("connection_refused", address=host, limit=limit, count=refused)
         return False
 
     def leave(self, host: str) -> None:
         """Count one connection of `host` less."""
-        with self._lock:
-            self._open[host] -= 1
-            if self._open[host] <= 0:
-                del self._open[host]
+        self._seats.leave(host)
 
 
 class GuardedHandler(RequestHandler):
@@ -137,6 +138,7 @@ class GuardedServer(AssociationServer):
         arguments: those of pynetdicom's server.
         reception: what associations do with what they receive.
         connections: counts those that are open; servers may share it.
+        shared: the port, when other processes accept from it, too; None to open one of our own.
         keywords: those of pynetdicom's server.
     """
 
@@ -146,11 +148,33 @@ class GuardedServer(AssociationServer):
     """Shakes hands by TLS on an accepted connection, in its thread; None on a plain port."""
 
     def __init__(
-        self, *arguments: Any, reception: Reception, connections: Connections, **keywords: Any
+        self,
+        *arguments: Any,
+        reception: Reception,
+        connections: Connections,
+        shared: SharedPort | None = None,
+        **keywords: Any,
     ) -> None:
         self.reception = reception
         self.connections = connections
+        self._shared = shared
         super().__init__(*arguments, **keywords)
+
+    def server_bind(self) -> None:
+        """Open the port, or take up the one that is shared."""
+        if self._shared is None:
+            super().server_bind()
+            return
+        cast(socket.socket, self.socket).close()
+        self.socket = self._shared.socket
+        self.server_address = self._shared.socket.getsockname()
+
+    def server_close(self) -> None:
+        """Close the port; shared, it stays open for the others."""
+        if self._shared is None:
+            super().server_close()
+        else:
+            self._shared.socket.close()
 
     def prepare(self, association: GuardedAssociation) -> bool:
         """Make the association's connection ready, by TLS on a secured port; return whether it is.
@@ -169,7 +193,13 @@ class GuardedServer(AssociationServer):
         return True
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
-        """Return the next connection, ready for use."""
+        """Return the next connection, ready for use.
+
+        Raises:
+            BlockingIOError: if another process that shares the port took it.
+        """
+        if self._shared is not None:
+            self._shared.give_way()
         connection, address = cast(socket.socket, self.socket).accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(self.ae.network_timeout)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 from pynetdicom import AE, evt
@@ -18,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
-from gatekeeper.listen.backpressure import LOCAL_LIMIT_EXCEEDED, QueueMark, forget_pauses
+from gatekeeper.listen.backpressure import LOCAL_LIMIT_EXCEEDED, QueueMark
 from gatekeeper.listen.commitment import CommitmentService, only_reports
 from gatekeeper.listen.contexts import storage_classes, supported_contexts, without_storage
 from gatekeeper.listen.file_meta import IMPLEMENTATION_CLASS_UID
@@ -35,8 +31,8 @@ from gatekeeper.listen.receive import (
     Turned,
 )
 from gatekeeper.listen.resolver import Resolver
+from gatekeeper.listen.share import Share, SharedPort
 from gatekeeper.log import error_name, get_logger
-from gatekeeper.residue import sweep
 from gatekeeper.send.command import Request
 from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials, presented_on
@@ -48,7 +44,7 @@ from storage.spool import Spool
 IMPLEMENTATION_VERSION_NAME = "GATEKEEPER"
 _ACCEPT_POLL_SECONDS = 0.1
 _STOP_POLL_SECONDS = 0.02
-_ABORT_SECONDS = 2.0
+ABORT_SECONDS = 2.0
 
 # Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 Table 9-21).
 _REJECTIONS = {
@@ -71,9 +67,13 @@ class Listener:
         settings: all settings; `listen`, `tls` and `spool` are used. Port 0 takes a free one.
         database: connected and migrated.
         spool: where the bytes are kept.
+        share: what other processes that serve the same ports share with it; None for no others.
     """
 
-    def __init__(self, settings: Settings, database: Database, spool: Spool) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, spool: Spool, share: Share | None = None
+    ) -> None:
+        self._share = share
         self._settings = settings.listen
         self._database = database
         limits = Limits(
@@ -87,7 +87,11 @@ class Listener:
             database, spool, settings.spool.low_water_mib, limits, settings.spool.resume_mib
         )
         self._queue = QueueMark(settings, database)
-        self._associations = OpenAssociations(database, self._settings.association_lease / 3)
+        self._associations = OpenAssociations(
+            database,
+            self._settings.association_lease / 3,
+            None if share is None else share.table.associations,
+        )
         self._commitment = CommitmentService(settings, database, spool, self._associations)
         self._resolver = Resolver(
             self._settings.resolve_seconds, self._settings.resolve_again_seconds
@@ -172,12 +176,14 @@ class Listener:
             ),
             settings.object_seconds,
         )
+        share = self._share
         # Both ports share the caps.
         connections = Connections(
-            Caps(settings.maximum_connections, settings.maximum_connections_per_host)
+            Caps(settings.maximum_connections, settings.maximum_connections_per_host),
+            None if share is None else share.table.connections,
         )
 
-        def opened(port: int) -> GuardedServer:
+        def opened(port: int, shared: SharedPort | None) -> GuardedServer:
             server = ae.make_server(
                 (settings.host, port),
                 contexts=contexts,
@@ -186,14 +192,15 @@ class Listener:
                 request_handler=GuardedHandler,
                 reception=reception,
                 connections=connections,
+                shared=shared,
             )
             return cast(GuardedServer, server)
 
         if settings.plain:
-            self._plain = opened(settings.port)
+            self._plain = opened(settings.port, share and share.plain)
         if settings.tls_port:
             try:
-                self._secured = opened(settings.tls_port)
+                self._secured = opened(settings.tls_port, share and share.secured)
             except OSError:
                 for server in self._servers:
                     server.server_close()
@@ -208,6 +215,8 @@ class Listener:
                 name="listener",
                 daemon=True,
             ).start()
+        if share is not None:
+            share.table.say_up(True)
 
     def stop(self, deadline_seconds: float | None = None) -> None:
         """Close the ports, let open associations finish until the deadline, then abort them.
@@ -217,6 +226,8 @@ class Listener:
         """
         if not self._servers:
             return
+        if self._share is not None:
+            self._share.table.say_up(False)
         for server in self._servers:
             server.stop_accepting()
         seconds = self._settings.stop_seconds if deadline_seconds is None else deadline_seconds
@@ -225,11 +236,11 @@ class Listener:
             log.warning("associations_aborted", count=len(left), limit=seconds)
             for association in left:
                 association.abort(block=False)
-            self._wait_for_end(_ABORT_SECONDS)
-        self._receiver.close(_ABORT_SECONDS)
-        self._queue.close(_ABORT_SECONDS)
-        self._commitment.stop(_ABORT_SECONDS)
-        self._associations.stop(_ABORT_SECONDS)
+            self._wait_for_end(ABORT_SECONDS)
+        self._receiver.close(ABORT_SECONDS)
+        self._queue.close(ABORT_SECONDS)
+        self._commitment.stop(ABORT_SECONDS)
+        self._associations.stop(ABORT_SECONDS)
 
     def _wait_for_end(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -271,14 +282,13 @@ class Listener:
             self._resolver.addresses,
             presented := presented_on(_connection(association)),
         )
+        if refusal is None and self._queue.refuses(request):
+            return LOCAL_LIMIT_EXCEEDED
         limit = self._settings.maximum_associations
-        if refusal is None and self._associations.count() < limit:
-            if self._queue.refuses(request):
-                return LOCAL_LIMIT_EXCEEDED
+        if refusal is None and self._associations.admit(association, calling, address, limit):
             if node is not None and only_reports(node):
                 acceptor = association.acceptor
                 acceptor.supported_contexts = without_storage(acceptor.supported_contexts)
-            self._associations.open(association, calling, address)
             return None
         log.warning(
             "association_refused",
@@ -308,66 +318,6 @@ class Listener:
         association = self._associations.close(event.assoc)
         if association is not None:
             _report(association, "aborted" if event.assoc.is_aborted else "released")
-
-
-def serve(settings: Settings) -> None:
-    """Listen until SIGTERM or SIGINT; the body of `gatekeeper listen`.
-
-    Raises:
-        SystemExit: with a failure when it could not start or must be started afresh.
-    """
-    done = threading.Event()
-    _stop_on_signals(done.set)
-    threading.excepthook = _log_thread_error
-    database = Database.connect(settings.database.url, settings.database.lock_seconds)
-    try:
-        database.migrate()
-        spool = Spool(Path(settings.spool.directory))
-        swept = sweep(database, spool, settings.tick.residue_seconds)
-        forget_pauses(database)
-        listener = Listener(settings, database, spool)
-        listener.start()
-    except (ConfigurationError, SQLAlchemyError, OSError) as error:
-        log.error("listener_not_started", error=error_name(error), role="listen")
-        raise SystemExit(1) from None
-    log.info(
-        "listening",
-        role="listen",
-        called_ae=settings.listen.ae_title,
-        address=settings.listen.host,
-        port=listener.port,
-        count=swept,
-    )
-    if listener.tls_port:
-        log.info("listening_tls", role="listen", port=listener.tls_port)
-    failed = _wait(done, listener.failed)
-    listener.stop(_ABORT_SECONDS if failed else None)
-    database.dispose()
-    log.info("stopped", role="listen")
-    if failed:
-        raise SystemExit(1)
-
-
-def _wait(done: threading.Event, failed: threading.Event) -> bool:
-    """Wait for either and return whether it was the failure."""
-    while not done.wait(0.2):
-        if failed.is_set():
-            return True
-    return failed.is_set()
-
-
-def _stop_on_signals(stop: Callable[[], None]) -> None:
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop()
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
-
-
-def _log_thread_error(details: threading.ExceptHookArgs) -> None:
-    """Log the class of what ended a thread; the default prints a traceback with values."""
-    error = details.exc_value
-    log.error("thread_failed", error=error_name(error) if error is not None else "")
 
 
 def _any_uid(value: Any) -> tuple[bool, str]:

@@ -21,6 +21,13 @@ class ListenSettings:
         minimum=0,
         maximum=65535,
     )
+    processes: int = setting(
+        1,
+        "processes that share the ports; more than one need several cores, and are worth it for "
+        "several senders at once",
+        minimum=1,
+        maximum=32,
+    )
     maximum_pdu: int = setting(
         131072, "largest PDU accepted", unit="bytes", minimum=4096, maximum=1048576
     )

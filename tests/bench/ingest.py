@@ -12,6 +12,7 @@ Receivers:
   protocol        our reader alone, files without synchronisation, digest or row: no product, a
                   measure of the wire against storescp
   durable         what users run: digest, fsync and commit before each 0x0000
+The last two take a number of processes (`listen.processes`): durable:2.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def main() -> None:
         receivers = _available(arguments.receivers, shim, console)
         for series in arguments.series:
             images = _images(folder, series, arguments)
-            for count in arguments.senders:
+            for count in () if arguments.only_large else arguments.senders:
                 per_association = 1 if arguments.one_per_association else 0
                 title = f"{series}, {count} sender{'s' if count > 1 else ''}"
                 title += ", one image per association" if per_association else ""
@@ -73,7 +74,7 @@ def main() -> None:
                 runs = _interleaved(receivers, load, arguments.rounds, folder, shim)
                 console.print(_table(title, runs))
                 results.append({"load": title, "runs": _plain(runs)})
-        if arguments.large:
+        if arguments.large or arguments.only_large:
             console.print(_large(receivers, arguments, folder, shim))
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(results, indent=2))
@@ -99,7 +100,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=128, help="images of each sender")
     parser.add_argument("--rounds", type=int, default=3, help="after one that does not count")
     parser.add_argument("--one-per-association", action="store_true")
-    parser.add_argument("--large", action="store_true", help="also one object of 201 MB")
+    parser.add_argument("--large", action="store_true", help="also one large object")
+    parser.add_argument("--large-mib", type=int, default=192, help="its size")
+    parser.add_argument("--only-large", action="store_true", help="nothing else")
     parser.add_argument("--folder", type=Path, help="where receivers write; default: temporary")
     parser.add_argument("--json", type=Path, help="file for every single run")
     return parser.parse_args()
@@ -177,11 +180,12 @@ def _ratio(own: list[Run], other: list[Run], of: Callable[[Run], float]) -> str:
 def _large(
     receivers: tuple[str, ...], arguments: argparse.Namespace, folder: Path, shim: Path | None
 ) -> Table:
-    """Return what one object of 201 MB adds to each receiver's resident memory."""
+    """Return what one large object adds to each receiver's resident memory."""
     large, small = folder / "large", folder / "small"
-    _write(large, [_enhanced(96 * 1024 * 1024 + 1024 * 512)])
+    frames = 2 * arguments.large_mib
+    _write(large, [_enhanced(frames * 512 * 512)])
     _write(small, [_ct(number) for number in range(4)])
-    table = Table(title="one object of 201 MB", title_justify="left")
+    table = Table(title=f"one object of {arguments.large_mib} MiB", title_justify="left")
     for heading in ("receiver", "MB/s", "resident MiB before", "more MiB"):
         table.add_column(heading, justify="left" if heading == "receiver" else "right")
     with (
@@ -198,7 +202,7 @@ def _large(
                     _measure(receiver, warming)
                     before.append(resident_mib(receiver.process.pid))
                     run = _measure(receiver, sending)
-                    speeds.append(201 * run.images_per_second)
+                    speeds.append((arguments.large_mib << 20) / 1e6 * run.images_per_second)
                     more.append(run.peak_mib - before[-1])
             middle = (statistics.median(values) for values in (speeds, before, more))
             table.add_row(name, *(f"{value:.1f}" for value in middle))
@@ -253,7 +257,7 @@ def _available(names: tuple[str, ...], shim: Path | None, console: Console) -> t
     programs = {"storescp": "storescp", "storescp-fsync": "storescp", "orthanc": "Orthanc"}
     found: list[str] = []
     for name in names:
-        if name not in RECEIVERS:
+        if name.partition(":")[0] not in RECEIVERS:
             raise SystemExit(f"no receiver {name}; there are: {', '.join(RECEIVERS)}")
         if name in programs and shutil.which(programs[name]) is None:
             console.print(f"{name}: skipped, {programs[name]} is not installed")

@@ -31,7 +31,7 @@ PROGRAM = """
 import dataclasses, errno, os, sys
 from pathlib import Path
 from gatekeeper import config, log
-from gatekeeper.listen.server import serve
+from gatekeeper.listen.role import serve
 
 broken = Path(sys.argv[1])
 
@@ -251,7 +251,7 @@ def test_sigterm_ends_well_and_no_patient_data_was_written(
 def test_the_listener_and_the_ticks_import_no_torch() -> None:
     """A listener's machine needs none of what a worker needs."""
     program = (
-        "import sys, gatekeeper.listen.server, gatekeeper.periodic;"
+        "import sys, gatekeeper.listen.process, gatekeeper.periodic;"
         "print(*sorted({'torch', 'highdicom', 'monai', 'skimage', 'scipy', 'matplotlib'}"
         " & set(sys.modules)))"
     )

@@ -19,6 +19,7 @@ from support.walking import Peer, scanner, settled
 from gatekeeper.history import StudyHistory
 from storage import instances
 from storage.records import Node
+from storage.spool import Spool
 
 REAL_SETS = (
     "chest_ct_covid_ct_md_dicom",
@@ -88,7 +89,7 @@ def assert_all_kept(gate: Gate, sent: Sequence[Dataset]) -> None:
             rows = instances.find(tx, str(item.SOPInstanceUID))
             assert rows, item.SOPInstanceUID
             for row in rows:
-                path = gate.spool / "objects" / row.digest[:2] / row.digest[2:4] / row.digest
+                path = Spool(gate.spool).path(row.digest)
                 assert path.is_file()
 
 

@@ -232,7 +232,7 @@ def test_names_are_synchronised_with_and_without_syncfs(
     if not there_is_syncfs:
         monkeypatch.setattr("storage.filesystem._syncfs", lambda: None)
 
-    synchronise_names({tmp_path}, tmp_path)
+    synchronise_names(lambda: {tmp_path}, tmp_path)
 
     assert synchronised == ([] if there_is_syncfs else [tmp_path])
 
@@ -244,4 +244,4 @@ def test_a_failed_synchronisation_of_names_is_an_error(
     monkeypatch.setattr("storage.filesystem._syncfs", lambda: refused)
 
     with pytest.raises(OSError, match="Errno"):
-        synchronise_names({tmp_path}, tmp_path)
+        synchronise_names(lambda: {tmp_path}, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -59,3 +60,17 @@ def cpu_seconds(root: int) -> float:
 def resident_mib(root: int) -> float:
     """Return the resident memory of a process tree."""
     return sum(int(fields[21]) for fields in _tree(root).values()) * _PAGE / (1 << 20)
+
+
+def connections(pid: int, port: int) -> set[int]:
+    """Return the ports of the peers, on this machine, that a process serves on its IPv4 port."""
+    peers: dict[str, int] = {}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, state, *_, inode = line.split()[:10]
+        if state == "01" and int(local.rpartition(":")[2], 16) == port:
+            peers[f"socket:[{inode}]"] = int(remote.rpartition(":")[2], 16)
+    found: set[int] = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(peers.get(str(entry.readlink()), 0))
+    return found - {0}

@@ -19,7 +19,7 @@ from pathlib import Path
 from support.waiting import until
 
 ROLES = {
-    "listen": "gatekeeper.listen.server",
+    "listen": "gatekeeper.listen.role",
     "work": "gatekeeper.work.worker",
     "send": "gatekeeper.send.sender",
     "tick": "gatekeeper.periodic",
@@ -27,7 +27,7 @@ ROLES = {
 START_SECONDS = 60.0
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["gatekeeper.config", *ROLES.values()])
+_context.set_forkserver_preload(["gatekeeper.config", "gatekeeper.listen.process", *ROLES.values()])
 
 
 @dataclass(frozen=True)

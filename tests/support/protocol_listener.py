@@ -14,7 +14,9 @@ from pathlib import Path
 from pynetdicom.association import Association
 
 from gatekeeper import config, log
+from gatekeeper.listen import prefork, process
 from gatekeeper.listen.file_meta import part10_header
+from gatekeeper.listen.inherited import Inherited
 from gatekeeper.listen.messages import Answer, Incoming
 from gatekeeper.listen.server import Listener
 from gatekeeper.send.command import Request
@@ -53,12 +55,18 @@ class ProtocolListener(Listener):
 
 
 def main() -> None:
-    """Listen until killed."""
+    """Listen until killed, in as many processes as are set."""
+    ProtocolListener.folder = Path(sys.argv[1])
+    if len(sys.argv) > 2:
+        process.serve_share(Inherited.parse(sys.argv[2]), ProtocolListener)
+        return
     log.configure("ERROR")
     settings = config.load()
+    if settings.listen.processes > 1:
+        prefork.serve(settings, ("support.protocol_listener", sys.argv[1]))
+        return
     database = Database.connect(settings.database.url, settings.database.lock_seconds)
     database.migrate()
-    ProtocolListener.folder = Path(sys.argv[1])
     ProtocolListener(settings, database, Spool(Path(settings.spool.directory))).start()
     threading.Event().wait()
 

@@ -113,7 +113,7 @@ def _start(
         configuration.write_text(json.dumps(_orthanc(store, port)))
         kept = lambda: sum(1 for path in store.rglob("*") if len(path.name) == 36)  # noqa: E731
         return ["Orthanc", str(configuration)], environment, kept
-    if name in {"protocol", "durable"}:
+    if name.partition(":")[0] in {"protocol", "durable"}:
         return _ours(name, home, store, port, environment)
     if shim is not None and name == "storescp-fsync":
         environment["LD_PRELOAD"] = str(shim)
@@ -142,6 +142,9 @@ def _ours(
         "GATEKEEPER_LISTEN_MAXIMUM_PDU": str(LARGEST_PDU),
         "GATEKEEPER_LOG_LEVEL": "ERROR",
     }
+    name, _, processes = name.partition(":")
+    if processes:
+        environment["GATEKEEPER_LISTEN_PROCESSES"] = processes
     if name == "protocol":
         command = [sys.executable, "-m", "support.protocol_listener", str(store)]
         return command, environment, lambda: len(list(store.iterdir()))

@@ -31,7 +31,12 @@ def test_each_package_is_typed(package: object) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["gatekeeper.cli", "gatekeeper.periodic", "gatekeeper.listen.server", "gatekeeper.send.sender"],
+    [
+        "gatekeeper.cli",
+        "gatekeeper.periodic",
+        "gatekeeper.listen.process",
+        "gatekeeper.send.sender",
+    ],
 )
 def test_roles_that_judge_nothing_import_no_torch(module: str) -> None:
     """A listener's machine needs neither torch nor highdicom."""

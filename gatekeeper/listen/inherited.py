@@ -1,0 +1,101 @@
+"""What the processes that share a port inherit: open descriptors, and the settings in one of them.
+
+They are started afresh, not forked, so that none begins with another's locks and threads. Nothing
+of it is on a command line but numbers: the settings hold the database's password.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import select
+import socket
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from gatekeeper.listen.seats import Table
+from gatekeeper.listen.share import Share, SharedPort
+from gatekeeper.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """Descriptors of one process of several.
+
+    Attributes:
+        process: its number, from 1.
+        plain: the plain port's socket; None when none is open.
+        secured: the socket of the port for TLS; None when none is open.
+        table: memory of the table of seats.
+        settings: memory that holds the settings.
+        ready: pipe to write to once connections are taken.
+        life: pipe whose other end the parent holds while it lives.
+    """
+
+    process: int
+    plain: int | None
+    secured: int | None
+    table: int
+    settings: int
+    ready: int
+    life: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return what `text`, from `str`, says."""
+        return cls(**json.loads(text))
+
+    def __str__(self) -> str:
+        return json.dumps(asdict(self))
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Those that the process has to be given."""
+        ports = (one for one in (self.plain, self.secured) if one is not None)
+        return (*ports, self.table, self.settings, self.ready, self.life)
+
+    @property
+    def role(self) -> str:
+        """What the process is called in the log."""
+        return f"listen-{self.process}"
+
+    def read_settings(self) -> Settings:
+        """Return the settings that the parent started with."""
+        size = os.fstat(self.settings).st_size
+        # Made by our own parent, in memory that nobody else has.
+        return pickle.loads(os.pread(self.settings, size, 0))  # noqa: S301
+
+    def share(self, settings: Settings) -> Share:
+        """Take up the ports and the table."""
+        listen = settings.listen
+        table = Table(
+            self.table, listen.maximum_connections, listen.maximum_associations, self.process
+        )
+        ports = [
+            None if one is None else SharedPort(socket.socket(fileno=one), table)
+            for one in (self.plain, self.secured)
+        ]
+        return Share(ports[0], ports[1], table)
+
+    def say_ready(self) -> None:
+        """Tell the parent that connections are taken."""
+        os.write(self.ready, bytes((self.process,)))
+
+    def is_orphan(self) -> bool:
+        """Return whether the parent is gone, however it ended."""
+        poll = select.poll()
+        poll.register(self.life, select.POLLIN)
+        return bool(poll.poll(0))
+
+
+def settings_in_memory(settings: Settings) -> int:
+    """Return the descriptor of memory that holds the settings.
+
+    Raises:
+        OSError: if there is none.
+    """
+    memory = os.memfd_create("gatekeeper-settings")
+    with os.fdopen(os.dup(memory), "wb") as file:
+        pickle.dump(settings, file)
+    return memory
