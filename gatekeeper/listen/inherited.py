@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import select
 import socket
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Any, Self
 
 from gatekeeper.listen.seats import Table
 from gatekeeper.listen.share import Share, SharedPort
-from gatekeeper.settings import Settings
+from gatekeeper.settings import Settings, section_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +61,9 @@ class Inherited:
 
     def read_settings(self) -> Settings:
         """Return the settings that the parent started with."""
-        size = os.fstat(self.settings).st_size
-        # Made by our own parent, in memory that nobody else has.
-        return pickle.loads(os.pread(self.settings, size, 0))  # noqa: S301
+        text = os.pread(self.settings, os.fstat(self.settings).st_size, 0)
+        sections: dict[str, dict[str, Any]] = json.loads(text)
+        return Settings(**{name: _section(name, values) for name, values in sections.items()})
 
     def share(self, settings: Settings) -> Share:
         """Take up the ports and the table."""
@@ -89,6 +88,12 @@ class Inherited:
         return bool(poll.poll(0))
 
 
+def _section(name: str, values: dict[str, Any]) -> Any:
+    """Return a section of the settings; JSON knows lists only where they have tuples."""
+    known = {key: tuple(one) if isinstance(one, list) else one for key, one in values.items()}
+    return section_class(name)(**known)
+
+
 def settings_in_memory(settings: Settings) -> int:
     """Return the descriptor of memory that holds the settings.
 
@@ -96,6 +101,6 @@ def settings_in_memory(settings: Settings) -> int:
         OSError: if there is none.
     """
     memory = os.memfd_create("gatekeeper-settings")
-    with os.fdopen(os.dup(memory), "wb") as file:
-        pickle.dump(settings, file)
+    with os.fdopen(os.dup(memory), "w", encoding="utf-8") as file:
+        json.dump(asdict(settings), file)
     return memory

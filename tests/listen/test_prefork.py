@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from support.gate import free_port
 from support.process_tree import connections
 from support.waiting import until
 
+from gatekeeper.listen.inherited import Inherited, settings_in_memory
 from gatekeeper.send import pdu
+from gatekeeper.settings import Settings
 from storage import instances, nodes
 from storage.engine import Database
 from storage.records import Node
@@ -325,3 +327,15 @@ def is_refused(port: int) -> bool:
     except OSError:
         return False
     return False
+
+
+def test_a_process_inherits_the_settings_as_they_are() -> None:
+    """Of every kind of value, tuples among them."""
+    plain = Settings()
+    given = replace(plain, listen=replace(plain.listen, private_sop_classes=("1.2.3", "1.2.4")))
+    memory = settings_in_memory(given)
+    try:
+        inherited = Inherited(1, None, None, 0, memory, 0, 0)
+        assert inherited.read_settings() == given
+    finally:
+        os.close(memory)
