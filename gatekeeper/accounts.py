@@ -119,7 +119,7 @@ def judge_delivery(
     dead = delivery.state == DeliveryState.DEAD
     delivered = delivery.state in HAS_ALL
     waits = not dead and not delivered
-    left = delivery.items - delivery.stored
+    left = delivery.items - delivery.stored - delivery.left_out
     due = delivery.state == DeliveryState.QUEUED and delivery.due_for > overdue_seconds
     rules = (
         _known(delivery.state, DeliveryState),

@@ -103,6 +103,8 @@ class DeliveryFacts:
     """Objects that are not the job's results."""
     confirmation: str | None = None
     """State of its confirmation; None when none is asked for."""
+    left_out: int = 0
+    """Objects that are not sent, since the node does not take their SOP class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ def studies(tx: Connection) -> Iterator[StudyFacts]:
             instance,
             instance.c.study_instance_uid == study.c.study_instance_uid,
             instance.c.own_result.is_(False),
+            instance.c.prior.is_(False),
         ),
         _count(job, of_study, job.c.content_digest == study.c.content_digest),
         select(func.count(job.c.revision.distinct())).where(of_study).scalar_subquery(),
@@ -168,12 +171,15 @@ def studies(tx: Connection) -> Iterator[StudyFacts]:
 
 
 def without_study(tx: Connection) -> Iterator[tuple[str, str]]:
-    """Yield SOP and Study Instance UID of each instance, not our own, whose study has no row."""
+    """Yield SOP and Study Instance UID of each instance whose study should have a row and has none.
+
+    Our own results and instances of prior studies need none.
+    """
     known = exists(
         select(literal(1)).where(study.c.study_instance_uid == instance.c.study_instance_uid)
     )
     query = select(instance.c.sop_instance_uid, instance.c.study_instance_uid).where(
-        instance.c.own_result.is_(False), ~known
+        instance.c.own_result.is_(False), instance.c.prior.is_(False), ~known
     )
     for row in _stream(tx, query):
         yield row[0], row[1]
@@ -247,6 +253,7 @@ def deliveries(tx: Connection) -> Iterator[DeliveryFacts]:
             select(confirmation.c.state)
             .where(confirmation.c.id == delivery.c.id)
             .scalar_subquery(),
+            _count(delivery_item, items, delivery_item.c.left_out, ~delivery_item.c.stored),
         )
         .outerjoin(job, job.c.id == delivery.c.job_id)
         .outerjoin(node, node.c.ae_title == delivery.c.node)

@@ -78,7 +78,9 @@ def _print(history: StudyHistory) -> None:
         for delivery in step.deliveries:
             console.print(
                 f"  to {delivery.node}: {delivery.state}, "
-                f"{delivery.items_stored} of {delivery.items} stored {delivery.reason}"
+                f"{delivery.items_stored} of {delivery.items} stored"
+                + (f", {delivery.items_left_out} left out" if delivery.items_left_out else "")
+                + f" {delivery.reason}"
                 + (f"(confirmation {delivery.confirmation})" if delivery.confirmation else ""),
                 markup=False,
             )

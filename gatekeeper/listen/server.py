@@ -17,10 +17,11 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.errors import ConfigurationError
+from gatekeeper.listen.allowed import welcome
 from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
 from gatekeeper.listen.backpressure import LOCAL_LIMIT_EXCEEDED, QueueMark, forget_pauses
-from gatekeeper.listen.commitment import CommitmentService, only_reports
-from gatekeeper.listen.contexts import storage_classes, supported_contexts, without_storage
+from gatekeeper.listen.commitment import CommitmentService
+from gatekeeper.listen.contexts import storage_classes, supported_contexts
 from gatekeeper.listen.file_meta import IMPLEMENTATION_CLASS_UID
 from gatekeeper.listen.guard import Caps, Connections, GuardedHandler, GuardedServer
 from gatekeeper.listen.messages import Answer, Budgets, Incoming
@@ -275,9 +276,9 @@ class Listener:
         if refusal is None and self._associations.count() < limit:
             if self._queue.refuses(request):
                 return LOCAL_LIMIT_EXCEEDED
-            if node is not None and only_reports(node):
+            if node is not None:
                 acceptor = association.acceptor
-                acceptor.supported_contexts = without_storage(acceptor.supported_contexts)
+                acceptor.supported_contexts = welcome(acceptor.supported_contexts, node, request)
             self._associations.open(association, calling, address)
             return None
         log.warning(
