@@ -27,7 +27,13 @@ from gatekeeper.assemble.content import content_digest
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.retention import retain
-from gatekeeper.settings import CommitmentSettings, SendSettings, Settings, WorkSettings
+from gatekeeper.settings import (
+    CommitmentSettings,
+    PriorSettings,
+    SendSettings,
+    Settings,
+    WorkSettings,
+)
 from models.registry import Registry
 from storage import (
     backoff,
@@ -38,6 +44,7 @@ from storage import (
     instances,
     jobs,
     nodes,
+    priors,
     studies,
 )
 from storage.engine import Database
@@ -115,9 +122,11 @@ def _complete(database: Database, study: Study, model_digest: str) -> bool:
 def tick_rescue(context: Context) -> int:
     """Take back what was claimed by who stopped renewing the claim; return how many."""
     work, send = context.settings.work, context.settings.send
-    report = context.settings.commitment
+    report, fetch = context.settings.commitment, context.settings.priors
 
-    def delay(limits: WorkSettings | SendSettings | CommitmentSettings) -> Callable[[int], float]:
+    def delay(
+        limits: WorkSettings | SendSettings | CommitmentSettings | PriorSettings,
+    ) -> Callable[[int], float]:
         return functools.partial(
             backoff.delay,
             first=limits.retry_seconds,
@@ -131,14 +140,18 @@ def tick_rescue(context: Context) -> int:
             "deliveries_rescued": deliveries.rescue(tx, send.maximum_attempts, delay(send)),
             "confirmations_rescued": confirmations.rescue(tx, send.maximum_attempts, delay(send)),
             "reports_rescued": commitments.rescue(tx, report.maximum_attempts, delay(report)),
+            "priors_rescued": priors.rescue(tx, fetch.maximum_attempts, delay(fetch)),
         }
+        expired = priors.expire(tx, fetch.patience_seconds)
         failpoint.reached("tick.rescuing")
     for kind, found in lost.items():
         if found.requeued:
             log.warning(kind, count=found.requeued, state="queued")
         if found.dead:
             log.error(kind, count=found.dead, state="dead")
-    return sum(found.requeued + found.dead for found in lost.values())
+    if expired:
+        log.error("priors_given_up", count=expired, limit=fetch.patience_seconds)
+    return expired + sum(found.requeued + found.dead for found in lost.values())
 
 
 def tick_sweep(context: Context) -> int:

@@ -34,6 +34,9 @@ class OpenAssociation:
         stored: instances answered with success.
         refused: instances answered with a failure.
         opened: when it was accepted, by the monotonic clock.
+        may_send: whether it may bring studies to analyse.
+        moved_to: our AE title, when the node may bring priors that we asked it for by C-MOVE.
+        prior_study: the prior study that we are fetching on it by C-GET; it brings nothing else.
     """
 
     calling_ae: str
@@ -43,6 +46,9 @@ class OpenAssociation:
     stored: int = 0
     refused: int = 0
     opened: float = field(default_factory=time.monotonic)
+    may_send: bool = True
+    moved_to: str = ""
+    prior_study: str = ""
 
 
 class OpenAssociations:
@@ -86,9 +92,11 @@ class OpenAssociations:
             # A thread may have ended without an event; it is tidied up by `tend`.
             return sum(thread.is_alive() for thread in self._open)
 
-    def open(self, thread: threading.Thread, calling_ae: str, address: str) -> OpenAssociation:
-        """Return the new association that `thread` serves."""
-        association = OpenAssociation(calling_ae, address)
+    def open(
+        self, thread: threading.Thread, calling_ae: str, address: str, moved_to: str = ""
+    ) -> OpenAssociation:
+        """Return the new association that `thread` serves; see `OpenAssociation`."""
+        association = OpenAssociation(calling_ae, address, moved_to=moved_to)
         with self._lock:
             self._open[thread] = association
         return association

@@ -22,19 +22,13 @@ from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
 from gatekeeper.listen.backpressure import LOCAL_LIMIT_EXCEEDED, QueueMark, forget_pauses
 from gatekeeper.listen.commitment import CommitmentService
 from gatekeeper.listen.contexts import storage_classes, supported_contexts
+from gatekeeper.listen.fetched import NOT_AUTHORISED
 from gatekeeper.listen.file_meta import IMPLEMENTATION_CLASS_UID
 from gatekeeper.listen.guard import Caps, Connections, GuardedHandler, GuardedServer
-from gatekeeper.listen.messages import Answer, Budgets, Incoming
+from gatekeeper.listen.messages import Answer, Budgets, Incoming, Turned
 from gatekeeper.listen.peers import Refusal, judge
 from gatekeeper.listen.provider import Reception
-from gatekeeper.listen.receive import (
-    NOT_AUTHORISED,
-    NOT_SUPPORTED,
-    SUCCESS,
-    Arrival,
-    Receiver,
-    Turned,
-)
+from gatekeeper.listen.receive import NOT_SUPPORTED, SUCCESS, Arrival, receiver_of
 from gatekeeper.listen.resolver import Resolver
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.residue import sweep
@@ -43,7 +37,6 @@ from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials, presented_on
 from storage import nodes
 from storage.engine import Database
-from storage.intake import Limits
 from storage.spool import Spool
 
 IMPLEMENTATION_VERSION_NAME = "GATEKEEPER"
@@ -77,16 +70,7 @@ class Listener:
     def __init__(self, settings: Settings, database: Database, spool: Spool) -> None:
         self._settings = settings.listen
         self._database = database
-        limits = Limits(
-            slots=settings.spool.slots,
-            backlog=settings.spool.backlog,
-            settle_seconds=settings.spool.settle_seconds,
-            wait_seconds=settings.spool.wait_seconds,
-            rows=settings.database.rows_at_once,
-        )
-        self._receiver = Receiver(
-            database, spool, settings.spool.low_water_mib, limits, settings.spool.resume_mib
-        )
+        self._receiver = receiver_of(settings, database, spool)
         self._queue = QueueMark(settings, database)
         self._associations = OpenAssociations(database, self._settings.association_lease / 3)
         self._commitment = CommitmentService(settings, database, spool, self._associations)
@@ -279,7 +263,9 @@ class Listener:
             if node is not None:
                 acceptor = association.acceptor
                 acceptor.supported_contexts = welcome(acceptor.supported_contexts, node, request)
-            self._associations.open(association, calling, address)
+            moved_to = self._settings.ae_title if node and node.brings_priors else ""
+            opened = self._associations.open(association, calling, address, moved_to)
+            opened.may_send = node is not None and node.may_send
             return None
         log.warning(
             "association_refused",
@@ -302,7 +288,8 @@ class Listener:
             return Turned(Answer(NOT_AUTHORISED, "the association was not accepted"))
         if request.sop_class_uid not in self._classes:
             return Turned(Answer(NOT_SUPPORTED, "the SOP class is not one that is stored here"))
-        arrival = Arrival(request.sop_class_uid, request.sop_instance_uid, transfer_syntax_uid)
+        uids = request.sop_class_uid, request.sop_instance_uid, transfer_syntax_uid
+        arrival = Arrival(*uids, request.move_originator)
         return self._receiver.begin(arrival, association)
 
     def _ended(self, event: evt.Event) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from gatekeeper.settings.documented import setting
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
-from gatekeeper.settings.sending import CommitmentSettings, SendSettings
+from gatekeeper.settings.sending import CommitmentSettings, PriorSettings, SendSettings
 from gatekeeper.settings.site import (
     DatabaseSettings,
     LogSettings,
@@ -30,6 +30,7 @@ __all__ = [
     "ListenSettings",
     "LogSettings",
     "ModelSettings",
+    "PriorSettings",
     "ResultSettings",
     "RetentionSettings",
     "SendSettings",
@@ -59,6 +60,7 @@ class Settings:
     results: ResultSettings = field(default_factory=ResultSettings)
     send: SendSettings = field(default_factory=SendSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
+    priors: PriorSettings = field(default_factory=PriorSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     tick: TickSettings = field(default_factory=TickSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -121,6 +123,7 @@ def section_class(name: str) -> Any:
         "results": ResultSettings,
         "send": SendSettings,
         "commitment": CommitmentSettings,
+        "priors": PriorSettings,
         "retention": RetentionSettings,
         "tick": TickSettings,
         "log": LogSettings,
