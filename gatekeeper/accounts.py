@@ -20,12 +20,14 @@ from storage.ledger import (
     JobFacts,
     StudyFacts,
 )
+from storage.ledger_priors import PriorFacts
 from storage.records import (
     HAS_ALL,
     CommitmentState,
     ConfirmationState,
     DeliveryState,
     JobState,
+    PriorState,
     StudyState,
 )
 from storage.stocktake import Kept, Slot, SpoolFile
@@ -40,7 +42,7 @@ class Entry:
 
     account: str
     """``instance``, ``result``, ``file``, ``slot``, ``study``, ``job``, ``delivery``,
-    ``confirmation`` or ``commitment``."""
+    ``confirmation``, ``commitment`` or ``prior``."""
     key: str
     """UID, digest or number."""
     cause: str
@@ -217,6 +219,32 @@ def judge_commitment(
         yield Entry("commitment", str(owed.id), cause, remark=True)
 
 
+def judge_prior(
+    prior: PriorFacts, overdue_seconds: float, idle_seconds: float | None = None
+) -> Iterator[Entry]:
+    """Yield what does not add up about a request for priors or a prior."""
+    dead = prior.state == PriorState.DEAD
+    rules = (
+        _known(prior.state, PriorState),
+        (
+            prior.state == PriorState.FOUND and not prior.found,
+            "it found prior studies and none of them has a row",
+        ),
+        (
+            prior.state == PriorState.RECEIVED and not prior.instances,
+            "it is received and no instance of it has a row",
+        ),
+        (dead and not prior.reason, _UNREASONED),
+        *_ownerless(prior, prior.node_enabled, overdue_seconds, idle_seconds),
+    )
+    yield from _broken("prior", str(prior.id), rules)
+    if dead and prior.reason:
+        yield Entry("prior", str(prior.id), f"not fetched: {prior.reason}", remark=True)
+    elif prior.state == PriorState.QUEUED and not prior.node_enabled:
+        cause = f"it waits until node {prior.node} is enabled"
+        yield Entry("prior", str(prior.id), cause, remark=True)
+
+
 def judge_file(
     kept: Kept, file: SpoolFile | None, slots: Sequence[Slot], overdue_seconds: float, at: float
 ) -> Iterator[Entry]:
@@ -283,7 +311,7 @@ def judge_unkept(file: SpoolFile, at: float, rows: Collection[Kept] = ()) -> Ite
 
 
 def _ownerless(
-    waiting: ConfirmationFacts | CommitmentFacts,
+    waiting: ConfirmationFacts | CommitmentFacts | PriorFacts,
     enabled: bool,
     overdue_seconds: float,
     idle_seconds: float | None,

@@ -9,7 +9,16 @@ from datetime import UTC, datetime
 from gatekeeper import certificates
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.settings import TlsSettings
-from storage import commitments, confirmations, deliveries, instances, jobs, pauses, studies
+from storage import (
+    commitments,
+    confirmations,
+    deliveries,
+    instances,
+    jobs,
+    pauses,
+    priors,
+    studies,
+)
 from storage.engine import Database
 from storage.records import DeliveryState, JobState
 from storage.spool import Spool
@@ -31,6 +40,8 @@ class Status:
     """Deliveries whose node is asked whether it keeps them."""
     commitments: dict[str, int] = field(default_factory=dict[str, int])
     """What nodes asked us to commit to."""
+    priors: dict[str, int] = field(default_factory=dict[str, int])
+    """Requests for prior studies, and the studies that they found."""
     intake_paused: dict[str, float] = field(default_factory=dict[str, float])
     """Since when, in seconds since 1970, intake is paused at which mark."""
     removed: int = 0
@@ -65,7 +76,11 @@ class Status:
 
     def _asked(self) -> list[tuple[str, str]]:
         """Return the lines of what only some sites use."""
-        lines = {"confirmations": self.confirmations, "commitments": self.commitments}
+        lines = {
+            "confirmations": self.confirmations,
+            "commitments": self.commitments,
+            "priors": self.priors,
+        }
         found = [(name, _counts(counts)) for name, counts in lines.items() if any(counts.values())]
         if self.removed:
             found.append(("removed", f"{self.removed} instances by retention"))
@@ -89,6 +104,7 @@ def read(database: Database, spool: Spool, tls: TlsSettings | None = None) -> St
                 str(state): number for state, number in confirmations.counts(tx).items()
             },
             commitments={str(state): number for state, number in commitments.counts(tx).items()},
+            priors={str(state): number for state, number in priors.counts(tx).items()},
             intake_paused=pauses.paused(tx),
             removed=instances.count_removed(tx),
             waiting_for_space=jobs.waiting_for_space(tx),

@@ -34,6 +34,7 @@ from storage.schema import (
     job_result,
     node,
     outcome,
+    prior,
     result,
     study,
 )
@@ -146,7 +147,7 @@ class Idle:
     jobs: float | None
     deliveries: float | None
     errands: float | None
-    """Confirmations and reports on commitments: the same threads take both."""
+    """Confirmations, reports on commitments and priors: the same role takes them all."""
 
 
 def studies(tx: Connection) -> Iterator[StudyFacts]:
@@ -156,17 +157,17 @@ def studies(tx: Connection) -> Iterator[StudyFacts]:
         study.c.study_instance_uid,
         study.c.state,
         study.c.revision,
-        _count(
+        count(
             instance,
             instance.c.study_instance_uid == study.c.study_instance_uid,
             instance.c.own_result.is_(False),
             instance.c.prior.is_(False),
         ),
-        _count(job, of_study, job.c.content_digest == study.c.content_digest),
+        count(job, of_study, job.c.content_digest == study.c.content_digest),
         select(func.count(job.c.revision.distinct())).where(of_study).scalar_subquery(),
         now() - study.c.last_received_at,
     ).order_by(study.c.study_instance_uid)
-    for row in _stream(tx, query):
+    for row in stream(tx, query):
         yield StudyFacts(*row)
 
 
@@ -181,7 +182,7 @@ def without_study(tx: Connection) -> Iterator[tuple[str, str]]:
     query = select(instance.c.sop_instance_uid, instance.c.study_instance_uid).where(
         instance.c.own_result.is_(False), instance.c.prior.is_(False), ~known
     )
-    for row in _stream(tx, query):
+    for row in stream(tx, query):
         yield row[0], row[1]
 
 
@@ -200,18 +201,18 @@ def jobs(tx: Connection) -> Iterator[JobFacts]:
         job.c.reason,
         now() - job.c.not_before,
         now() - job.c.lease_until,
-        _count(
+        count(
             twin,
             twin.c.study_instance_uid == job.c.study_instance_uid,
             twin.c.revision == job.c.revision,
             twin.c.model_digest == job.c.model_digest,
         ),
-        _count(outcome, outcome.c.job_id == job.c.id),
+        count(outcome, outcome.c.job_id == job.c.id),
         select(outcome.c.destinations).where(outcome.c.job_id == job.c.id).scalar_subquery(),
-        _count(job_result, job_result.c.job_id == job.c.id),
+        count(job_result, job_result.c.job_id == job.c.id),
         sent,
     ).order_by(job.c.id)
-    for row in _stream(tx, query):
+    for row in stream(tx, query):
         *facts, destinations, results, nodes = row
         yield JobFacts(
             *facts,
@@ -247,19 +248,19 @@ def deliveries(tx: Connection) -> Iterator[DeliveryFacts]:
             delivery.c.reason,
             now() - delivery.c.not_before,
             now() - delivery.c.lease_until,
-            _count(delivery_item, items),
-            _count(delivery_item, items, delivery_item.c.stored),
-            _count(delivery_item, items, delivery.c.job_id.is_not(None), ~of_job),
+            count(delivery_item, items),
+            count(delivery_item, items, delivery_item.c.stored),
+            count(delivery_item, items, delivery.c.job_id.is_not(None), ~of_job),
             select(confirmation.c.state)
             .where(confirmation.c.id == delivery.c.id)
             .scalar_subquery(),
-            _count(delivery_item, items, delivery_item.c.left_out, ~delivery_item.c.stored),
+            count(delivery_item, items, delivery_item.c.left_out, ~delivery_item.c.stored),
         )
         .outerjoin(job, job.c.id == delivery.c.job_id)
         .outerjoin(node, node.c.ae_title == delivery.c.node)
         .order_by(delivery.c.id)
     )
-    for row in _stream(tx, query):
+    for row in stream(tx, query):
         yield DeliveryFacts(*row)
 
 
@@ -286,7 +287,7 @@ def unsent(tx: Connection) -> Iterator[tuple[int, str, int]]:
         .having(func.count(sent.c.job_id) == 0)
         .order_by(job_result.c.job_id, result.c.language)
     )
-    for row in _stream(tx, query):
+    for row in stream(tx, query):
         yield row[0], row[1], row[2]
 
 
@@ -307,7 +308,7 @@ def confirmations(tx: Connection) -> Iterator[ConfirmationFacts]:
         .outerjoin(node, node.c.ae_title == confirmation.c.node)
         .order_by(confirmation.c.id)
     )
-    for row in _stream(tx, query):
+    for row in stream(tx, query):
         yield ConfirmationFacts(*row)
 
 
@@ -345,13 +346,13 @@ def commitments(tx: Connection) -> Iterator[CommitmentFacts]:
             commitment.c.reason,
             now() - commitment.c.not_before,
             now() - commitment.c.lease_until,
-            _count(commitment_item, of_request),
-            _count(commitment_item, *promised, ~here, ~handed_on),
+            count(commitment_item, of_request),
+            count(commitment_item, *promised, ~here, ~handed_on),
         )
         .outerjoin(node, node.c.ae_title == commitment.c.node)
         .order_by(commitment.c.id)
     )
-    for row in _stream(tx, query):
+    for row in stream(tx, query):
         yield CommitmentFacts(*row)
 
 
@@ -363,12 +364,14 @@ def idle(tx: Connection) -> Idle:
         found: list[float | None] = [tx.execute(query).scalar_one() for query in queries]
         return min((seconds for seconds in found if seconds is not None), default=None)
 
-    return Idle(since(job), since(delivery), since(confirmation, commitment))
+    return Idle(since(job), since(delivery), since(confirmation, commitment, prior))
 
 
-def _count(table: Any, *conditions: ColumnElement[bool]) -> Any:
+def count(table: Any, *conditions: ColumnElement[bool]) -> Any:
+    """Return how many rows of a table meet the conditions, as a column of a query."""
     return select(func.count()).select_from(table).where(*conditions).scalar_subquery()
 
 
-def _stream(tx: Connection, query: Select[*tuple[Any, ...]]) -> Iterator[Any]:
+def stream(tx: Connection, query: Select[*tuple[Any, ...]]) -> Iterator[Any]:
+    """Return the rows of a query, a few thousand in memory at a time."""
     return iter(tx.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}))

@@ -33,7 +33,7 @@ from storage.records import Instance, Node, Prior, Retrieve
 from storage.spool import Spool
 
 _TAGS = ("SpecificCharacterSet", "StudyDate", "StudyTime", "PatientID", "IssuerOfPatientID")
-_CHARACTER_SET, _DATE, _TIME = 0x00080005, 0x00080020, 0x00080030
+_DATE, _TIME = 0x00080020, 0x00080030
 _PATIENT_ID, _ISSUER = 0x00100020, 0x00100021
 _DEFER_BYTES = 64 * 1024
 _MODALITIES_ASKED = 20
@@ -102,6 +102,8 @@ def _ask(fetcher: Fetcher, task: Prior, node: Node) -> tuple[list[str], str]:
     header = _header(fetcher.spool, content)
     if header is None:
         return [], "no file of the study can be read here"
+    # Encoded, before anything decodes it.
+    raw = elements.bytes_of(header, _PATIENT_ID).strip(b"\0 ")
     current = StudyFacts(
         study_instance_uid=task.study_instance_uid,
         patient_id=query.decoded(header, _PATIENT_ID),
@@ -110,12 +112,11 @@ def _ask(fetcher: Fetcher, task: Prior, node: Node) -> tuple[list[str], str]:
         time=query.decoded(header, _TIME),
         modalities=_modalities(content),
     )
-    raw = elements.bytes_of(header, _PATIENT_ID).strip(b"\0 ")
     if not raw or not current.date:
         return [], why_none(current, [], task.modality)
     if b"\\" in raw:
         return [], "the study has several Patient IDs in one"
-    patient = PatientKey(raw, elements.bytes_of(header, _CHARACTER_SET).strip(), current.date)
+    patient = PatientKey(raw, _character_set(header), current.date)
     found = query.studies_of(node, patient, fetcher.settings)
     found = _with_modalities(current, found, node, fetcher.settings)
     chosen = choose(current, found, task.count, task.modality)
@@ -206,6 +207,13 @@ def _read(path: Path) -> Dataset | None:
         )
     except Exception:  # noqa: BLE001 - whatever a stranger's bytes do to the parser
         return None
+
+
+def _character_set(header: Dataset) -> bytes:
+    """Return Specific Character Set (0008,0005) as it is written, empty without one."""
+    found = header.get("SpecificCharacterSet") or ""
+    names = [found] if isinstance(found, str) else [str(one) for one in found]
+    return "\\".join(names).encode("ascii", "ignore")
 
 
 def _modalities(content: Sequence[Instance]) -> tuple[str, ...]:
