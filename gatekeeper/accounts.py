@@ -21,6 +21,7 @@ from storage.ledger import (
     NotificationFacts,
     StudyFacts,
 )
+from storage.ledger_priors import PriorFacts
 from storage.records import (
     HAS_ALL,
     CommitmentState,
@@ -28,6 +29,7 @@ from storage.records import (
     DeliveryState,
     JobState,
     NotificationState,
+    PriorState,
     StudyState,
 )
 from storage.stocktake import Kept, Slot, SpoolFile
@@ -42,7 +44,7 @@ class Entry:
 
     account: str
     """``instance``, ``result``, ``file``, ``slot``, ``study``, ``job``, ``delivery``,
-    ``confirmation``, ``commitment`` or ``notification``."""
+    ``confirmation``, ``commitment``, ``notification`` or ``prior``."""
     key: str
     """UID, digest or number."""
     cause: str
@@ -121,7 +123,7 @@ def judge_delivery(
     dead = delivery.state == DeliveryState.DEAD
     delivered = delivery.state in HAS_ALL
     waits = not dead and not delivered
-    left = delivery.items - delivery.stored
+    left = delivery.items - delivery.stored - delivery.left_out
     due = delivery.state == DeliveryState.QUEUED and delivery.due_for > overdue_seconds
     rules = (
         _known(delivery.state, DeliveryState),
@@ -237,6 +239,32 @@ def judge_notification(told: NotificationFacts, overdue_seconds: float) -> Itera
         yield Entry("notification", str(told.id), cause, remark=True)
 
 
+def judge_prior(
+    prior: PriorFacts, overdue_seconds: float, idle_seconds: float | None = None
+) -> Iterator[Entry]:
+    """Yield what does not add up about a request for priors or a prior."""
+    dead = prior.state == PriorState.DEAD
+    rules = (
+        _known(prior.state, PriorState),
+        (
+            prior.state == PriorState.FOUND and not prior.found,
+            "it found prior studies and none of them has a row",
+        ),
+        (
+            prior.state == PriorState.RECEIVED and not prior.instances,
+            "it is received and no instance of it has a row",
+        ),
+        (dead and not prior.reason, _UNREASONED),
+        *_ownerless(prior, prior.node_enabled, overdue_seconds, idle_seconds),
+    )
+    yield from _broken("prior", str(prior.id), rules)
+    if dead and prior.reason:
+        yield Entry("prior", str(prior.id), f"not fetched: {prior.reason}", remark=True)
+    elif prior.state == PriorState.QUEUED and not prior.node_enabled:
+        cause = f"it waits until node {prior.node} is enabled"
+        yield Entry("prior", str(prior.id), cause, remark=True)
+
+
 def judge_file(
     kept: Kept, file: SpoolFile | None, slots: Sequence[Slot], overdue_seconds: float, at: float
 ) -> Iterator[Entry]:
@@ -303,7 +331,7 @@ def judge_unkept(file: SpoolFile, at: float, rows: Collection[Kept] = ()) -> Ite
 
 
 def _ownerless(
-    waiting: ConfirmationFacts | CommitmentFacts,
+    waiting: ConfirmationFacts | CommitmentFacts | PriorFacts,
     enabled: bool,
     overdue_seconds: float,
     idle_seconds: float | None,

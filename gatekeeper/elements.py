@@ -51,6 +51,11 @@ def code(tag: int, value: str) -> Element:
     return Element(tag, "CS", value.encode("ascii") + b" " * (len(value) % 2))
 
 
+def text(tag: int, vr: str, value: bytes = b"") -> Element:
+    """Return an element of text, padded with a space; an empty one asks for the value."""
+    return Element(tag, vr, value + b" " * (len(value) % 2))
+
+
 def number(tag: int, value: int) -> Element:
     """Return a US element."""
     return Element(tag, "US", value.to_bytes(2, "little"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from storage import deliveries, jobs, outcomes, studies
+from storage import deliveries, jobs, outcomes, priors, studies
 from storage.records import (
     HAS_ALL,
     ConfirmationState,
@@ -16,6 +16,7 @@ from storage.records import (
     Job,
     JobState,
     Outcome,
+    Prior,
     Result,
     Study,
     StudyState,
@@ -38,6 +39,8 @@ class StudyHistory:
 
     study: Study
     jobs: tuple[JobHistory, ...]
+    priors: tuple[Prior, ...] = ()
+    """What was asked of archives for it, and what they had, the newest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,11 @@ def read_history(tx: Connection, study_instance_uid: str) -> StudyHistory | None
     if study is None:
         return None
     found = sorted(jobs.listing(tx, study=study_instance_uid), key=lambda job: job.id, reverse=True)
-    return StudyHistory(study, tuple(_job_history(tx, job) for job in found))
+    return StudyHistory(
+        study,
+        tuple(_job_history(tx, job) for job in found),
+        tuple(priors.listing(tx, study_instance_uid)),
+    )
 
 
 def read_summaries(tx: Connection, limit: int) -> list[StudySummary]:

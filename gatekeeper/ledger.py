@@ -13,6 +13,8 @@ a remark (`gatekeeper.accounts`):
   has its node's word. A confirmation that did not come is a remark.
 - Every instance that we committed to before a node is kept, and the node has the report or is owed
   it; one that is given up is a remark.
+- Every prior study that was asked for is here, or waiting, or given up with a reason, which is a
+  remark; and nothing is kept as a prior that was not asked for.
 - A notification that is given up is a remark.
 - A state that this version does not know is a difference.
 - Whatever waits has an owner: a lease that ended long ago, a study quiet for long, a queue that
@@ -38,12 +40,13 @@ from gatekeeper.accounts import (
     judge_file,
     judge_job,
     judge_notification,
+    judge_prior,
     judge_study,
     judge_unkept,
     judge_unsent,
 )
 from storage import ledger as facts
-from storage import slots, stocktake
+from storage import ledger_priors, slots, stocktake
 from storage.engine import Database
 from storage.spool import Spool
 from storage.stocktake import Kept, SpoolFile
@@ -142,6 +145,11 @@ def _enter_rows(books: Ledger, tx: Connection, overdue_seconds: float) -> None:
     for owed in facts.commitments(tx):
         books.counts[f"commitments {owed.state}"] += 1
         books.enter(judge_commitment(owed, overdue_seconds, idle.errands))
+    for prior in ledger_priors.priors(tx):
+        books.counts[f"priors {prior.state}"] += 1
+        books.enter(judge_prior(prior, overdue_seconds, idle.errands))
+    unasked = "it is kept as part of a prior study that nobody asked for"
+    books.enter(Entry("instance", uid, unasked) for uid in ledger_priors.unasked(tx))
     for told in facts.notifications(tx):
         books.counts[f"notifications {told.state}"] += 1
         books.enter(judge_notification(told, overdue_seconds))

@@ -33,6 +33,7 @@ from gatekeeper.retention import retain
 from gatekeeper.settings import (
     CommitmentSettings,
     NotifySettings,
+    PriorSettings,
     SendSettings,
     Settings,
     WorkSettings,
@@ -48,6 +49,7 @@ from storage import (
     jobs,
     nodes,
     notifications,
+    priors,
     studies,
 )
 from storage.engine import Database
@@ -126,9 +128,10 @@ def tick_rescue(context: Context) -> int:
     """Take back what was claimed by who stopped renewing the claim; return how many."""
     work, send = context.settings.work, context.settings.send
     report, notify = context.settings.commitment, context.settings.notify
+    fetch = context.settings.priors
 
     def delay(
-        limits: WorkSettings | SendSettings | CommitmentSettings | NotifySettings,
+        limits: WorkSettings | SendSettings | CommitmentSettings | NotifySettings | PriorSettings,
     ) -> Callable[[int], float]:
         return functools.partial(
             backoff.delay,
@@ -146,18 +149,22 @@ def tick_rescue(context: Context) -> int:
             "notifications_rescued": notifications.rescue(
                 tx, notify.maximum_attempts, delay(notify)
             ),
+            "priors_rescued": priors.rescue(tx, fetch.maximum_attempts, delay(fetch)),
         }
         for job in lost["jobs_rescued"].dead_ids:
             losses.job_dead(tx, job)
         for delivery in lost["deliveries_rescued"].dead_ids:
             losses.delivery_dead(tx, delivery)
+        expired = priors.expire(tx, fetch.patience_seconds)
         failpoint.reached("tick.rescuing")
     for kind, found in lost.items():
         if found.requeued:
             log.warning(kind, count=found.requeued, state="queued")
         if found.dead:
             log.error(kind, count=found.dead, state="dead")
-    return sum(found.requeued + found.dead for found in lost.values())
+    if expired:
+        log.error("priors_given_up", count=expired, limit=fetch.patience_seconds)
+    return expired + sum(found.requeued + found.dead for found in lost.values())
 
 
 def tick_sweep(context: Context) -> int:

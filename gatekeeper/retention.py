@@ -43,7 +43,13 @@ def retain(database: Database, spool: Spool, limits: RetentionSettings) -> int:
         age = limits.days * _DAY_SECONDS
         for study in _candidates(database, age):
             removed += _remove(database, spool, study, age, "age")
+        for study in _priors(database, age):
+            removed += _remove_prior(database, spool, study, age, "age")
     if limits.free_mib and spool.free_mib() < limits.free_mib:
+        for study in _priors(database, 0.0):
+            removed += _remove_prior(database, spool, study, 0.0, "space")
+            if spool.free_mib() >= limits.free_mib:
+                return removed
         for study in _candidates(database, 0.0):
             removed += _remove(database, spool, study, 0.0, "space")
             if spool.free_mib() >= limits.free_mib:
@@ -63,6 +69,20 @@ def _remove(database: Database, spool: Spool, study: str, age: float, reason: st
     removed = _unlink(database, spool, marked)
     if removed:
         log.info("study_files_removed", study=study, instances=removed, reason=reason)
+    return removed
+
+
+def _priors(database: Database, age: float) -> list[str]:
+    with database.read() as tx:
+        return retention.prior_candidates(tx, age, _STUDIES_AT_ONCE)
+
+
+def _remove_prior(database: Database, spool: Spool, study: str, age: float, reason: str) -> int:
+    with database.begin() as tx:
+        marked = retention.mark_prior(tx, study, age)
+    removed = _unlink(database, spool, marked)
+    if removed:
+        log.info("prior_files_removed", study=study, instances=removed, reason=reason)
     return removed
 
 

@@ -17,6 +17,7 @@ from storage import (
     jobs,
     notifications,
     pauses,
+    priors,
     studies,
 )
 from storage.engine import Database
@@ -40,6 +41,8 @@ class Status:
     """Deliveries whose node is asked whether it keeps them."""
     commitments: dict[str, int] = field(default_factory=dict[str, int])
     """What nodes asked us to commit to."""
+    priors: dict[str, int] = field(default_factory=dict[str, int])
+    """Requests for prior studies, and the studies that they found."""
     intake_paused: dict[str, float] = field(default_factory=dict[str, float])
     """Since when, in seconds since 1970, intake is paused at which mark."""
     removed: int = 0
@@ -80,6 +83,7 @@ class Status:
             "confirmations": self.confirmations,
             "commitments": self.commitments,
             "notifications": self.notifications,
+            "priors": self.priors,
         }
         found = [(name, _counts(counts)) for name, counts in lines.items() if any(counts.values())]
         if self.removed:
@@ -107,6 +111,7 @@ def read(database: Database, spool: Spool, tls: TlsSettings | None = None) -> St
             notifications={
                 str(state): number for state, number in notifications.counts(tx).items()
             },
+            priors={str(state): number for state, number in priors.counts(tx).items()},
             intake_paused=pauses.paused(tx),
             removed=instances.count_removed(tx),
             waiting_for_space=jobs.waiting_for_space(tx),

@@ -110,8 +110,8 @@ def of_transaction(tx: Connection, node: str, transaction_uid: str) -> Confirmat
 
 
 def expected(tx: Connection, confirmation: Confirmation) -> list[DeliveryItem]:
-    """Return the objects that the node is to confirm: all of the delivery."""
-    return deliveries.items_of(tx, confirmation.id)
+    """Return the objects that the node is to confirm: all that were sent to it."""
+    return [one for one in deliveries.items_of(tx, confirmation.id) if not one.left_out]
 
 
 def commit(tx: Connection, confirmation: Confirmation) -> bool:

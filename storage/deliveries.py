@@ -92,8 +92,27 @@ def heartbeat(tx: Connection, delivery_id: int, attempt: int, lease_seconds: flo
 
 
 def pending_items(tx: Connection, delivery_id: int) -> list[DeliveryItem]:
-    """Return the objects that the node has not stored yet, in order."""
-    return [one for one in items_of(tx, delivery_id) if not one.stored]
+    """Return the objects that the node has not stored yet and is to be sent, in order."""
+    return [one for one in items_of(tx, delivery_id) if not (one.stored or one.left_out)]
+
+
+def leave_out(
+    tx: Connection, delivery_id: int, attempt: int, sop_instance_uids: Collection[str]
+) -> bool:
+    """Note which objects are not sent, these and no others; what is stored stays stored.
+
+    Returns:
+        False, and nothing written, when the delivery is no longer this attempt's.
+    """
+    if not _hold(tx, delivery_id, attempt):
+        return False
+    named = item.c.sop_instance_uid.in_([str(uid) for uid in sop_instance_uids])
+    tx.execute(
+        update(item)
+        .where(item.c.delivery_id == delivery_id, item.c.left_out != (named & ~item.c.stored))
+        .values(left_out=~item.c.left_out)
+    )
+    return True
 
 
 def items_of(tx: Connection, delivery_id: int) -> list[DeliveryItem]:
@@ -153,17 +172,7 @@ def record_items(
         False when an object is not of this delivery; False, and nothing written, when the delivery
         is no longer this attempt's.
     """
-    held = (
-        select(table.c.id)
-        .where(
-            table.c.id == delivery_id,
-            table.c.attempt == attempt,
-            table.c.state == DeliveryState.CLAIMED.value,
-        )
-        # So that it stays this attempt's until the answers are committed.
-        .with_for_update()
-    )
-    if tx.execute(held).first() is None:
+    if not _hold(tx, delivery_id, attempt):
         return False
     noted = tx.execute(
         _NOTE,
@@ -179,7 +188,8 @@ def finish(tx: Connection, delivery_id: int, attempt: int) -> bool:
     """Mark a delivery delivered.
 
     Returns:
-        False, and nothing written, when it is no longer this attempt's or an object is not stored.
+        False, and nothing written, when it is no longer this attempt's or an object that is to be
+        sent is not stored.
     """
     if pending_items(tx, delivery_id):
         return False
@@ -288,9 +298,30 @@ def counts(tx: Connection) -> dict[DeliveryState, int]:
     return {state: found.get(state.value, 0) for state in DeliveryState}
 
 
+def counts_of(tx: Connection, node: str) -> dict[str, int]:
+    """Return how many deliveries to a node are in each state that has any."""
+    query = select(table.c.state, func.count()).where(table.c.node == node)
+    rows = tx.execute(query.group_by(table.c.state)).all()
+    return {row[0]: row[1] for row in rows}
+
+
 def has_all() -> ColumnElement[bool]:
     """Return the condition that a delivery's node has answered every object as stored."""
     return table.c.state.in_([state.value for state in HAS_ALL])
+
+
+def _hold(tx: Connection, delivery_id: int, attempt: int) -> bool:
+    """Keep a delivery this attempt's until the transaction ends; False when it no longer is."""
+    held = (
+        select(table.c.id)
+        .where(
+            table.c.id == delivery_id,
+            table.c.attempt == attempt,
+            table.c.state == DeliveryState.CLAIMED.value,
+        )
+        .with_for_update()
+    )
+    return tx.execute(held).first() is not None
 
 
 def _columns() -> list[ColumnElement[Any]]:
@@ -301,6 +332,7 @@ def _columns() -> list[ColumnElement[Any]]:
         table.c.finished_at.label("delivered_at"),
         total.scalar_subquery().label("items"),
         total.where(item.c.stored).scalar_subquery().label("items_stored"),
+        total.where(item.c.left_out).scalar_subquery().label("items_left_out"),
         select(confirmation.c.state)
         .where(confirmation.c.id == table.c.id)
         .scalar_subquery()

@@ -82,8 +82,9 @@ def record(tx: Connection, instance: Instance, association_id: int | None) -> Re
 
     A resend of the same content writes nothing but the link between association and study, unless
     retention has removed its file: then it counts as kept again. One of our own results is kept
-    and touches no study. `received_at` and `conflict` of `instance` are ignored: the database
-    tells them.
+    and touches no study; nor does an instance of a prior study, until it comes as one to analyse,
+    which it then is. `received_at` and `conflict` of `instance` are ignored: the database tells
+    them.
     """
     uid = str(instance.sop_instance_uid)
     one_at_a_time(tx, uid)
@@ -100,18 +101,34 @@ def record(tx: Connection, instance: Instance, association_id: int | None) -> Re
             "size": instance.size,
             "source_ae": str(instance.source_ae),
             "own_result": instance.own_result,
+            "prior": instance.prior,
         },
     )
     kept = _KEPT.run(tx, {"uid": uid})
     here = next(one for one in kept if one[0] == instance.digest)
-    _, own_result, study_uid, source_ae, removed_at = here
+    _, own_result, study_uid, source_ae, removed_at, prior = here
+    if instance.prior:
+        return Recorded(bool(inserted), False, removed_at is not None)
+    if prior:
+        source_ae = str(instance.source_ae)
+        _sent_to_us(tx, uid, str(instance.digest), source_ae)
     if not own_result:
-        if inserted:
+        if inserted or prior:
             _touch_study(tx, study_uid, source_ae)
         if association_id is not None:
             ids = {"association_id": association_id, "study_instance_uid": study_uid}
             _LINKING.run(tx, ids)
-    return Recorded(bool(inserted), len(kept) > 1, removed_at is not None)
+    others = sum(not one[5] for one in kept if one is not here)
+    return Recorded(bool(inserted), others > 0, removed_at is not None)
+
+
+def _sent_to_us(tx: Connection, sop_instance_uid: str, digest: str, source_ae: str) -> None:
+    """Note that an instance, here as part of a prior study, has been sent to us after all."""
+    tx.execute(
+        update(table)
+        .where(table.c.sop_instance_uid == sop_instance_uid, table.c.digest == digest)
+        .values(prior=False, source_ae=source_ae, received_at=now())
+    )
 
 
 def one_at_a_time(tx: Connection, sop_instance_uid: str) -> None:
@@ -131,13 +148,14 @@ def withdraw(tx: Connection, sop_instance_uid: str, digest: str) -> None:
     gone = tx.execute(
         delete(table)
         .where(table.c.sop_instance_uid == sop_instance_uid, table.c.digest == digest)
-        .returning(table.c.study_instance_uid, table.c.source_ae, table.c.own_result)
+        .returning(table.c.study_instance_uid, table.c.source_ae, table.c.own_result, table.c.prior)
     ).one_or_none()
-    if gone is None:
+    if gone is None or gone.prior:
         return
     uid = gone.study_instance_uid
     here = table.c.study_instance_uid == uid
-    left = tx.execute(select(exists().where(here, table.c.own_result.is_(False)))).scalar_one()
+    ours = table.c.own_result.is_(False), table.c.prior.is_(False)
+    left = tx.execute(select(exists().where(here, *ours))).scalar_one()
     if left and not gone.own_result:
         _touch_study(tx, uid, gone.source_ae)
     elif not left:
@@ -148,7 +166,9 @@ def withdraw(tx: Connection, sop_instance_uid: str, digest: str) -> None:
             tx.execute(delete(study).where(*unused))
 
 
-def of_study(tx: Connection, study_uid: str, include_own: bool = False) -> list[Instance]:
+def of_study(
+    tx: Connection, study_uid: str, include_own: bool = False, include_priors: bool = False
+) -> list[Instance]:
     """Return a study's instances, the same list in whatever order they came.
 
     By Series Instance UID, SOP Instance UID and digest.
@@ -157,10 +177,13 @@ def of_study(tx: Connection, study_uid: str, include_own: bool = False) -> list[
         tx: the open transaction.
         study_uid: the Study Instance UID.
         include_own: also our own results that came back.
+        include_priors: also instances fetched as part of a prior study.
     """
     conditions = [table.c.study_instance_uid == study_uid]
     if not include_own:
         conditions.append(table.c.own_result.is_(False))
+    if not include_priors:
+        conditions.append(table.c.prior.is_(False))
     return _select(tx, *conditions)
 
 
@@ -204,6 +227,7 @@ _KEPT = Prepared(
         table.c.study_instance_uid,
         table.c.source_ae,
         table.c.removed_at,
+        table.c.prior,
     ).where(table.c.sop_instance_uid == bindparam("uid"))
 )
 
@@ -260,7 +284,11 @@ def _select(tx: Connection, *conditions: ColumnElement[bool]) -> list[Instance]:
     other = table.alias("other")
     conflict = exists(
         select(literal(1)).where(
-            other.c.sop_instance_uid == table.c.sop_instance_uid, other.c.digest != table.c.digest
+            other.c.sop_instance_uid == table.c.sop_instance_uid,
+            other.c.digest != table.c.digest,
+            # An archive may have changed what it keeps; of a prior study that is no conflict.
+            other.c.prior.is_(False),
+            table.c.prior.is_(False),
         )
     )
     rows = tx.execute(

@@ -35,6 +35,7 @@ from storage.schema import (
     node,
     notification,
     outcome,
+    prior,
     result,
     study,
 )
@@ -104,6 +105,8 @@ class DeliveryFacts:
     """Objects that are not the job's results."""
     confirmation: str | None = None
     """State of its confirmation; None when none is asked for."""
+    left_out: int = 0
+    """Objects that are not sent, since the node does not take their SOP class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,7 @@ class Idle:
     jobs: float | None
     deliveries: float | None
     errands: float | None
-    """Confirmations and reports on commitments: the same threads take both."""
+    """Confirmations, reports on commitments and priors: the same role takes them all."""
 
 
 def studies(tx: Connection) -> Iterator[StudyFacts]:
@@ -166,28 +169,32 @@ def studies(tx: Connection) -> Iterator[StudyFacts]:
         study.c.study_instance_uid,
         study.c.state,
         study.c.revision,
-        _count(
+        count(
             instance,
             instance.c.study_instance_uid == study.c.study_instance_uid,
             instance.c.own_result.is_(False),
+            instance.c.prior.is_(False),
         ),
-        _count(job, of_study, job.c.content_digest == study.c.content_digest),
+        count(job, of_study, job.c.content_digest == study.c.content_digest),
         select(func.count(job.c.revision.distinct())).where(of_study).scalar_subquery(),
         now() - study.c.last_received_at,
     ).order_by(study.c.study_instance_uid)
-    for row in _stream(tx, query):
+    for row in stream(tx, query):
         yield StudyFacts(*row)
 
 
 def without_study(tx: Connection) -> Iterator[tuple[str, str]]:
-    """Yield SOP and Study Instance UID of each instance, not our own, whose study has no row."""
+    """Yield SOP and Study Instance UID of each instance whose study should have a row and has none.
+
+    Our own results and instances of prior studies need none.
+    """
     known = exists(
         select(literal(1)).where(study.c.study_instance_uid == instance.c.study_instance_uid)
     )
     query = select(instance.c.sop_instance_uid, instance.c.study_instance_uid).where(
-        instance.c.own_result.is_(False), ~known
+        instance.c.own_result.is_(False), instance.c.prior.is_(False), ~known
     )
-    for row in _stream(tx, query):
+    for row in stream(tx, query):
         yield row[0], row[1]
 
 
@@ -206,18 +213,18 @@ def jobs(tx: Connection) -> Iterator[JobFacts]:
         job.c.reason,
         now() - job.c.not_before,
         now() - job.c.lease_until,
-        _count(
+        count(
             twin,
             twin.c.study_instance_uid == job.c.study_instance_uid,
             twin.c.revision == job.c.revision,
             twin.c.model_digest == job.c.model_digest,
         ),
-        _count(outcome, outcome.c.job_id == job.c.id),
+        count(outcome, outcome.c.job_id == job.c.id),
         select(outcome.c.destinations).where(outcome.c.job_id == job.c.id).scalar_subquery(),
-        _count(job_result, job_result.c.job_id == job.c.id),
+        count(job_result, job_result.c.job_id == job.c.id),
         sent,
     ).order_by(job.c.id)
-    for row in _stream(tx, query):
+    for row in stream(tx, query):
         *facts, destinations, results, nodes = row
         yield JobFacts(
             *facts,
@@ -253,18 +260,19 @@ def deliveries(tx: Connection) -> Iterator[DeliveryFacts]:
             delivery.c.reason,
             now() - delivery.c.not_before,
             now() - delivery.c.lease_until,
-            _count(delivery_item, items),
-            _count(delivery_item, items, delivery_item.c.stored),
-            _count(delivery_item, items, delivery.c.job_id.is_not(None), ~of_job),
+            count(delivery_item, items),
+            count(delivery_item, items, delivery_item.c.stored),
+            count(delivery_item, items, delivery.c.job_id.is_not(None), ~of_job),
             select(confirmation.c.state)
             .where(confirmation.c.id == delivery.c.id)
             .scalar_subquery(),
+            count(delivery_item, items, delivery_item.c.left_out, ~delivery_item.c.stored),
         )
         .outerjoin(job, job.c.id == delivery.c.job_id)
         .outerjoin(node, node.c.ae_title == delivery.c.node)
         .order_by(delivery.c.id)
     )
-    for row in _stream(tx, query):
+    for row in stream(tx, query):
         yield DeliveryFacts(*row)
 
 
@@ -291,7 +299,7 @@ def unsent(tx: Connection) -> Iterator[tuple[int, str, int]]:
         .having(func.count(sent.c.job_id) == 0)
         .order_by(job_result.c.job_id, result.c.language)
     )
-    for row in _stream(tx, query):
+    for row in stream(tx, query):
         yield row[0], row[1], row[2]
 
 
@@ -312,7 +320,7 @@ def confirmations(tx: Connection) -> Iterator[ConfirmationFacts]:
         .outerjoin(node, node.c.ae_title == confirmation.c.node)
         .order_by(confirmation.c.id)
     )
-    for row in _stream(tx, query):
+    for row in stream(tx, query):
         yield ConfirmationFacts(*row)
 
 
@@ -350,13 +358,13 @@ def commitments(tx: Connection) -> Iterator[CommitmentFacts]:
             commitment.c.reason,
             now() - commitment.c.not_before,
             now() - commitment.c.lease_until,
-            _count(commitment_item, of_request),
-            _count(commitment_item, *promised, ~here, ~handed_on),
+            count(commitment_item, of_request),
+            count(commitment_item, *promised, ~here, ~handed_on),
         )
         .outerjoin(node, node.c.ae_title == commitment.c.node)
         .order_by(commitment.c.id)
     )
-    for row in _stream(tx, query):
+    for row in stream(tx, query):
         yield CommitmentFacts(*row)
 
 
@@ -369,7 +377,7 @@ def notifications(tx: Connection) -> Iterator[NotificationFacts]:
         notification.c.reason,
         now() - notification.c.lease_until,
     ).order_by(notification.c.id)
-    for row in _stream(tx, query):
+    for row in stream(tx, query):
         yield NotificationFacts(*row)
 
 
@@ -381,12 +389,14 @@ def idle(tx: Connection) -> Idle:
         found: list[float | None] = [tx.execute(query).scalar_one() for query in queries]
         return min((seconds for seconds in found if seconds is not None), default=None)
 
-    return Idle(since(job), since(delivery), since(confirmation, commitment))
+    return Idle(since(job), since(delivery), since(confirmation, commitment, prior))
 
 
-def _count(table: Any, *conditions: ColumnElement[bool]) -> Any:
+def count(table: Any, *conditions: ColumnElement[bool]) -> Any:
+    """Return how many rows of a table meet the conditions, as a column of a query."""
     return select(func.count()).select_from(table).where(*conditions).scalar_subquery()
 
 
-def _stream(tx: Connection, query: Select[*tuple[Any, ...]]) -> Iterator[Any]:
+def stream(tx: Connection, query: Select[*tuple[Any, ...]]) -> Iterator[Any]:
+    """Return the rows of a query, a few thousand in memory at a time."""
     return iter(tx.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}))

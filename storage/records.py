@@ -67,6 +67,15 @@ class Role(enum.StrEnum):
     """A person looks at studies there."""
 
 
+class Retrieve(enum.StrEnum):
+    """How priors are fetched from a node (PS3.4 annex C)."""
+
+    GET = "get"
+    """C-GET: they come on the association that asks for them."""
+    MOVE = "move"
+    """C-MOVE: the node sends them to our listener."""
+
+
 class ForwardState(enum.StrEnum):
     """A forward's life: waiting -> sent | held | superseded; held -> sent | rejected | superseded.
 
@@ -134,6 +143,23 @@ class NotificationState(enum.StrEnum):
     DEAD = "dead"
 
 
+class PriorState(enum.StrEnum):
+    """A request's life: queued -> claimed -> found | none | dead; of a prior: received | dead.
+
+    A failed claim goes back to queued.
+    """
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    FOUND = "found"
+    """The request is answered: each prior has a row of its own."""
+    RECEIVED = "received"
+    """The prior study is here, whole."""
+    NONE = "none"
+    """There is no such prior."""
+    DEAD = "dead"
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A DICOM peer: who it is, where it is reached, what it may do."""
@@ -163,11 +189,21 @@ class Node:
     roles: tuple[Role, ...] = ()
     receives_studies: bool = False
     """Whether every study is forwarded to it; without, only what a rule forwards."""
+    sop_classes: tuple[str, ...] = ()
+    """SOP classes it may send and is sent studies of, as `gatekeeper.sop_classes` names them;
+    empty for all."""
+    retrieve: Retrieve = Retrieve.GET
+    """How priors are fetched from it."""
 
     @property
     def gated(self) -> bool:
         """Whether a study is forwarded to it only after a verdict or a release."""
         return Role.DOWNSTREAM in self.roles
+
+    @property
+    def brings_priors(self) -> bool:
+        """Whether it calls us with the priors that we asked it for."""
+        return self.retrieve is Retrieve.MOVE
 
     @property
     def needs_tls(self) -> bool:
@@ -190,6 +226,8 @@ class Instance:
     source_ae: str
     own_result: bool = False
     """True when it is one of our own results come back: kept, never analysed."""
+    prior: bool = False
+    """True when it was fetched as part of a prior study and never sent to us as one to analyse."""
     conflict: bool = False
     """True when the same SOP Instance UID is kept with other content too."""
     received_at: float = 0.0
@@ -292,6 +330,8 @@ class Delivery:
     reason: str = ""
     items: int = 0
     items_stored: int = 0
+    items_left_out: int = 0
+    """Objects that are not sent, since the node does not take their SOP class."""
     attempts_before: int = 0
     """Attempts made before the latest retry by hand; the rest count against the maximum."""
     confirmation: ConfirmationState | None = None
@@ -311,6 +351,8 @@ class DeliveryItem:
     """The C-STORE status last received (PS3.4 B.2.3); None before any answer."""
     stored: bool = False
     """True once the peer answered success or a warning."""
+    left_out: bool = False
+    """True when it is not sent: the node does not take its SOP class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +421,39 @@ class Confirmation:
     """How often instances that the node does not keep were queued again."""
     attempts_before: int = 0
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """A request to an archive for priors of a study, or one prior study that it found."""
+
+    id: int
+    study_instance_uid: str
+    """The study whose priors they are."""
+    node: str
+    rule: str
+    """Name of the rule that asks for them."""
+    count: int
+    """Studies at most."""
+    modality: str
+    """Of the priors; empty for that of the study."""
+    prior_study_uid: str
+    """Empty for the request."""
+    state: PriorState
+    attempt: int
+    created_at: float
+    attempts_before: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """What a node answered to the latest C-ECHO."""
+
+    node: str
+    at: float
+    answered: bool
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 A file may go when its study is complete and analysed as it is, every delivery of its results has
 ended (committed, where the node confirms), and nothing that is not at its end needs it. What we
-committed to before a node stays, unless another node has committed to that very instance.
+committed to before a node stays, unless another node has committed to that very instance. Of a
+prior study, which is never complete, a file may go when no study whose prior it is waits for it.
 
 `mark` writes `removed_at` and a removal in one transaction; the file is unlinked under the removal,
 which is then forgotten. A process that dies in between leaves the removal, and the next one goes
@@ -15,19 +16,28 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, or_, select, update
 
 from storage import commitments, deliveries
 from storage.engine import insert, now
 from storage.instances import one_at_a_time
-from storage.records import ConfirmationState, DeliveryState, JobState, StudyState
+from storage.records import (
+    ConfirmationState,
+    DeliveryState,
+    ForwardState,
+    JobState,
+    PriorState,
+    StudyState,
+)
 from storage.schema import (
     confirmation,
     delivery,
     delivery_item,
+    forward,
     instance,
     job,
     outcome,
+    prior,
     removal,
     study,
 )
@@ -67,6 +77,22 @@ def candidates(
     return list(tx.execute(query.limit(limit)).scalars())
 
 
+def prior_candidates(tx: Connection, older_than_seconds: float, limit: int) -> list[str]:
+    """Return the Study Instance UIDs of priors of which files may go, the oldest first."""
+    query = (
+        select(instance.c.study_instance_uid)
+        .where(*_prior_may_go(older_than_seconds))
+        .group_by(instance.c.study_instance_uid)
+        .order_by(func.min(instance.c.received_at), instance.c.study_instance_uid)
+    )
+    return list(tx.execute(query.limit(limit)).scalars())
+
+
+def mark_prior(tx: Connection, study_uid: str, older_than_seconds: float) -> list[Removal]:
+    """Write of a prior study's files that they are removed, as far as they may be."""
+    return _mark(tx, instance.c.study_instance_uid == study_uid, *_prior_may_go(older_than_seconds))
+
+
 def mark(
     tx: Connection, study_uid: str, older_than_seconds: float, held: Collection[str]
 ) -> list[Removal]:
@@ -75,13 +101,18 @@ def mark(
     tx.execute(
         select(study.c.state).where(study.c.study_instance_uid == study_uid).with_for_update()
     )
+    return _mark(
+        tx,
+        instance.c.study_instance_uid == study_uid,
+        _is_done(literal(study_uid), held),
+        *_may_go(older_than_seconds),
+    )
+
+
+def _mark(tx: Connection, *conditions: ColumnElement[bool]) -> list[Removal]:
     rows = tx.execute(
         update(instance)
-        .where(
-            instance.c.study_instance_uid == study_uid,
-            _is_done(literal(study_uid), held),
-            *_may_go(older_than_seconds),
-        )
+        .where(*conditions)
         .values(removed_at=now())
         .returning(instance.c.id, instance.c.sop_instance_uid, instance.c.digest)
     ).all()
@@ -154,12 +185,49 @@ def _is_done(study_uid: ColumnElement[str], held: Collection[str]) -> ColumnElem
     )
 
 
+def _prior_may_go(older_than_seconds: float) -> list[ColumnElement[bool]]:
+    """Return the conditions that the file of an instance of a prior study may go.
+
+    Nobody is fetching the study, and no study that it is a prior of is still to be forwarded.
+    """
+    of_study = prior.c.prior_study_uid == instance.c.study_instance_uid
+    fetching = select(literal(1)).where(
+        of_study, prior.c.state.in_([PriorState.QUEUED.value, PriorState.CLAIMED.value])
+    )
+    forwarding = (
+        select(literal(1))
+        .select_from(prior)
+        .join(forward, forward.c.study_instance_uid == prior.c.study_instance_uid)
+        .where(
+            of_study,
+            forward.c.state.in_([ForwardState.WAITING.value, ForwardState.HELD.value]),
+        )
+    )
+    return [
+        instance.c.prior.is_(True),
+        *_needed_by_nobody(older_than_seconds),
+        ~exists(fetching),
+        ~exists(forwarding),
+    ]
+
+
 def _may_go(older_than_seconds: float) -> list[ColumnElement[bool]]:
     """Return the conditions that an instance's file may go, its study being done."""
+    return [
+        instance.c.prior.is_(False),
+        instance.c.own_result.is_(False),
+        *_needed_by_nobody(older_than_seconds),
+    ]
+
+
+def _needed_by_nobody(older_than_seconds: float) -> list[ColumnElement[bool]]:
+    """Return the conditions that a file is old enough, single, on no way, and not promised."""
     other = instance.alias("other")
     conflict = select(literal(1)).where(
         other.c.sop_instance_uid == instance.c.sop_instance_uid,
         other.c.digest != instance.c.digest,
+        other.c.prior.is_(False),
+        instance.c.prior.is_(False),
     )
     handed_on = (
         select(literal(1))
@@ -178,7 +246,6 @@ def _may_go(older_than_seconds: float) -> list[ColumnElement[bool]]:
     )
     return [
         instance.c.removed_at.is_(None),
-        instance.c.own_result.is_(False),
         instance.c.received_at <= now() - older_than_seconds,
         ~exists(conflict),
         instance.c.digest.not_in(needed),

@@ -87,6 +87,18 @@ node = Table(
     Column("confirm", STATE, nullable=False, server_default="none"),
     Column("roles", JSON, nullable=False, server_default="[]"),
     Column("receives_studies", Boolean, nullable=False, server_default=false()),
+    Column("sop_classes", JSON, nullable=False, server_default="[]"),
+    Column("retrieve", STATE, nullable=False, server_default="get"),
+)
+
+# What a node answered to the latest C-ECHO. No foreign key: it goes with the node all the same.
+echo = Table(
+    "echo",
+    metadata,
+    Column("node", AE, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("answered", Boolean, nullable=False),
+    Column("detail", Text, nullable=False),
 )
 
 association = Table(
@@ -137,6 +149,7 @@ instance = Table(
     Column("size", BigInteger, nullable=False),
     Column("source_ae", AE, nullable=False),
     Column("own_result", Boolean, nullable=False),
+    Column("prior", Boolean, nullable=False, server_default=false()),
     Column("received_at", Double, nullable=False),
     Column("removed_at", Double),
     UniqueConstraint("sop_instance_uid", "digest"),
@@ -247,6 +260,7 @@ delivery_item = Table(
     Column("digest", DIGEST, nullable=False),
     Column("status", Integer),
     Column("stored", Boolean, nullable=False),
+    Column("left_out", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("delivery_id", "sop_instance_uid"),
     Index(None, "sop_instance_uid"),
 )
@@ -371,5 +385,25 @@ notification = Table(
     _waiting("notification"),
     Index(None, "channel", "finished_at"),
     Index(None, "digest_id"),
+    sqlite_autoincrement=True,
+)
+
+# A request for priors of a study, without a prior study, and each prior study that it found.
+prior = Table(
+    "prior",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("study_instance_uid", UID, ForeignKey(study.c.study_instance_uid), nullable=False),
+    # No foreign key: a node that is removed blocks nothing; its requests come to their end.
+    Column("node", AE, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("modality", STATE, nullable=False),
+    Column("prior_study_uid", UID, nullable=False),
+    *_leased(),
+    UniqueConstraint("study_instance_uid", "node", "rule", "prior_study_uid"),
+    Index(None, "state", "id"),
+    Index(None, "prior_study_uid"),
+    _waiting("prior"),
     sqlite_autoincrement=True,
 )

@@ -123,6 +123,7 @@ def _counted(what: ColumnElement[int]) -> Any:
     return query.where(
         instance.c.study_instance_uid == table.c.study_instance_uid,
         instance.c.own_result.is_(False),
+        instance.c.prior.is_(False),
     ).scalar_subquery()
 
 

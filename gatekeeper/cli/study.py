@@ -10,6 +10,7 @@ import typer
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail, moment, verdict_text
 from gatekeeper.cli.site import AsJson, site_of
 from gatekeeper.history import StudyHistory, read_history, read_summaries
+from storage import priors
 
 app = typer.Typer(help="Studies: what was received and what was found.", no_args_is_help=True)
 
@@ -57,6 +58,21 @@ def show(
     _print(history)
 
 
+@app.command(name="fetch")
+def fetch_again(
+    context: typer.Context,
+    number: Annotated[int, typer.Argument(help="of a request for priors, or a prior, set aside")],
+) -> None:
+    """Fetch priors again that were given up; `gatekeeper study show` has their numbers."""
+    with site_of(context).database() as database, database.begin() as tx:
+        found = priors.get(tx, number)
+        if found is None:
+            fail(f"prior {number} is not known")
+        if not priors.retry(tx, number):
+            fail(f"prior {number} is {found.state}; only a dead one can be fetched again")
+    console.print(f"Prior {number} is queued again.")
+
+
 def _print(history: StudyHistory) -> None:
     study = history.study
     console.print(f"[bold]{study.study_instance_uid}[/]", highlight=False)
@@ -64,6 +80,13 @@ def _print(history: StudyHistory) -> None:
         f"{study.instances} instances in {study.series} series from {study.source_ae}, "
         f"{study.state}, revision {study.revision}, last received {moment(study.last_received_at)}"
     )
+    for prior in history.priors:
+        what = f"prior {prior.prior_study_uid}" if prior.prior_study_uid else "priors asked for"
+        console.print(
+            f"{prior.id}: {what}, {prior.node}, rule {prior.rule}: {prior.state} {prior.reason}",
+            highlight=False,
+            markup=False,
+        )
     for step in history.jobs:
         job, outcome = step.job, step.outcome
         console.print(
@@ -78,7 +101,9 @@ def _print(history: StudyHistory) -> None:
         for delivery in step.deliveries:
             console.print(
                 f"  to {delivery.node}: {delivery.state}, "
-                f"{delivery.items_stored} of {delivery.items} stored {delivery.reason}"
+                f"{delivery.items_stored} of {delivery.items} stored"
+                + (f", {delivery.items_left_out} left out" if delivery.items_left_out else "")
+                + f" {delivery.reason}"
                 + (f"(confirmation {delivery.confirmation})" if delivery.confirmation else ""),
                 markup=False,
             )

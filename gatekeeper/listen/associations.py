@@ -36,6 +36,9 @@ class OpenAssociation:
         stored: instances answered with success.
         refused: instances answered with a failure.
         opened: when it was accepted, by the monotonic clock.
+        may_send: whether it may bring studies to analyse.
+        moved_to: our AE title, when the node may bring priors that we asked it for by C-MOVE.
+        prior_study: the prior study that we are fetching on it by C-GET; it brings nothing else.
     """
 
     calling_ae: str
@@ -45,6 +48,9 @@ class OpenAssociation:
     stored: int = 0
     refused: int = 0
     opened: float = field(default_factory=time.monotonic)
+    may_send: bool = True
+    moved_to: str = ""
+    prior_study: str = ""
 
 
 class OpenAssociations:
@@ -93,18 +99,25 @@ class OpenAssociations:
             return sum(thread.is_alive() for thread in self._open)
 
     def admit(
-        self, thread: threading.Thread, calling_ae: str, address: str, limit: int
+        self,
+        thread: threading.Thread,
+        calling_ae: str,
+        address: str,
+        limit: int,
+        moved_to: str = "",
     ) -> OpenAssociation | None:
         """Return the new association that `thread` serves; None when `limit` are open."""
         if self.count() >= limit:
             return None
         if self._seats is not None and self._seats.take(_ANYBODY, limit):
             return None
-        return self.open(thread, calling_ae, address)
+        return self.open(thread, calling_ae, address, moved_to)
 
-    def open(self, thread: threading.Thread, calling_ae: str, address: str) -> OpenAssociation:
-        """Return the new association that `thread` serves."""
-        association = OpenAssociation(calling_ae, address)
+    def open(
+        self, thread: threading.Thread, calling_ae: str, address: str, moved_to: str = ""
+    ) -> OpenAssociation:
+        """Return the new association that `thread` serves; see `OpenAssociation`."""
+        association = OpenAssociation(calling_ae, address, moved_to=moved_to)
         with self._lock:
             self._open[thread] = association
         return association

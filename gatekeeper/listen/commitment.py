@@ -72,7 +72,7 @@ def context() -> PresentationContext:
 
 def only_reports(node: Node) -> bool:
     """Return whether a node calls us for its reports alone, and sends nothing."""
-    return node.confirm is Confirm.COMMITMENT and not node.may_send
+    return node.confirm is Confirm.COMMITMENT and not (node.may_send or node.brings_priors)
 
 
 class CommitmentService:

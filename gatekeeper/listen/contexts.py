@@ -9,7 +9,7 @@ and transfer syntaxes that are no data set in a file (MIME, XML, SMPTE ST 2110 s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from pydicom._uid_dict import UID_dictionary
 from pynetdicom.presentation import (
@@ -111,7 +111,14 @@ def transfer_syntaxes(*, accept_deflated: bool = False) -> tuple[str, ...]:
 
 def without_storage(contexts: Iterable[PresentationContext]) -> SharedContexts:
     """Return the contexts for a peer that stores nothing: verification and commitment."""
-    kept = (str(Verification), PUSH_MODEL)
+    return only_storage(contexts, frozenset())
+
+
+def only_storage(
+    contexts: Iterable[PresentationContext], allowed: Collection[str]
+) -> SharedContexts:
+    """Return the contexts for a peer that may store these SOP classes and no others."""
+    kept = {str(Verification), PUSH_MODEL, *allowed}
     return SharedContexts(one for one in contexts if str(one.abstract_syntax) in kept)
 
 

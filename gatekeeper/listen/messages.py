@@ -44,6 +44,23 @@ class Incoming(Protocol):
         ...
 
 
+class Turned:
+    """An object that is refused before it came; see `Incoming`."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def write(self, data: memoryview) -> None:
+        """Let the bytes go."""
+
+    def finish(self) -> Answer:
+        """Return the refusal."""
+        return self._answer
+
+    def abandon(self) -> None:
+        """Do nothing: nothing was kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budgets:
     """Largest sizes, in bytes.

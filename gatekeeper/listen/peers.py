@@ -60,7 +60,11 @@ def judge(
     """
     if called_ae.strip() != own_ae:
         return Refusal.CALLED_AE
-    if node is None or not node.enabled or not (node.may_send or _reports(node)):
+    if (
+        node is None
+        or not node.enabled
+        or not (node.may_send or node.brings_priors or _reports(node))
+    ):
         return Refusal.CALLING_AE
     if not _calls_from(node, parse_address(address), resolve):
         return Refusal.ADDRESS

@@ -39,10 +39,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from gatekeeper.errors import IdentifierError, RefusedInstance
-from gatekeeper.identifiers import Uid
+from gatekeeper.errors import RefusedInstance
 from gatekeeper.listen import backpressure
 from gatekeeper.listen.associations import OpenAssociation
+from gatekeeper.listen.fetched import is_prior
 from gatekeeper.listen.file_meta import part10_header
 from gatekeeper.listen.headers import (
     CANNOT_UNDERSTAND,
@@ -53,7 +53,9 @@ from gatekeeper.listen.headers import (
     identify_beginning,
 )
 from gatekeeper.listen.messages import Answer
+from gatekeeper.listen.telling import loggable, tell_kept
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.settings import Settings
 from storage import failpoint, instances, outcomes
 from storage.engine import Database, SynchronisationError
 from storage.instances import Recorded
@@ -67,8 +69,6 @@ PROCESSING_FAILURE = 0x0110
 """Processing failure (PS3.7 C.5.7)."""
 NOT_SUPPORTED = 0x0122
 """Refused: SOP class not supported (PS3.7 C.5.8)."""
-NOT_AUTHORISED = 0x0124
-"""Refused: not authorised (PS3.7 C.5.6)."""
 OUT_OF_RESOURCES = 0xA700
 """Refused: out of resources (PS3.4 Table B.2-1)."""
 
@@ -86,11 +86,13 @@ class Arrival:
         sop_class_uid: Affected SOP Class UID of the command.
         sop_instance_uid: Affected SOP Instance UID of the command.
         transfer_syntax_uid: as negotiated for the presentation context.
+        move_originator: AE title that asked for it by C-MOVE, empty when nobody did.
     """
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+    move_originator: str = ""
 
 
 class Receiver:
@@ -106,6 +108,7 @@ class Receiver:
     ) -> None:
         self.failed = threading.Event()
         """Set when the process must end: a synchronisation failed."""
+        self._database = database
         self._disk = backpressure.disk(database, spool, low_water_mib, resume_mib)
         self._intake = Intake(database, spool, limits, self._background_trouble)
 
@@ -144,12 +147,18 @@ class Receiver:
         """
         return self._intake.writer()
 
+    def is_prior(self, arrival: Arrival, identity: Identity, association: OpenAssociation) -> bool:
+        """Return whether an instance is part of a prior study; see `fetched.is_prior`."""
+        return is_prior(self._database, identity, arrival.move_originator, association)
+
     def keep(
         self,
         writer: SpoolWriter,
         arrival: Arrival,
         identity: Identity,
         association: OpenAssociation,
+        *,
+        prior: bool = False,
     ) -> Recorded:
         """Make the file, whose bytes are all in `writer`, and its row durable.
 
@@ -164,7 +173,7 @@ class Receiver:
         def describe(tx: Connection, digest: Digest, size: int) -> tuple[Instance, int | None]:
             nonlocal row, own_result
             row = association.id
-            if row is None:
+            if row is None and not prior:
                 row = instances.open_association(tx, association.calling_ae, association.address)
             own_result = identity.own_marks or _is_own(tx, identity.sop_instance_uid)
             instance = Instance(
@@ -178,9 +187,10 @@ class Receiver:
                 size=size,
                 source_ae=association.calling_ae,
                 own_result=own_result,
+                prior=prior,
             )
             # The link between association and study is made once.
-            linked = association.study == identity.study_instance_uid
+            linked = prior or association.study == identity.study_instance_uid
             return instance, None if linked else row
 
         study, instance = identity.study_instance_uid, identity.sop_instance_uid
@@ -188,7 +198,7 @@ class Receiver:
         failpoint.reached("receive.committed", study)
         # Only now are the rows certain.
         association.id = row
-        if not own_result:
+        if not own_result and not prior:
             association.study = study
         return recorded
 
@@ -221,21 +231,18 @@ class Receiver:
         log.warning("settling_failed", error=error_name(error))
 
 
-class Turned:
-    """An object that is refused before it came; see `messages.Incoming`."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    def write(self, data: memoryview) -> None:
-        """Let the bytes go."""
-
-    def finish(self) -> Answer:
-        """Return the refusal."""
-        return self._answer
-
-    def abandon(self) -> None:
-        """Do nothing: nothing was kept."""
+def receiver_of(settings: Settings, database: Database, spool: Spool) -> Receiver:
+    """Return a receiver with the limits of the settings."""
+    limits = Limits(
+        slots=settings.spool.slots,
+        backlog=settings.spool.backlog,
+        settle_seconds=settings.spool.settle_seconds,
+        wait_seconds=settings.spool.wait_seconds,
+        rows=settings.database.rows_at_once,
+    )
+    return Receiver(
+        database, spool, settings.spool.low_water_mib, limits, settings.spool.resume_mib
+    )
 
 
 class Receiving:
@@ -249,6 +256,7 @@ class Receiving:
         self._beginning = bytearray()
         self._look_again = _FIRST_LOOK
         self._identity: Identity | None = None
+        self._prior = False
         self._writer: SpoolWriter | None = None
         self._open = ExitStack()
         self._refusal: Answer | None = None
@@ -318,8 +326,12 @@ class Receiving:
     def _identify(self, beginning: bytes) -> Identity | None:
         identity = identify_beginning(beginning, self._arrival.transfer_syntax_uid)
         if identity is not None:
-            agree(identity, self._arrival.sop_class_uid, self._arrival.sop_instance_uid)
+            self._know(identity)
         return identity
+
+    def _know(self, identity: Identity) -> None:
+        agree(identity, self._arrival.sop_class_uid, self._arrival.sop_instance_uid)
+        self._prior = self._receiver.is_prior(self._arrival, identity, self._association)
 
     def _open_writer(self, data: bytes | bytearray | memoryview) -> None:
         arrival = self._arrival
@@ -338,14 +350,18 @@ class Receiving:
         if self._writer is None:
             arrival = self._arrival
             self._identity = identify(bytes(self._beginning), arrival.transfer_syntax_uid)
-            agree(self._identity, arrival.sop_class_uid, arrival.sop_instance_uid)
+            self._know(self._identity)
             self._open_writer(self._beginning)
         if self._writer is None or self._identity is None:
             raise RuntimeError("an instance without writer or identity")
         recorded = self._receiver.keep(
-            self._writer, self._arrival, self._identity, self._association
+            self._writer,
+            self._arrival,
+            self._identity,
+            self._association,
+            prior=self._prior,
         )
-        _report(self._size, self._identity, recorded, self._association)
+        tell_kept(self._size, self._identity, recorded, self._association)
 
     def _close(self) -> None:
         self._beginning = bytearray()
@@ -365,33 +381,11 @@ class Receiving:
             address=self._association.address,
             size=self._size,
             milliseconds=round(1000 * (time.monotonic() - self._started), 1),
-            **_loggable("sop_class", self._arrival.sop_class_uid),
-            **_loggable("sop_instance", self._arrival.sop_instance_uid),
+            **loggable("sop_class", self._arrival.sop_class_uid),
+            **loggable("sop_instance", self._arrival.sop_instance_uid),
         )
 
 
 def _is_own(tx: Connection, sop_instance_uid: str) -> bool:
     """Return whether we made an object of this UID; all of ours are derived from UUIDs."""
     return sop_instance_uid.startswith("2.25.") and outcomes.is_own_result(tx, sop_instance_uid)
-
-
-def _loggable(field: str, uid: str) -> dict[str, str]:
-    """Return the log field of a UID, unless it is something else that a peer put there."""
-    try:
-        return {field: Uid.parse(uid)}
-    except IdentifierError:
-        return {}
-
-
-def _report(
-    size: int, identity: Identity, recorded: Recorded, association: OpenAssociation
-) -> None:
-    fields = {
-        "calling_ae": association.calling_ae,
-        **_loggable("sop_instance", identity.sop_instance_uid),
-    }
-    if recorded.conflict:
-        log.warning("instance_conflict", **fields)
-    for deviation in identity.deviations:
-        log.warning("instance_deviates", rule=deviation, **fields)
-    log.debug("instance_kept", size=size, **fields)

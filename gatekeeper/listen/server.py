@@ -13,23 +13,18 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.errors import ConfigurationError
+from gatekeeper.listen.allowed import welcome
 from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
 from gatekeeper.listen.backpressure import LOCAL_LIMIT_EXCEEDED, QueueMark
-from gatekeeper.listen.commitment import CommitmentService, only_reports
-from gatekeeper.listen.contexts import storage_classes, supported_contexts, without_storage
+from gatekeeper.listen.commitment import CommitmentService
+from gatekeeper.listen.contexts import storage_classes, supported_contexts
+from gatekeeper.listen.fetched import NOT_AUTHORISED
 from gatekeeper.listen.file_meta import IMPLEMENTATION_CLASS_UID
 from gatekeeper.listen.guard import Caps, Connections, GuardedHandler, GuardedServer
-from gatekeeper.listen.messages import Answer, Budgets, Incoming
+from gatekeeper.listen.messages import Answer, Budgets, Incoming, Turned
 from gatekeeper.listen.peers import Refusal, judge
 from gatekeeper.listen.provider import Reception
-from gatekeeper.listen.receive import (
-    NOT_AUTHORISED,
-    NOT_SUPPORTED,
-    SUCCESS,
-    Arrival,
-    Receiver,
-    Turned,
-)
+from gatekeeper.listen.receive import NOT_SUPPORTED, SUCCESS, Arrival, receiver_of
 from gatekeeper.listen.resolver import Resolver
 from gatekeeper.listen.share import Share, SharedPort
 from gatekeeper.log import error_name, get_logger
@@ -38,7 +33,6 @@ from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials, presented_on
 from storage import nodes
 from storage.engine import Database
-from storage.intake import Limits
 from storage.spool import Spool
 
 IMPLEMENTATION_VERSION_NAME = "GATEKEEPER"
@@ -76,16 +70,7 @@ class Listener:
         self._share = share
         self._settings = settings.listen
         self._database = database
-        limits = Limits(
-            slots=settings.spool.slots,
-            backlog=settings.spool.backlog,
-            settle_seconds=settings.spool.settle_seconds,
-            wait_seconds=settings.spool.wait_seconds,
-            rows=settings.database.rows_at_once,
-        )
-        self._receiver = Receiver(
-            database, spool, settings.spool.low_water_mib, limits, settings.spool.resume_mib
-        )
+        self._receiver = receiver_of(settings, database, spool)
         self._queue = QueueMark(settings, database)
         self._associations = OpenAssociations(
             database,
@@ -285,10 +270,14 @@ class Listener:
         if refusal is None and self._queue.refuses(request):
             return LOCAL_LIMIT_EXCEEDED
         limit = self._settings.maximum_associations
-        if refusal is None and self._associations.admit(association, calling, address, limit):
-            if node is not None and only_reports(node):
-                acceptor = association.acceptor
-                acceptor.supported_contexts = without_storage(acceptor.supported_contexts)
+        moved_to = self._settings.ae_title if node and node.brings_priors else ""
+        opened = None
+        if refusal is None:
+            opened = self._associations.admit(association, calling, address, limit, moved_to)
+        if opened is not None and node is not None:
+            opened.may_send = node.may_send
+            acceptor = association.acceptor
+            acceptor.supported_contexts = welcome(acceptor.supported_contexts, node, request)
             return None
         log.warning(
             "association_refused",
@@ -311,7 +300,8 @@ class Listener:
             return Turned(Answer(NOT_AUTHORISED, "the association was not accepted"))
         if request.sop_class_uid not in self._classes:
             return Turned(Answer(NOT_SUPPORTED, "the SOP class is not one that is stored here"))
-        arrival = Arrival(request.sop_class_uid, request.sop_instance_uid, transfer_syntax_uid)
+        uids = request.sop_class_uid, request.sop_instance_uid, transfer_syntax_uid
+        arrival = Arrival(*uids, request.move_originator)
         return self._receiver.begin(arrival, association)
 
     def _ended(self, event: evt.Event) -> None:

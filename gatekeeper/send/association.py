@@ -113,6 +113,11 @@ class Association:
         """Identifiers of the accepted presentation contexts."""
         return self._contexts
 
+    @property
+    def certificate_until(self) -> float | None:
+        """When the peer's certificate expires, seconds since 1970-01-01 UTC; None without one."""
+        return self._channel.certificate_until()
+
     def store(self, context: Context, sop_instance_uid: str, data: Source, size: int) -> int | None:
         """Send one object by C-STORE and return the status of the response, None without one.
 

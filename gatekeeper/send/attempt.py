@@ -20,9 +20,10 @@ from gatekeeper.send.retrying import delay_after
 from gatekeeper.send.statuses import Disposition
 from gatekeeper.send.transport import InstanceStatus, SendObject, Transport
 from gatekeeper.settings import SendSettings
+from gatekeeper.sop_classes import takes
 from storage import confirmations, deliveries, failpoint
 from storage.engine import Database, DatabaseUnavailableError
-from storage.records import Confirm, Delivery, Node
+from storage.records import Confirm, Delivery, DeliveryItem, Node
 from storage.spool import Spool
 
 STOPPED = "the sender was stopped"
@@ -69,8 +70,7 @@ def deliver(desk: Desk, delivery: Delivery, node: Node, stopping: Callable[[], b
     started = time.monotonic()
     failpoint.reached("sender.claimed")
     try:
-        with desk.database.read() as tx:
-            pending = deliveries.pending_items(tx, delivery.id)
+        pending = _to_send(desk.database, delivery, node)
         objects = [
             SendObject(
                 item.sop_class_uid,
@@ -121,6 +121,31 @@ def after_answers(
 def after_loss(made: int, error: TransportError, settings: SendSettings) -> Failure:
     """Decide how an attempt ends whose peer could not be reached or was lost."""
     return Failure(str(error), delay_after(made, settings.maximum_attempts, settings))
+
+
+def _to_send(database: Database, delivery: Delivery, node: Node) -> list[DeliveryItem]:
+    """Return what is still to be sent; of received studies, without what the node does not take.
+
+    What the node does not take is noted in the delivery, afresh at each attempt: the node may have
+    been changed since.
+    """
+    with database.read() as tx:
+        items = [one for one in deliveries.items_of(tx, delivery.id) if not one.stored]
+    received = delivery.job_id is None
+    left_out = [one for one in items if received and not takes(node.sop_classes, one.sop_class_uid)]
+    if left_out != [one for one in items if one.left_out]:
+        with database.begin() as tx:
+            uids = [one.sop_instance_uid for one in left_out]
+            deliveries.leave_out(tx, delivery.id, delivery.attempt, uids)
+    if left_out:
+        log.info(
+            "objects_left_out",
+            delivery=delivery.id,
+            node=node.ae_title,
+            count=len(left_out),
+            reason="SOP classes that the node does not take",
+        )
+    return [one for one in items if one not in left_out]
 
 
 def _send(

@@ -91,6 +91,13 @@ class Channel:
         """
         self._socket = credentials.call(self._socket, node)
 
+    def certificate_until(self) -> float | None:
+        """Return when the peer's certificate expires, seconds since 1970; None without one."""
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return None
+        until = (self._socket.getpeercert() or {}).get("notAfter")
+        return ssl.cert_time_to_seconds(until) if isinstance(until, str) else None
+
     def ready(self, seconds: float) -> bool:
         """Return whether something came, or the peer closed, within so many seconds."""
         # TLS may have decrypted more than was read.

@@ -1,7 +1,7 @@
 """DIMSE command sets as bytes (PS3.7 section 6.3.1): pure.
 
-C-STORE (9.3.1), C-FIND (9.3.2), C-ECHO (9.3.5), N-EVENT-REPORT (10.3.1), N-ACTION (10.3.5): what
-the sender writes and reads, and what the listener does.
+C-STORE (9.3.1), C-FIND (9.3.2), C-GET (9.3.3), C-MOVE (9.3.4), C-ECHO (9.3.5), N-EVENT-REPORT
+(10.3.1), N-ACTION (10.3.5): what the sender writes and reads, and what the listener does.
 
 A command set is always Implicit VR Little Endian and begins with its own length.
 """
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from gatekeeper.send.pdu import ProtocolError
 
 STORE_RQ, STORE_RSP = 0x0001, 0x8001
+GET_RQ, GET_RSP = 0x0010, 0x8010
+MOVE_RQ, MOVE_RSP = 0x0021, 0x8021
 FIND_RQ, FIND_RSP, CANCEL_RQ = 0x0020, 0x8020, 0x0FFF
 ECHO_RQ, ECHO_RSP = 0x0030, 0x8030
 EVENT_REPORT_RQ, EVENT_REPORT_RSP = 0x0100, 0x8100
@@ -27,6 +29,8 @@ _COMMAND_FIELD, _RESPONDED_TO, _DATA_SET_TYPE, _STATUS = 0x0100, 0x0120, 0x0800,
 _AFFECTED_CLASS, _REQUESTED_CLASS, _MESSAGE_ID, _PRIORITY = 0x0002, 0x0003, 0x0110, 0x0700
 _AFFECTED_INSTANCE, _REQUESTED_INSTANCE = 0x1000, 0x1001
 _EVENT_TYPE, _ACTION_TYPE, _ERROR_COMMENT = 0x1002, 0x1008, 0x0902
+_MOVE_DESTINATION, _MOVE_ORIGINATOR = 0x0600, 0x1030
+_FAILED = 0x1022
 _UID_LENGTH, _COMMENT_LENGTH = 64, 64
 
 
@@ -55,6 +59,8 @@ class Request:
         sop_class_uid: Affected SOP Class UID (0000,0002), whatever bytes it holds, as Latin-1.
         sop_instance_uid: Affected SOP Instance UID (0000,1000), likewise.
         has_data_set: whether a data set follows.
+        move_originator: Move Originator AE Title (0000,1030): who asked for it by C-MOVE; empty
+            when nobody did.
     """
 
     command: int
@@ -62,6 +68,7 @@ class Request:
     sop_class_uid: str
     sop_instance_uid: str
     has_data_set: bool
+    move_originator: str = ""
 
 
 def store_request(message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
@@ -92,6 +99,29 @@ def find_request(message_id: int, sop_class_uid: str) -> bytes:
         (_AFFECTED_CLASS, _uid(sop_class_uid)),
         (_COMMAND_FIELD, _short(FIND_RQ)),
         (_MESSAGE_ID, _short(message_id)),
+        (_PRIORITY, _short(_MEDIUM_PRIORITY)),
+        (_DATA_SET_TYPE, _short(_DATA_SET)),
+    )
+
+
+def get_request(message_id: int, sop_class_uid: str) -> bytes:
+    """Return the command set of a C-GET request."""
+    return _command_set(
+        (_AFFECTED_CLASS, _uid(sop_class_uid)),
+        (_COMMAND_FIELD, _short(GET_RQ)),
+        (_MESSAGE_ID, _short(message_id)),
+        (_PRIORITY, _short(_MEDIUM_PRIORITY)),
+        (_DATA_SET_TYPE, _short(_DATA_SET)),
+    )
+
+
+def move_request(message_id: int, sop_class_uid: str, destination: str) -> bytes:
+    """Return the command set of a C-MOVE request to the AE title `destination`."""
+    return _command_set(
+        (_AFFECTED_CLASS, _uid(sop_class_uid)),
+        (_COMMAND_FIELD, _short(MOVE_RQ)),
+        (_MESSAGE_ID, _short(message_id)),
+        (_MOVE_DESTINATION, _padded(destination, b" ")),
         (_PRIORITY, _short(_MEDIUM_PRIORITY)),
         (_DATA_SET_TYPE, _short(_DATA_SET)),
     )
@@ -179,6 +209,11 @@ class Command:
         return self.numbers.get(_STATUS)
 
     @property
+    def failed(self) -> int:
+        """Number of Failed Sub-operations (0000,1022) of a retrieval, 0 without one."""
+        return self.numbers.get(_FAILED, 0)
+
+    @property
     def event_type(self) -> int | None:
         """Event Type ID (0000,1002)."""
         return self.numbers.get(_EVENT_TYPE)
@@ -234,6 +269,7 @@ def read_request(data: bytes) -> Request:
         sop_class_uid=_given(found.get(_AFFECTED_CLASS, b"")),
         sop_instance_uid=_given(found.get(_AFFECTED_INSTANCE, b"")),
         has_data_set=int.from_bytes(kind, "little") != _NO_DATA_SET,
+        move_originator=_given(found.get(_MOVE_ORIGINATOR, b"")),
     )
 
 

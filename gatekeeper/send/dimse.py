@@ -65,12 +65,25 @@ class EchoAnswer:
         contexts: what it takes of Verification and of the result objects' SOP classes.
         maximum_length: largest P-DATA-TF length it takes in bytes, 0 without limit.
         implementation: its implementation version name.
+        certificate_until: when the certificate it showed expires, seconds since 1970-01-01 UTC;
+            None in plain text.
     """
 
     milliseconds: float
     contexts: tuple[ContextAnswer, ...]
     maximum_length: int
     implementation: str
+    certificate_until: float | None = None
+
+    @property
+    def in_words(self) -> str:
+        """What it said of itself, in a clause."""
+        name = self.implementation or "a program without a name"
+        words = f"in {self.milliseconds:.0f} ms as {name}"
+        if self.certificate_until is None:
+            return words
+        until = time.strftime("%Y-%m-%d", time.gmtime(self.certificate_until))
+        return f"{words}, its certificate until {until}"
 
 
 class DimseTransport:
@@ -205,7 +218,11 @@ def echo(node: Node, settings: Settings) -> EchoAnswer:
             ContextAnswer(*context, context in association.accepted) for context in _ECHO_CONTEXTS
         )
         return EchoAnswer(
-            milliseconds, contexts, association.maximum_length, association.implementation
+            milliseconds,
+            contexts,
+            association.maximum_length,
+            association.implementation,
+            association.certificate_until,
         )
 
 

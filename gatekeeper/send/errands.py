@@ -1,26 +1,30 @@
-"""The sender's other calls: asking nodes to confirm what they stored, reporting what we commit to.
+"""The sender's other calls: asking for confirmation, reporting commitment, fetching priors.
 
 Each is claimed from its table by a lease and runs in a thread, one a node at a time, beside the
-deliveries and delaying none. A call that fails comes again after a growing delay; one that comes
-to its end without an answer is set aside as dead and logged as an error.
+deliveries and delaying none; priors, which take long, have a thread of their own. A call that fails
+comes again after a growing delay; one that comes to its end without an answer is set aside as dead
+and logged as an error.
 """
 
 from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gatekeeper import confirmation as answers
 from gatekeeper.commitment import Report, Request
 from gatekeeper.errors import TransportError
 from gatekeeper.listen import promise
+from gatekeeper.listen.receive import Receiver, receiver_of
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.send import commitment as push
 from gatekeeper.send import query
+from gatekeeper.send.priors import Fetcher, fetch, give_back
 from gatekeeper.send.retrying import delay_after, growing
 from gatekeeper.settings import Settings
-from storage import commitments, confirmations, deliveries, nodes
+from storage import commitments, confirmations, deliveries, nodes, priors
 from storage.engine import Database, DatabaseUnavailableError
 from storage.records import (
     Commitment,
@@ -29,12 +33,16 @@ from storage.records import (
     Confirmation,
     ConfirmationState,
     Node,
+    Prior,
 )
 from storage.spool import Spool
 
+_LEASE_MARGIN = 60.0
+"""Seconds of a lease on a prior beyond what its calls may take."""
+
 log = get_logger()
 
-Task = Confirmation | Commitment
+Task = Confirmation | Commitment | Prior
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +54,31 @@ class Office:
     settings: Settings
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What is made one call at a time: those to a node, and those that fetch priors from it."""
+
+    node: str
+    priors: bool
+
+
 class Errands:
     """Makes the calls that are due until told to stop.
 
     Args:
         office: database, spool and settings.
         name: who claims, unique among running senders.
+        failed: told when the process must end; see `failed`.
     """
 
-    def __init__(self, office: Office, name: str) -> None:
+    def __init__(self, office: Office, name: str, failed: Callable[[], None] | None = None) -> None:
         self._office = office
         self._name = name
+        self._tell_failed = failed
         self._stopping = threading.Event()
-        self._busy: dict[str, threading.Thread] = {}
+        self._lock = threading.Lock()
+        self._busy: dict[_Line, threading.Thread] = {}
+        self._receiver: Receiver | None = None
         self._thread = threading.Thread(target=self._run, name="errands", daemon=True)
 
     def start(self) -> None:
@@ -71,10 +91,17 @@ class Errands:
         self._thread.join(seconds)
         for thread in self._busy.values():
             thread.join(seconds)
+        if self._receiver is not None:
+            self._receiver.close(seconds)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the process must end, with a failure: what it received may be lost (EIO)."""
+        return self._receiver is not None and self._receiver.failed.is_set()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._busy = {node: one for node, one in self._busy.items() if one.is_alive()}
+            self._busy = {line: one for line, one in self._busy.items() if one.is_alive()}
             try:
                 started = self._start_one()
             except DatabaseUnavailableError as error:
@@ -91,34 +118,70 @@ class Errands:
         with self._office.database.read() as tx:
             known = {node.ae_title: node for node in nodes.listing(tx)}
             due = commitments.due(tx) or confirmations.due(tx)
-        if not due:
+            fetching = priors.due(tx)
+        if not (due or fetching):
             return False
         # Disabled is a pause.
         paused = {node.ae_title for node in known.values() if not node.enabled}
-        left_alone = sorted(paused | set(self._busy))
-        lease = settings.commitment.lease_seconds + settings.commitment.wait_seconds
-        with self._office.database.begin() as tx:
-            task: Task | None = commitments.claim(tx, self._name, lease, left_alone)
-            if task is None:
-                task = confirmations.claim(tx, self._name, lease, left_alone)
+        task = self._claim(paused) if due else None
+        if task is None and fetching:
+            task = self._claim_prior(paused)
         if task is None:
             return False
         thread = threading.Thread(
             target=self._call, args=(task, known.get(task.node)), name="errand", daemon=True
         )
-        self._busy[task.node] = thread
+        self._busy[_Line(task.node, isinstance(task, Prior))] = thread
         thread.start()
         return True
 
+    def _claim(self, paused: set[str]) -> Task | None:
+        limits = self._office.settings.commitment
+        lease = limits.lease_seconds + limits.wait_seconds
+        busy = {line.node for line in self._busy if not line.priors}
+        left_alone = sorted(paused | busy)
+        with self._office.database.begin() as tx:
+            return commitments.claim(tx, self._name, lease, left_alone) or confirmations.claim(
+                tx, self._name, lease, left_alone
+            )
+
+    def _claim_prior(self, paused: set[str]) -> Prior | None:
+        settings = self._office.settings
+        # Three queries at most, and the study.
+        lease = 3 * settings.send.find_seconds + settings.priors.retrieve_seconds + _LEASE_MARGIN
+        busy = {line.node for line in self._busy if line.priors}
+        with self._office.database.begin() as tx:
+            return priors.claim(tx, self._name, lease, sorted(paused | busy))
+
     def _call(self, task: Task, node: Node | None) -> None:
         try:
-            if isinstance(task, Commitment):
+            if isinstance(task, Prior):
+                self._fetch(task, node)
+            elif isinstance(task, Commitment):
                 report(self._office, task, node)
             else:
                 confirm(self._office, task, node)
         except DatabaseUnavailableError as error:
             # The lease runs out, and the call is made again.
             log.error("errand_abandoned", node=task.node, error=error_name(error))
+
+    def _fetch(self, task: Prior, node: Node | None) -> None:
+        office = self._office
+        try:
+            fetcher = Fetcher(office.database, office.spool, office.settings, self._receiving())
+            fetch(fetcher, task, _reachable(node, task.node))
+        except TransportError as error:
+            give_back(office.database, office.settings, task, str(error))
+        if self.failed and self._tell_failed is not None:
+            self._tell_failed()
+
+    def _receiving(self) -> Receiver:
+        """Return what keeps the objects that come by C-GET; one for all, made when needed."""
+        with self._lock:
+            if self._receiver is None:
+                office = self._office
+                self._receiver = receiver_of(office.settings, office.database, office.spool)
+            return self._receiver
 
 
 def report(office: Office, task: Commitment, node: Node | None) -> None:

@@ -181,7 +181,7 @@ def serve(settings: Settings) -> None:
         desk = Desk(database, Spool(Path(settings.spool.directory)), transport, settings.send)
         name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         sender = Sender(desk, name)
-        errands = Errands(Office(database, desk.spool, settings), name)
+        errands = Errands(Office(database, desk.spool, settings), name, failed=sender.stop)
         messenger = Messenger(database, settings, name)
 
         def stop(_number: int, _frame: FrameType | None) -> None:
@@ -196,6 +196,8 @@ def serve(settings: Settings) -> None:
         sender.run()
         errands.stop(settings.send.stop_seconds)
         messenger.stop(settings.send.stop_seconds)
+        if errands.failed:
+            raise SystemExit(1)
         log.info("stopped", role="send", pid=os.getpid())
     finally:
         database.dispose()

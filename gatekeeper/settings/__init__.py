@@ -16,7 +16,7 @@ from typing import Any
 from gatekeeper.settings.documented import setting
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
 from gatekeeper.settings.notifying import NotifySettings
-from gatekeeper.settings.sending import CommitmentSettings, SendSettings
+from gatekeeper.settings.sending import CommitmentSettings, PriorSettings, SendSettings
 from gatekeeper.settings.site import (
     DatabaseSettings,
     LogSettings,
@@ -34,6 +34,7 @@ __all__ = [
     "LogSettings",
     "ModelSettings",
     "NotifySettings",
+    "PriorSettings",
     "RecordSettings",
     "ResultSettings",
     "RetentionSettings",
@@ -65,6 +66,7 @@ class Settings:
     send: SendSettings = field(default_factory=SendSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
+    priors: PriorSettings = field(default_factory=PriorSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     records: RecordSettings = field(default_factory=RecordSettings)
     tick: TickSettings = field(default_factory=TickSettings)
@@ -135,6 +137,7 @@ def section_class(name: str) -> Any:
         "send": SendSettings,
         "commitment": CommitmentSettings,
         "notify": NotifySettings,
+        "priors": PriorSettings,
         "retention": RetentionSettings,
         "records": RecordSettings,
         "tick": TickSettings,

@@ -75,6 +75,31 @@ class SendSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PriorSettings:
+    """Prior studies that a rule asks an archive for."""
+
+    retrieve_seconds: float = setting(
+        600.0, "longest time to fetch one prior study", unit="s", minimum=1, maximum=86400
+    )
+    patience_seconds: float = setting(
+        1800.0,
+        "age at which a request is given up, whatever it waits for; no study waits for its priors "
+        "longer than this",
+        unit="s",
+        minimum=1,
+    )
+    maximum_attempts: int = setting(
+        6, "attempts to ask for priors, and to fetch each, before it is given up", minimum=1
+    )
+    retry_seconds: float = setting(
+        15.0, "delay before the second attempt; doubles each time", unit="s", minimum=0
+    )
+    retry_maximum_seconds: float = setting(
+        300.0, "longest delay between attempts", unit="s", minimum=0
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class CommitmentSettings:
     """Storage commitment: nodes ask us, and we ask nodes that confirm what they store."""
 

@@ -31,7 +31,7 @@ class Heard:
     failures: dict[str, int] = field(default_factory=dict[str, int])
 
 
-class _Server:
+class Server:
     """A pynetdicom server with a short poll; a context manager."""
 
     def __init__(self, entity: AE, handlers: list[Any]) -> None:
@@ -75,7 +75,7 @@ class Scanner:
         self._entity.acse_timeout = self._entity.dimse_timeout = 20
         self._entity.network_timeout = 20
         self._entity.add_supported_context(PUSH_MODEL, scu_role=False, scp_role=True)
-        self._server = _Server(self._entity, [(evt.EVT_N_EVENT_REPORT, self._report, [self.heard])])
+        self._server = Server(self._entity, [(evt.EVT_N_EVENT_REPORT, self._report, [self.heard])])
         self.port = self._server.port
 
     def __enter__(self) -> Self:
@@ -161,7 +161,7 @@ class Archive:
         self._entity.network_timeout = 20
         for uid in (PUSH_MODEL, MR, FIND):
             self._entity.add_supported_context(uid)
-        self._server = _Server(
+        self._server = Server(
             self._entity,
             [
                 (evt.EVT_C_STORE, self._store),

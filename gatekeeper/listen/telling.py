@@ -1,0 +1,35 @@
+"""What the log says of an instance that was kept, and of identifiers that a peer chose."""
+
+from __future__ import annotations
+
+from gatekeeper.errors import IdentifierError
+from gatekeeper.identifiers import Uid
+from gatekeeper.listen.associations import OpenAssociation
+from gatekeeper.listen.headers import Identity
+from gatekeeper.log import get_logger
+from storage.instances import Recorded
+
+log = get_logger()
+
+
+def loggable(field: str, uid: str) -> dict[str, str]:
+    """Return the log field of a UID, unless it is something else that a peer put there."""
+    try:
+        return {field: Uid.parse(uid)}
+    except IdentifierError:
+        return {}
+
+
+def tell_kept(
+    size: int, identity: Identity, recorded: Recorded, association: OpenAssociation
+) -> None:
+    """Log an instance that was kept, and what is odd about it."""
+    fields = {
+        "calling_ae": association.calling_ae,
+        **loggable("sop_instance", identity.sop_instance_uid),
+    }
+    if recorded.conflict:
+        log.warning("instance_conflict", **fields)
+    for deviation in identity.deviations:
+        log.warning("instance_deviates", rule=deviation, **fields)
+    log.debug("instance_kept", size=size, **fields)
