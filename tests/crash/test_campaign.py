@@ -36,7 +36,16 @@ def report(
     if request.param == "postgres":
         server = request.getfixturevalue("postgres_server")
         url = request.getfixturevalue("postgres_url")
-    plan = Plan(KILLS, SEED, SECONDS, scanners=2, workers=1, cut_seconds=1.0, disk_mib=256)
+    plan = Plan(
+        KILLS,
+        SEED,
+        SECONDS,
+        scanners=2,
+        workers=1,
+        cut_seconds=1.0,
+        calm_seconds=1.0,
+        disk_mib=256,
+    )
     return run(plan, tmp_path / "site", url, orthanc(), server)
 
 

@@ -55,7 +55,7 @@ OBJECTS = ("report", "plain-report", "segmentation", "parametric-map", "presenta
 """Kinds of result that the archive takes: many, small and quickly made."""
 _LOOK_SECONDS = 0.1
 _START_SECONDS = 10.0
-_QUEUE = (40, 10)
+_QUEUE = (100, 90)
 """Jobs waiting at which the listener rejects and accepts again: the end has no long queue."""
 
 
@@ -66,13 +66,14 @@ class Plan:
     Attributes:
         kills: processes to kill.
         seed: of lives, cuts and studies. The order of events is the machine's.
-        seconds: longest time of disturbance, however few kills there were; a cut that is under way
-            then is ended first.
+        seconds: longest time of disturbance, however few kills there were; they are spread over it.
+            A cut that is under way at its end is ended first.
         rest_seconds: longest time after that until everything is at its end; what is not, is a
             fault. A cut that overran takes its time from this.
         scanners: how many of them; every third is storescu, the first among them.
         workers: worker processes.
-        cut_seconds: mean length of a cut, and mean time between two.
+        cut_seconds: two thirds of the mean length of a cut.
+        calm_seconds: mean time between two.
         disk_mib: size of the spool's file system, where it may be mounted.
     """
 
@@ -83,6 +84,7 @@ class Plan:
     scanners: int = 3
     workers: int = 2
     cut_seconds: float = 1.5
+    calm_seconds: float = 6.0
     disk_mib: int = 1024
 
 
@@ -298,12 +300,13 @@ def _disturb(
     def reap_for(seconds: float, spared: Sequence[str] = ()) -> None:
         over = min(until_when, time.monotonic() + seconds)
         while time.monotonic() < over and reaper.kills.total() < plan.kills:
-            reaper.reap(plan.kills - reaper.kills.total(), spared)
+            left = until_when - time.monotonic()
+            reaper.reap(plan.kills - reaper.kills.total(), left, spared)
             tell("under load")
             pause.wait(_LOOK_SECONDS)
 
     while time.monotonic() < until_when and reaper.kills.total() < plan.kills:
-        reap_for(chance.uniform(0.5, 1.5) * plan.cut_seconds)
+        reap_for(chance.uniform(0.5, 1.5) * plan.calm_seconds)
         name = next(names)
         # Every other time the listener lives through it: it must refuse, not only be away.
         spared = ["listen"] if chance.random() < 0.5 else []
