@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from storage import failpoint, unsettled
 from storage.engine import Database
-from storage.slots import Abandoned, abandoned, owners
+from storage.slots import Abandoned, abandoned, owners, sweep_unnamed
 from storage.spool import Spool
 from storage.unsettled import Unsettled, Withdrawn
 
@@ -67,8 +67,10 @@ def recover(database: Database, spool: Spool, residue_seconds: float) -> Recover
         OSError: if the spool could not be read or written.
     """
     found = Recovered()
+    older_than = time.time() - residue_seconds
     for slots in abandoned(spool.root):
-        found = found.and_also(_recover(database, spool, slots, time.time() - residue_seconds))
+        found = found.and_also(_recover(database, spool, slots, older_than))
+    sweep_unnamed(spool.root, older_than)
     return replace(found, elsewhere=_elsewhere(database, spool))
 
 

@@ -186,8 +186,8 @@ class Abandoned:
 
 def abandoned(root: Path) -> Generator[Abandoned]:
     """Yield the slots of each process that has ended, locked until the next is asked for."""
-    folder = root / "slots"
-    for one in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for owner in sorted(_named(root)):
+        one = root / "slots" / owner
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(one / _LOCK, os.O_RDWR)
             try:
@@ -197,6 +197,20 @@ def abandoned(root: Path) -> Generator[Abandoned]:
                 continue
             finally:
                 os.close(lock)
+
+
+def sweep_unnamed(root: Path, older_than: float) -> None:
+    """Remove folders that a process died making or removing; there is no slot in them.
+
+    Args:
+        root: the folder of the spool.
+        older_than: in seconds since 1970-01-01 UTC. A younger one may still get its name.
+    """
+    for owner in owners(root) - _named(root):
+        folder = root / "slots" / owner
+        with contextlib.suppress(FileNotFoundError):
+            if folder.stat().st_mtime <= older_than:
+                shutil.rmtree(folder)
 
 
 def owners(root: Path) -> set[str]:
@@ -213,8 +227,7 @@ def path(root: Path, slot: str) -> Path:
 def living(root: Path) -> dict[str, bool]:
     """Return of each owner that has a folder here whether it lives: whether it holds its lock."""
     found: dict[str, bool] = {}
-    # What is not locked yet is left alone: the owner's own attempt to lock it would fail.
-    for owner in (one for one in owners(root) if not one.startswith(_MAKING)):
+    for owner in _named(root):
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(root / "slots" / owner / _LOCK, os.O_RDONLY)
             try:
@@ -225,6 +238,14 @@ def living(root: Path) -> dict[str, bool]:
             finally:
                 os.close(lock)
     return found
+
+
+def _named(root: Path) -> set[str]:
+    """Return the owners whose folder has its name.
+
+    One without is left alone: the owner's own attempt to lock it would fail.
+    """
+    return {owner for owner in owners(root) if not owner.startswith(_MAKING)}
 
 
 def _remove(slots: Iterable[tuple[int, Path]]) -> None:

@@ -8,10 +8,12 @@ loses it. PS3.4 annex J; PS3.7 sections 10.1.1 and 10.1.4.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, cast
 
 from pynetdicom import evt
@@ -29,16 +31,19 @@ from gatekeeper.commitment import (
     read_event,
 )
 from gatekeeper.confirmation import hear
-from gatekeeper.elements import EXPLICIT_LITTLE, NotReadable
+from gatekeeper.elements import NotReadable
 from gatekeeper.listen import promise
+from gatekeeper.listen.asking import PeerBusy
 from gatekeeper.listen.associations import OpenAssociations
 from gatekeeper.listen.provider import GuardedAssociation
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.send import pdu
+from gatekeeper.send.command import event_request
 from gatekeeper.settings import Settings
 from storage import commitments, nodes
 from storage.commitments import TransactionInUseError
 from storage.engine import Database, DatabaseUnavailableError
-from storage.records import Commitment, Confirm, Node
+from storage.records import Commitment, CommitmentItem, Confirm, Node
 from storage.spool import Spool
 
 SUCCESS = 0x0000
@@ -50,6 +55,10 @@ _RESOURCE_LIMITATION = 0x0213
 _LOOK_SECONDS = 0.05
 _LONGEST_SILENCE_WAIT = 20
 """Times the silence that a report waits for; then the association is left alone."""
+_TRIES = 3
+"""To report between two requests of the peer; then likewise."""
+_ANSWER_SECONDS = 30.0
+"""Longest wait for the answer to a report where `listen.dimse_timeout` sets none."""
 
 log = get_logger()
 
@@ -206,7 +215,7 @@ class CommitmentService:
 
     def _try(self, association: Association, commitment: Commitment) -> None:
         reason = "left to a new association"
-        if self._settings.same_association_seconds and self._silent(association):
+        if self._settings.same_association_seconds and self._silent(association) is not None:
             items = promise.decide(
                 self._database,
                 self._spool,
@@ -215,9 +224,7 @@ class CommitmentService:
             )
             if items is None:
                 return
-            kind, data = event(commitment.transaction_uid, items, EXPLICIT_LITTLE)
-            status = _send(association, kind, data)
-            if status == SUCCESS:
+            if self._report(association, commitment, items) == SUCCESS:
                 with self._database.begin() as tx:
                     commitments.reported(tx, commitment.id, commitment.attempt)
                 log.info("commitment_reported", node=commitment.node, instances=len(items))
@@ -226,10 +233,25 @@ class CommitmentService:
         with self._database.begin() as tx:
             commitments.fail(tx, commitment.id, commitment.attempt, reason, 0.0)
 
-    def _silent(self, association: Association) -> bool:
-        """Wait until the peer is silent; False when it ended the association or went on for long.
+    def _report(
+        self, association: Association, commitment: Commitment, items: Sequence[CommitmentItem]
+    ) -> int | None:
+        """Report as soon as the peer is silent; return its status, None without one."""
+        for _ in range(_TRIES):
+            heard = self._silent(association)
+            if heard is None:
+                break
+            with contextlib.suppress(PeerBusy):
+                return _ask(association, commitment.transaction_uid, items, heard)
+        return None
 
-        A peer in the middle of something would take our request for the answer to its own.
+    def _silent(self, association: Association) -> int | None:
+        """Wait until the peer is silent and return how often it was heard until then.
+
+        A peer in the middle of something may take our request for the answer to its own.
+
+        Returns:
+            None when it ended the association, or went on for long.
         """
         quiet = self._settings.same_association_seconds
         since = time.monotonic()
@@ -241,11 +263,11 @@ class CommitmentService:
             if current != last:
                 last, since = current, now
             elif now - since >= quiet:
-                return True
+                return current[0]
             if now >= deadline:
-                return False
+                return None
             self._stopping.wait(min(_LOOK_SECONDS, quiet))
-        return False
+        return None
 
     def _activity(self, association: Association) -> tuple[int, int]:
         """Return what stands still while the peer sends nothing and waits for nothing."""
@@ -254,17 +276,29 @@ class CommitmentService:
         return cast(GuardedAssociation, association).provider.heard, handled
 
 
-def _send(association: Association, kind: int, data: bytes) -> int | None:
-    """Report on an open association and return the peer's status, None without one."""
-    dataset = elements.read(data, EXPLICIT_LITTLE, len(data))
-    try:
-        status, _reply = association.send_n_event_report(
-            dataset, kind, PUSH_MODEL, PUSH_MODEL_INSTANCE
-        )
-    except (RuntimeError, ValueError):
-        # It ended meanwhile, or the context is not there any more.
+def _ask(
+    association: Association, transaction_uid: str, items: Sequence[CommitmentItem], heard: int
+) -> int | None:
+    """Report on an open association and return the peer's status, None without one.
+
+    Raises:
+        PeerBusy: if it was heard since.
+    """
+    found = next(
+        (one for one in association.accepted_contexts if one.abstract_syntax == PUSH_MODEL), None
+    )
+    if found is None:
         return None
-    return cast("int | None", getattr(status, "Status", None))
+    kind, data = event(transaction_uid, items, str(found.transfer_syntax[0]))
+
+    def make(message_id: int) -> bytes:
+        request = event_request(message_id, PUSH_MODEL, PUSH_MODEL_INSTANCE, kind)
+        longest = association.requestor.maximum_length or 0
+        return pdu.message(found.context_id or 0, request, data, longest)
+
+    asking = cast(GuardedAssociation, association).provider.asking
+    answer = asking.ask(make, heard, association.dimse_timeout or _ANSWER_SECONDS)
+    return None if answer is None else answer.status
 
 
 def _data(stream: Any) -> bytes:

@@ -8,12 +8,14 @@ with `pending`.
 from __future__ import annotations
 
 import os
+import queue
 import select
 import socket
 import ssl
 import threading
 import time
-from typing import Protocol, cast
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 from pynetdicom.pdu_primitives import A_P_ABORT
 from pynetdicom.transport import AssociationSocket
@@ -56,6 +58,19 @@ class Connection(Protocol):
     def close(self) -> None:
         """Close both directions and the descriptor."""
         ...
+
+
+class Telling(queue.Queue[Any]):
+    """A queue that tells someone of each item."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Put it in, then tell."""
+        super().put(item, block, timeout)
+        self._tell()
 
 
 class Wake:

@@ -29,7 +29,8 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationServer
 
-from gatekeeper.listen.connection import LARGEST_PDU, BoundedSocket, Wake, receive
+from gatekeeper.listen.asking import Asking
+from gatekeeper.listen.connection import LARGEST_PDU, BoundedSocket, Telling, Wake, receive
 from gatekeeper.listen.messages import Answer, Budgets, Incoming, Messages
 from gatekeeper.listen.pdata import Unwrapping
 from gatekeeper.log import error_name, get_logger
@@ -66,18 +67,6 @@ class Reception:
     message_seconds: float
 
 
-class _Telling(queue.Queue[Any]):
-    """A queue that tells someone of each item."""
-
-    def __init__(self, tell: Callable[[], None]) -> None:
-        super().__init__()
-        self._tell = tell
-
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        super().put(item, block, timeout)
-        self._tell()
-
-
 class GuardedProvider(DULServiceProvider):
     """The upper layer provider of one accepted association."""
 
@@ -85,13 +74,14 @@ class GuardedProvider(DULServiceProvider):
         super().__init__(association)
         # pynetdicom would let this thread hold up the end of the process.
         self.daemon = True
-        self.to_user_queue = _Telling(association.work.set)
+        self.to_user_queue = Telling(association.work.set)
         self.ended = threading.Event()
         """Set when the thread has done all it will do."""
         self.heard = 0
         """How often bytes of the peer came; it is silent while this stands still."""
         self._reception = reception
         self._wake = Wake()
+        self.asking = Asking(self._wake)
         self._unwrapping = Unwrapping(LARGEST_PDU)
         self._messages: Messages | None = None
         self._buffer = memoryview(b"")
@@ -137,6 +127,7 @@ class GuardedProvider(DULServiceProvider):
         finally:
             self._abandon()
             self._wake.close()
+            self.asking.end()
             self.ended.set()
             cast(GuardedAssociation, self.assoc).work.set()
 
@@ -179,6 +170,7 @@ class GuardedProvider(DULServiceProvider):
             while connection is not None and not self._wake.is_set and self.event_queue.empty():
                 count = receive(connection, self._buffer)
                 if count is None:
+                    self._ask(messages)
                     self._wake.wait(connection, self._patience())
                 elif count == 0:
                     self.event_queue.put("Evt17")
@@ -197,6 +189,13 @@ class GuardedProvider(DULServiceProvider):
             self.event_queue.put("Evt17")
         finally:
             self._storing = False
+
+    def _ask(self, messages: Messages) -> None:
+        """Send a request of ours, if there is one and the peer is in the middle of nothing."""
+        answered = self.assoc.dimse.msg_queue.empty() and self.to_provider_queue.empty()
+        idle = answered and not messages.inside and not self._unwrapping.inside
+        if due := self.asking.due(self.heard if idle else None):
+            self._socket.send(due)
 
     def _begin(self) -> Messages:
         accepted = self.assoc.accepted_contexts
@@ -263,7 +262,9 @@ class GuardedProvider(DULServiceProvider):
         self._socket.send(command_values(context, response, longest))
 
     def _pass_on(self, context: int, command: bytes, data_set: bytes | None) -> None:
-        """Give a message to pynetdicom as if it had read it."""
+        """Give a message to pynetdicom as if it had read it; what we asked for is taken here."""
+        if self.asking.is_answer(command):
+            return
         if self.assoc.dimse.msg_queue.qsize() >= MAXIMUM_OUTSTANDING:
             raise ProtocolError("requests are sent without waiting for answers")
         values = [[context, b"\x03" + command]]
@@ -323,7 +324,7 @@ class GuardedAssociation(Association):
         self._tell_ended = ended
         self.provider = GuardedProvider(self, reception)
         self.dul = self.provider
-        self.dimse.msg_queue = _Telling(self.work.set)
+        self.dimse.msg_queue = Telling(self.work.set)
         # These also set the timers of the provider, which is a new one.
         self.acse_timeout = server.ae.acse_timeout
         self.network_timeout = server.ae.network_timeout
@@ -356,8 +357,7 @@ class GuardedAssociation(Association):
     def _run_reactor(self) -> None:
         """Serve messages, release and abort as they come.
 
-        While the thread waits it counts as paused, and takes nothing from the queues: another
-        thread may then send a request of its own and wait for its answer (`_reactor_checkpoint`).
+        While the thread waits it counts as paused, as pynetdicom has it (`_reactor_checkpoint`).
         """
         while not self._kill:
             self._is_paused = True

@@ -156,15 +156,25 @@ def command_values(context: int, command: bytes, maximum_length: int) -> bytes:
         command: the command set.
         maximum_length: largest P-DATA-TF length that the peer takes, 0 without limit.
     """
-    room = max(maximum_length - 6, 1) if maximum_length else len(command)
-    parts = [command[start : start + room] for start in range(0, len(command), room)]
+    return _values(context, command, COMMAND, maximum_length)
+
+
+def message(context: int, command: bytes, data_set: bytes, maximum_length: int) -> bytes:
+    """Return the P-DATA-TF PDUs of a command set and its data set, as `command_values` does."""
+    values_of_command = command_values(context, command, maximum_length)
+    return values_of_command + _values(context, data_set, 0, maximum_length)
+
+
+def _values(context: int, content: bytes, kind: int, maximum_length: int) -> bytes:
+    room = max(maximum_length - 6, 1) if maximum_length else len(content)
+    parts = [content[start : start + room] for start in range(0, len(content), room)]
     return b"".join(
         PDV_HEADER.pack(
             P_DATA_TF,
             len(part) + 6,
             len(part) + 2,
             context,
-            COMMAND | (LAST if number == len(parts) else 0),
+            kind | (LAST if number == len(parts) else 0),
         )
         + part
         for number, part in enumerate(parts, start=1)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.campaign import Plan, Report, run
+from support.campaign import Plan, Report, come_to_rest, run
+from support.gate import free_port
 from support.orthanc import Orthanc
+from support.scanners import Journal, TransportScanner
+from support.waiting import until
+
+from storage.engine import Database
 
 KILLS = 15
 SECONDS = 12.0
@@ -30,7 +36,16 @@ def report(
     if request.param == "postgres":
         server = request.getfixturevalue("postgres_server")
         url = request.getfixturevalue("postgres_url")
-    plan = Plan(KILLS, SEED, SECONDS, scanners=2, workers=1, cut_seconds=1.0, disk_mib=256)
+    plan = Plan(
+        KILLS,
+        SEED,
+        SECONDS,
+        scanners=2,
+        workers=1,
+        cut_seconds=1.0,
+        calm_seconds=1.0,
+        disk_mib=256,
+    )
     return run(plan, tmp_path / "site", url, orthanc(), server)
 
 
@@ -41,3 +56,20 @@ def test_a_campaign_of_kills_and_cuts_loses_and_doubles_nothing(report: Report) 
     assert report.faults == [], report.log[-4000:]
     assert report.counts["instances acknowledged"] > 0
     assert report.counts["objects in the archive"] > 0
+
+
+def test_a_campaign_that_does_not_come_to_rest_ends_and_says_why(
+    database: Database, tmp_path: Path
+) -> None:
+    """A scanner that nobody listens to is a fault with its last answer once the time is over."""
+    scanner = TransportScanner(1, free_port(), tmp_path / "scanner", Journal(), SEED)
+    scanner.start()
+    until(lambda: "connect" in scanner.last, 60, "a study was tried")
+
+    told: list[str] = []
+    faults = come_to_rest([scanner], database, time.monotonic(), told.append)
+
+    missing = f"SCANNER1 is not told of {len(scanner.left)} instances that they are kept"
+    assert faults == [f"not at rest: {missing}, last: {scanner.last}"]
+    assert "1 scanners and 0 rows under way" in told[0]
+    assert not scanner.sending

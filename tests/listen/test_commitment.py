@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,28 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from listen.wire import CT, EXPLICIT, MR, Listening, image_file, running, settings_for, store
+from listen.wire import (
+    CT,
+    EXPLICIT,
+    MR,
+    VERIFICATION,
+    Listening,
+    image_file,
+    running,
+    settings_for,
+    store,
+)
 from support.commitment_peers import Heard, Scanner, asked
 from support.waiting import until
 
 from gatekeeper import commitment as messages
 from gatekeeper.elements import ENCODINGS, NotReadable
 from gatekeeper.listen import promise
+from gatekeeper.send import command, dialogue
+from gatekeeper.send.association import Association
+from gatekeeper.send.command import Command
 from gatekeeper.send.errands import Errands, Office
+from gatekeeper.settings import SendSettings
 from storage import commitments, nodes
 from storage.engine import Database
 from storage.records import CommitmentItem, CommitmentState, Instance, Node
@@ -105,6 +120,60 @@ def test_a_scanner_that_hangs_up_hears_the_report_on_a_new_association(
     reports = {one.transaction_uid: one for one in scanner.heard}
     assert reports["1.9.1"] == Heard(2, "1.9.1", ("1.2.3.1",), {"1.2.3.77": 0x0112})
     assert reports["1.9.2"] == Heard(2, "1.9.2", (), {"1.2.3.2": 0x0119})
+
+
+@pytest.mark.usefixtures("raw_sending")
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_report_that_crosses_the_next_request_harms_neither(
+    tmp_path: Path, database: Database
+) -> None:
+    """What the scanner sends before its answer to the report is answered, and the report counts."""
+    with Scanner() as scanner, site(tmp_path, database, scanner) as here:
+        ours = SendSettings(dimse_timeout=PATIENCE)
+        listener = Node("GATEKEEPER", "127.0.0.1", here.port)
+        asking, echoing = (messages.PUSH_MODEL, EXPLICIT), (VERIFICATION, EXPLICIT)
+        with Association.request(listener, "SCANNER", [asking, echoing], ours) as peer:
+
+            def received() -> Command:
+                deadline = time.monotonic() + PATIENCE
+                return dialogue.receive(peer, deadline, messages.LARGEST_DATA_SET).command
+
+            def ask(message_id: int, transaction: str) -> None:
+                items = tuple(CommitmentItem(MR, uid) for uid in UIDS)
+                body = messages.action(messages.Request(transaction, items), EXPLICIT)
+                names = (messages.PUSH_MODEL, messages.PUSH_MODEL_INSTANCE)
+                peer.send(asking, command.action_request(message_id, *names, 1), body)
+
+            ask(1, "1.9.1")
+            assert received().command == command.ACTION_RSP
+            report = received()
+            assert report.command == command.EVENT_REPORT_RQ
+            # They were under way when the report came.
+            peer.send(echoing, command.echo_request(2, VERIFICATION))
+            ask(3, "1.9.2")
+            answers = [received(), received()]
+            peer.send(asking, event_answer(report))
+            until(lambda: is_reported(database, "1.9.1"), PATIENCE, "the answer is on record")
+            second = received()
+            peer.send(asking, event_answer(second))
+            until(lambda: is_reported(database, "1.9.2"), PATIENCE, "the second one, too")
+            peer.send(echoing, command.echo_request(4, VERIFICATION))
+            last = received()
+
+    assert [(one.command, one.responded_to, one.status) for one in (*answers, last)] == [
+        (command.ECHO_RQ | 0x8000, 2, 0x0000),
+        (command.ACTION_RSP, 3, 0x0000),
+        (command.ECHO_RQ | 0x8000, 4, 0x0000),
+    ]
+    assert second.command == command.EVENT_REPORT_RQ
+    assert second.message_id != report.message_id
+    assert scanner.heard == []
+
+
+def event_answer(report: Command) -> bytes:
+    """Return the command set of a scanner's answer that it took the report."""
+    names = (messages.PUSH_MODEL, messages.PUSH_MODEL_INSTANCE)
+    return command.event_response(report.message_id, *names, report.event_type or 0, 0x0000)
 
 
 @pytest.mark.usefixtures("raw_sending")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -16,15 +17,22 @@ from storage.spool import Spool
 from support.orthanc import Orthanc
 from support.scanners import Journal, data_set_digest
 
+_PAGE = 1000
+
 
 def unsettled(database: Database) -> list[str]:
-    """Return what is not at its end yet: studies, jobs and deliveries by state."""
+    """Return what is not at its end yet: studies, jobs and deliveries by state, with the cause."""
     ended = ("complete", "done", "dead", "delivered")
     found: list[str] = []
     with database.read() as tx:
-        for name, table in (("study", study), ("job", job), ("delivery", delivery)):
-            waiting = select(table.c.state).where(table.c.state.not_in(ended))
-            found += [f"{name} {state}" for state in tx.execute(waiting).scalars()]
+        waiting = select(study.c.state).where(study.c.state.not_in(ended))
+        found += [f"study {state}" for state in tx.execute(waiting).scalars()]
+        for name, table in (("job", job), ("delivery", delivery)):
+            rows = select(table.c.state, table.c.reason).where(table.c.state.not_in(ended))
+            found += [
+                f"{name} {state}: {reason or 'no attempt failed'}"
+                for state, reason in tx.execute(rows)
+            ]
     return found
 
 
@@ -83,9 +91,7 @@ def _wrong_in_archive(database: Database, archive: Orthanc) -> Iterator[str]:
             .where(delivery.c.state == "delivered")
         )
         expected = Counter(tx.execute(made).scalars())
-    query: dict[str, Any] = {"Level": "Instance", "Query": {}, "Expand": True}
-    answer = json.loads(archive.post("/tools/find", query))
-    there = Counter(str(one["MainDicomTags"]["SOPInstanceUID"]) for one in answer)
+    there = Counter(_archived(archive))
     for uid in sorted(expected.keys() - there.keys()):
         yield f"result {uid} counts as delivered and is not in the archive"
     for uid in sorted(there.keys() - expected.keys()):
@@ -93,3 +99,13 @@ def _wrong_in_archive(database: Database, archive: Orthanc) -> Iterator[str]:
     for uid, times in there.items():
         if times > 1:
             yield f"result {uid} is {times} times in the archive"
+
+
+def _archived(archive: Orthanc) -> Iterator[str]:
+    """Yield the SOP Instance UID of everything in the archive, a page at a time."""
+    for since in itertools.count(step=_PAGE):
+        query: dict[str, Any] = {"Level": "Instance", "Query": {}, "Expand": True}
+        page = json.loads(archive.post("/tools/find", query | {"Since": since, "Limit": _PAGE}))
+        yield from (str(one["MainDicomTags"]["SOPInstanceUID"]) for one in page)
+        if len(page) < _PAGE:
+            return

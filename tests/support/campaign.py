@@ -3,7 +3,7 @@
 Every role is a process, as `gatekeeper up` runs them; scanners are DCMTK's storescu and a sender of
 ours; the archive is Orthanc. While studies flow, every process gets a life of random length, and
 archive, database and disk are taken away for a while, one after the other. Then all is left in
-peace, and once nothing waits any more the books are balanced.
+peace, and once nothing waits any more, or the time for that is over, the books are balanced.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ OBJECTS = ("report", "plain-report", "segmentation", "parametric-map", "presenta
 """Kinds of result that the archive takes: many, small and quickly made."""
 _LOOK_SECONDS = 0.1
 _START_SECONDS = 10.0
-_PEACE_SECONDS = 600.0
-"""Deadline of each wait for the end; only what never ends comes near it."""
+_QUEUE = (100, 90)
+"""Jobs waiting at which the listener rejects and accepts again: the end has no long queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +66,25 @@ class Plan:
     Attributes:
         kills: processes to kill.
         seed: of lives, cuts and studies. The order of events is the machine's.
-        seconds: longest time of disturbance, however few kills there were.
+        seconds: longest time of disturbance, however few kills there were; they are spread over it.
+            A cut that is under way at its end is ended first.
+        rest_seconds: longest time after that until everything is at its end; what is not, is a
+            fault. A cut that overran takes its time from this.
         scanners: how many of them; every third is storescu, the first among them.
         workers: worker processes.
-        cut_seconds: mean length of a cut, and mean time between two.
+        cut_seconds: two thirds of the mean length of a cut.
+        calm_seconds: mean time between two.
         disk_mib: size of the spool's file system, where it may be mounted.
     """
 
     kills: int
     seed: int
     seconds: float = 600.0
+    rest_seconds: float = 600.0
     scanners: int = 3
     workers: int = 2
     cut_seconds: float = 1.5
+    calm_seconds: float = 6.0
     disk_mib: int = 1024
 
 
@@ -92,6 +98,10 @@ class Report:
     seconds: float = 0.0
     log: str = ""
 
+    def of(self, kind: str) -> int:
+        """Return how many kills (`killed`) or cuts (`cut`) there were."""
+        return sum(n for name, n in self.counts.items() if name.startswith(f"{kind}: "))
+
 
 def run(
     plan: Plan,
@@ -99,9 +109,13 @@ def run(
     url: str,
     archive: Orthanc,
     server: PostgresServer | None = None,
+    report: Report | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Run a campaign in an empty `folder` and return what was found.
+
+    It takes a minute at most to come up, the plan's two times, and what the audit takes to read
+    everything once. However it ends, `report` holds what was counted until then.
 
     Args:
         plan: how hard.
@@ -109,14 +123,16 @@ def run(
         url: an empty or fresh database.
         archive: an empty Orthanc.
         server: the PostgreSQL server of `url`, to be stopped and started.
-        tell: told, now and then, how far it is.
+        report: to be filled in; None makes one.
+        tell: told several times a second how far it is.
     """
     started = time.monotonic()
     folder.mkdir(exist_ok=True)
     small_bundle(folder / "models", "campaign", default=True)
     disk = Disk(folder / "spool", folder / "full", plan.disk_mib)
     database = Database.connect(url, lock_seconds=30)
-    journal, report = Journal(), Report(plan)
+    journal = Journal()
+    report = Report(plan) if report is None else report
     chance = random.Random(plan.seed)
     port = free_port()
     try:
@@ -137,21 +153,36 @@ def run(
                 "archive silent": lambda: orthanc_silent(archive),
             }
             began = time.monotonic()
-            _disturb(plan, port, reaper, cuts, chance, report, tell)
+
+            def say(text: str) -> None:
+                report.counts |= _counted(reaper, journal)
+                tell(
+                    f"{report.of('killed')} of {plan.kills} kills, {report.of('cut')} cuts, "
+                    f"{len(journal.acknowledged)} acknowledged, {text}"
+                )
+
+            _disturb(plan, port, reaper, cuts, chance, report, say)
             disturbed = time.monotonic()
-            report.counts.update({f"killed: {role}": n for role, n in reaper.kills.items()})
-            report.faults += _come_to_rest(scanners, database, tell)
             report.counts["seconds of disturbance"] = round(disturbed - began)
+            deadline = began + plan.seconds + plan.rest_seconds
+            report.faults += come_to_rest(scanners, database, deadline, say)
             report.counts["seconds to come to rest"] = round(time.monotonic() - disturbed)
+            say("stopping the roles")
+        say("balancing the books")
         report.faults += faults_found(journal, database, Spool(folder / "spool"), archive)
-        _count(report, journal, database, archive)
+        _count(report, database, archive)
         report.counts["spool mounted"] = int(disk.mounted)
         report.counts["MiB in the spool"] = _size_mib(folder / "spool")
-        report.log = (folder / "events.log").read_text(errors="replace")
+    except BaseException as error:
+        # The error itself is the caller's; what was counted until now is reported, too.
+        report.faults.append(f"broken off, the books are not balanced: {type(error).__name__}")
+        raise
     finally:
+        report.seconds = time.monotonic() - started
+        events = folder / "events.log"
+        report.log = events.read_text(errors="replace") if events.exists() else ""
         database.dispose()
         disk.close()
-    report.seconds = time.monotonic() - started
     return report
 
 
@@ -199,6 +230,8 @@ def _environment(folder: Path, url: str, port: int) -> dict[str, str]:
         "LISTEN_ASSOCIATION_LEASE": 2,
         "LISTEN_PATIENCE_SECONDS": 20,
         "LISTEN_STOP_SECONDS": 2,
+        "LISTEN_QUEUE_HIGH": _QUEUE[0],
+        "LISTEN_QUEUE_LOW": _QUEUE[1],
         "MODELS_DIRECTORY": folder / "models",
         "WORK_PROCESSES": 1,
         "WORK_LEASE_SECONDS": 3,
@@ -255,7 +288,11 @@ def _disturb(
     report: Report,
     tell: Callable[[str], None],
 ) -> None:
-    """Kill and cut until there were kills enough, or the time is over."""
+    """Kill and cut until there were kills enough, or the time is over.
+
+    A cut that is under way then is ended, which takes as long as Orthanc or the database takes to
+    come up again; no other is begun.
+    """
     pause = threading.Event()
     until_when = time.monotonic() + plan.seconds
     names = itertools.cycle(sorted(cuts, key=lambda _: chance.random()))
@@ -263,59 +300,77 @@ def _disturb(
     def reap_for(seconds: float, spared: Sequence[str] = ()) -> None:
         over = min(until_when, time.monotonic() + seconds)
         while time.monotonic() < over and reaper.kills.total() < plan.kills:
-            reaper.reap(plan.kills - reaper.kills.total(), spared)
+            left = until_when - time.monotonic()
+            reaper.reap(plan.kills - reaper.kills.total(), left, spared)
+            tell("under load")
             pause.wait(_LOOK_SECONDS)
 
     while time.monotonic() < until_when and reaper.kills.total() < plan.kills:
-        reap_for(chance.uniform(0.5, 1.5) * plan.cut_seconds)
+        reap_for(chance.uniform(0.5, 1.5) * plan.calm_seconds)
         name = next(names)
         # Every other time the listener lives through it: it must refuse, not only be away.
         spared = ["listen"] if chance.random() < 0.5 else []
         if spared:
+            patience = min(_START_SECONDS, until_when - time.monotonic())
             with contextlib.suppress(AssertionError):
-                until(lambda: listening(port), _START_SECONDS, "the listener is up")
+                until(lambda: listening(port), patience, "the listener is up")
+        if time.monotonic() >= until_when or reaper.kills.total() >= plan.kills:
+            break
         with cuts[name]():
             reap_for(chance.uniform(1.0, 2.0) * plan.cut_seconds, spared)
         report.counts[f"cut: {name}"] += 1
-        tell(f"{reaper.kills.total()} of {plan.kills} kills, {sum(report.counts.values())} cuts")
 
 
-def _come_to_rest(
-    scanners: Sequence[Scanner], database: Database, tell: Callable[[str], None]
+def come_to_rest(
+    scanners: Sequence[Scanner],
+    database: Database,
+    deadline: float,
+    tell: Callable[[str], None],
 ) -> list[str]:
-    """Let everything end in peace and return what did not."""
+    """Let everything end in peace until the deadline and return what did not, and why."""
     for scanner in scanners:
         scanner.stop()
-    faults = [
-        f"{scanner.ae_title} could not send what it has, in peace"
-        for scanner in scanners
-        if not scanner.end(_PEACE_SECONDS)
-    ]
-    left = ["nothing was looked at"]
+    left: list[str] = ["nothing could be looked at: the database is away"]
 
     def at_rest() -> bool:
+        sending = [scanner for scanner in scanners if scanner.sending]
         with contextlib.suppress(DatabaseUnavailableError):
             left[:] = unsettled(database)
-        tell(f"{len(left)} under way")
-        return not left
+        tell(f"coming to rest: {len(sending)} scanners and {len(left)} rows under way")
+        return not sending and not left
 
     with contextlib.suppress(AssertionError):
-        until(at_rest, _PEACE_SECONDS, "everything came to rest")
-    counted = Counter(left)
-    return faults + [f"not at rest: {number} {what}" for what, number in counted.items()]
+        until(at_rest, deadline - time.monotonic(), "everything came to rest")
+    faults = [
+        f"not at rest: {scanner.ae_title} is not told of {len(scanner.left)} instances "
+        f"that they are kept, last: {scanner.last}"
+        for scanner in scanners
+        if not scanner.end()
+    ]
+    return faults + [f"not at rest: {number} {what}" for what, number in Counter(left).items()]
 
 
 def _size_mib(folder: Path) -> int:
     return sum(written_files(folder).values()) >> 20
 
 
-def _count(report: Report, journal: Journal, database: Database, archive: Orthanc) -> None:
+def _counted(reaper: Reaper, journal: Journal) -> Counter[str]:
+    """Return what was killed, sent and answered until now."""
+    with journal.lock:
+        return Counter(
+            {f"killed: {role}": n for role, n in reaper.kills.items()}
+            | {f"scanners: {name}": n for name, n in journal.counts.items()}
+            | {
+                "instances acknowledged": len(journal.acknowledged),
+                "studies sent": len(journal.studies),
+            }
+        )
+
+
+def _count(report: Report, database: Database, archive: Orthanc) -> None:
     from sqlalchemy import func, select
 
-    report.counts["instances acknowledged"] = len(journal.acknowledged)
-    report.counts["studies sent"] = len(journal.studies)
     report.counts["objects in the archive"] = archive.count()
-    report.counts.update({f"scanners: {name}": n for name, n in journal.counts.items()})
     with database.read() as tx:
         for name in ("instance", "job", "outcome", "result", "delivery"):
             table = metadata.tables[name]

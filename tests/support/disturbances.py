@@ -18,7 +18,7 @@ from support.orthanc import Orthanc
 from support.postgres import PostgresServer
 
 LIVES = {"listen": 3.0, "work": 8.0, "child": 6.0, "send": 2.0, "tick": 2.0}
-"""Mean seconds that a process of each role lives once it is up; a worker's child loads models."""
+"""Mean seconds that a process of each role lives once it is up, where there is no time to spare."""
 _START_SECONDS = {"listen": 0.8, "work": 0.45, "child": 0.0, "send": 0.45, "tick": 0.5}
 """Processor time that a role takes to come up, on however busy a machine."""
 
@@ -41,13 +41,18 @@ class Reaper:
         self._ends: dict[int, float] = {}
         self.kills: Counter[str] = Counter()
 
-    def reap(self, at_most: int, spared: Collection[str] = ()) -> None:
-        """Kill whatever has lived its life, but no more than so many, and no spared role."""
+    def reap(self, at_most: int, seconds: float, spared: Collection[str] = ()) -> None:
+        """Kill whatever has lived its life, but no more than so many, and no spared role.
+
+        Lives that begin are so long that the kills fill two thirds of the `seconds` left, and the
+        site works in between.
+        """
         now = time.monotonic()
+        longer = max(1.0, seconds / 1.5 / max(at_most, 1) * _kills_each_second(self._process_ids()))
         for role, pid in self._alive():
             if pid not in self._ends:
                 if _processor_seconds(pid) >= _START_SECONDS[role]:
-                    self._ends[pid] = now + self._chance.expovariate(1 / LIVES[role])
+                    self._ends[pid] = now + longer * self._chance.expovariate(1 / LIVES[role])
             elif self._ends[pid] <= now and at_most > 0 and role not in spared:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -61,6 +66,13 @@ class Reaper:
                 yield role, pid
                 if role == "work":
                     yield from (("child", child) for child in children(pid))
+
+
+def _kills_each_second(process_ids: Mapping[str, list[int]]) -> float:
+    """Return how many there would be with the shortest lives, each worker having a child."""
+    numbers = {role: len(pids) for role, pids in process_ids.items()}
+    numbers["child"] = numbers.get("work", 0)
+    return sum(number / LIVES[role] for role, number in numbers.items())
 
 
 def children(pid: int) -> list[int]:

@@ -34,6 +34,8 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 SLICES = 16
 """The fewest that a detector judges."""
 _WAIT_SECONDS = 10.0
+_END_SECONDS = 60.0
+"""Longest time of one storescu, and of the end of whatever is being sent."""
 _SETTINGS = SendSettings(
     connect_timeout=_WAIT_SECONDS,
     association_timeout=_WAIT_SECONDS,
@@ -118,7 +120,14 @@ class Scanner(ABC):
         self._stopping = threading.Event()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.ae_title, daemon=True)
-        self.error: BaseException | None = None
+        self.left: list[Path] = []
+        self.last = "nothing was sent"
+        self._error: BaseException | None = None
+
+    @property
+    def sending(self) -> bool:
+        """Whether it has not come to its end."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Begin."""
@@ -128,21 +137,24 @@ class Scanner(ABC):
         """Begin no further study; what is begun is sent to its end."""
         self._stopping.set()
 
-    def end(self, seconds: float) -> bool:
-        """Wait for the last answer; False when it did not come in time, and all sending stops."""
-        self._thread.join(seconds)
+    def end(self) -> bool:
+        """Stop all sending; False when it was not told that everything is kept.
+
+        Raises:
+            BaseException: whatever ended its thread.
+        """
         self._ending.set()
-        self._thread.join(_WAIT_SECONDS)
-        if self.error is not None:
-            raise self.error
-        return not self._thread.is_alive()
+        self._thread.join(_END_SECONDS)
+        if self._error is not None:
+            raise self._error
+        return not self._thread.is_alive() and not self.left
 
     def _run(self) -> None:
         try:
             for paths in self._studies():
                 self._send_until_kept(paths)
         except BaseException as error:  # noqa: BLE001 - raised again by `end`
-            self.error = error
+            self._error = error
 
     def _studies(self) -> Iterator[list[Path]]:
         """Yield what to send: whole studies, some without a slice that comes after the next."""
@@ -167,13 +179,13 @@ class Scanner(ABC):
             yield late
 
     def _send_until_kept(self, paths: Sequence[Path]) -> None:
-        left = list(paths)
-        while left and not self._ending.is_set():
-            kept = self._send(left)
-            left = [path for index, path in enumerate(left) if index not in kept]
-            if left:
+        self.left = list(paths)
+        while self.left and not self._ending.is_set():
+            kept = self._send(self.left)
+            self.left = [path for index, path in enumerate(self.left) if index not in kept]
+            if self.left:
                 self._ending.wait(self._chance.uniform(0.05, 0.3))
-        for path in set(paths) - set(left):
+        for path in set(paths) - set(self.left):
             path.unlink()
 
     @abstractmethod
@@ -193,10 +205,13 @@ class TransportScanner(Scanner):
             for answer in transport.send(objects, listener):
                 status = "none" if answer.status is None else f"{answer.status:04X}"
                 self._journal.told(answer.sent.path, status)
+                self.last = f"answered {status}"
                 if status == "0000":
                     kept.add(answer.sent.path)
-        except TransportError:
-            self._journal.counts["associations refused or lost"] += 1
+        except TransportError as error:
+            self.last = str(error)
+            with self._journal.lock:
+                self._journal.counts["associations refused or lost"] += 1
         return {place for place, path in enumerate(paths) if path in kept}
 
 
@@ -207,24 +222,32 @@ class StorescuScanner(Scanner):
 
     def _send(self, paths: Sequence[Path]) -> set[int]:
         seconds = str(int(_WAIT_SECONDS))
-        ran = subprocess.run(
+        ran = subprocess.Popen(
             [self.program, "-v", "-to", seconds, "-td", seconds, "-ta", seconds]
             + ["-aet", self.ae_title, "-aec", "GATEKEEPER", "127.0.0.1", str(self._port)]
             + [str(path) for path in paths],
             env={**os.environ, "TCP_NODELAY": "1"},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
-            check=False,
         )
+        with ran:
+            try:
+                told, _ = ran.communicate(timeout=_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                # What it was told until then counts.
+                ran.kill()
+                told, _ = ran.communicate()
         kept: set[int] = set()
         sending = -1
-        for line in (ran.stdout + ran.stderr).splitlines():
+        for line in told.splitlines():
             if _SENT.match(line):
                 sending += 1
             elif line.startswith(_SUCCESS):
                 kept.add(sending)
                 self._journal.told(paths[sending], "0000")
+        self.last = told.splitlines()[-1] if told else "storescu said nothing"
         if len(kept) < len(paths):
-            self._journal.counts["storescu broken off"] += 1
+            with self._journal.lock:
+                self._journal.counts["storescu broken off"] += 1
         return kept
