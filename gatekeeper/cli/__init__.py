@@ -17,6 +17,7 @@ from gatekeeper.cli import (
     node,
     reconcile,
     roles,
+    rule,
     site,
     study,
     tls,
@@ -63,6 +64,7 @@ bench.register(app)
 ledger.register(app)
 app.add_typer(node.app, name="node")
 app.add_typer(tls.app, name="tls")
+app.add_typer(rule.app, name="rule")
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
 app.add_typer(model.app, name="model")

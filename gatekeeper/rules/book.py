@@ -11,8 +11,12 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from gatekeeper.log import get_logger
+from gatekeeper.rules.check import Surroundings, check_rule
 from gatekeeper.rules.document import parse_rule, write_rule
-from gatekeeper.rules.rule import Rule, RuleError
+from gatekeeper.rules.rule import MAXIMUM_RULES, Rule, RuleError
+from gatekeeper.settings import Settings
+from models.registry import Registry
+from storage import nodes
 from storage import rules as stored
 from storage.records import RuleRow
 
@@ -45,6 +49,14 @@ def read_book(tx: Connection) -> Book:
     return Book(tuple(rules), problems)
 
 
+def surroundings(tx: Connection, settings: Settings) -> Surroundings:
+    """Return what the site's rules may name."""
+    return Surroundings(
+        nodes={node.ae_title: node for node in nodes.listing(tx)},
+        bundles=[bundle.name for bundle in Registry(settings.models.directories).bundles()],
+    )
+
+
 def rule_of(row: RuleRow) -> Rule:
     """Return the rule of a stored row.
 
@@ -54,8 +66,16 @@ def rule_of(row: RuleRow) -> Rule:
     return parse_rule({**row.document, "name": row.name, "enabled": row.enabled})
 
 
-def save(tx: Connection, rule: Rule) -> None:
-    """Store a rule, in the place of the one of its name, else at the end."""
+def save(tx: Connection, rule: Rule, around: Surroundings) -> None:
+    """Store a rule, in the place of the one of its name, else at the end.
+
+    Raises:
+        RuleError: when it names what is not there, or there are `MAXIMUM_RULES` already.
+    """
+    check_rule(rule, around)
+    names = [row.name for row in stored.listing(tx)]
+    if rule.name not in names and len(names) >= MAXIMUM_RULES:
+        raise RuleError(f"there are {MAXIMUM_RULES} rules, and no more are allowed", rule.name)
     document = write_rule(rule)
     del document["name"]
     document.pop("enabled", None)

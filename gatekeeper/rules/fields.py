@@ -21,6 +21,8 @@ from gatekeeper.work.protocol import BODY_PARTS, SEQUENCES
 MAXIMUM_DEPTH = 8
 """Keywords in one path."""
 
+_PIXELS = 0x7FE00000
+
 
 class Kind(enum.StrEnum):
     """How the values of a field are read and compared."""
@@ -174,6 +176,8 @@ def field_of(name: str) -> Field:
     for part, tag in zip(parts[:-1], tags[:-1], strict=True):
         if dictionary_VR(tag) != "SQ":
             raise UnknownFieldError(f"{part} is no sequence: nothing lies in it")
+    if tags[0] >= _PIXELS:
+        raise UnknownFieldError(f"{name}: headers are read up to the pixel data alone")
     kind = _KINDS.get(dictionary_VR(tags[-1]), Kind.OPAQUE)
     scope = Scope.STUDY if parts[0] in _STUDY_KEYWORDS else Scope.SERIES
     return Field(name, kind, scope, tags)

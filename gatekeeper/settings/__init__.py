@@ -22,7 +22,7 @@ from gatekeeper.settings.site import (
     SpoolSettings,
     TickSettings,
 )
-from gatekeeper.settings.working import ModelSettings, ResultSettings, WorkSettings
+from gatekeeper.settings.working import ModelSettings, ResultSettings, RuleSettings, WorkSettings
 
 __all__ = [
     "CommitmentSettings",
@@ -32,6 +32,7 @@ __all__ = [
     "ModelSettings",
     "ResultSettings",
     "RetentionSettings",
+    "RuleSettings",
     "SendSettings",
     "SettingRow",
     "Settings",
@@ -56,6 +57,7 @@ class Settings:
     tls: TlsSettings = field(default_factory=TlsSettings)
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
+    rules: RuleSettings = field(default_factory=RuleSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
     send: SendSettings = field(default_factory=SendSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
@@ -118,6 +120,7 @@ def section_class(name: str) -> Any:
         "tls": TlsSettings,
         "work": WorkSettings,
         "models": ModelSettings,
+        "rules": RuleSettings,
         "results": ResultSettings,
         "send": SendSettings,
         "commitment": CommitmentSettings,
