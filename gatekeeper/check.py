@@ -21,12 +21,13 @@ from gatekeeper.identifiers import AeTitle, IdentifierError
 from gatekeeper.results import kinds
 from gatekeeper.results.catalogue import CatalogueError, read
 from gatekeeper.results.kinds import UnknownKindError
-from gatekeeper.rules.book import Book, read_book, surroundings
+from gatekeeper.rules.book import Book, parse_book, surroundings
 from gatekeeper.rules.check import Surroundings, refusals
 from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials
 from models.registry import Registry
 from storage import nodes
+from storage import rules as stored_rules
 from storage.engine import Database
 from storage.records import Confirm, Node
 from storage.spool import Spool
@@ -80,7 +81,7 @@ def _database(settings: Settings) -> Iterator[Answer]:
         if problem is None:
             with database.read() as tx:
                 found = nodes.listing(tx)
-                book, around = read_book(tx), surroundings(tx, settings)
+                book, around = parse_book(stored_rules.listing(tx)), surroundings(tx, settings)
             yield from _nodes(found, settings)
             yield from _rules(book, around)
     except (SQLAlchemyError, OSError) as error:

@@ -15,7 +15,7 @@ from gatekeeper.errors import IdentifierError
 from gatekeeper.identifiers import AeTitle
 from gatekeeper.results.catalogue import ENGLISH, CatalogueError, read
 from gatekeeper.results.kinds import KINDS, USUAL, VIEWERS, UnknownKindError, parse
-from gatekeeper.rules.book import read_book
+from gatekeeper.rules.book import parse_book
 from gatekeeper.rules.check import rules_naming
 from storage import nodes, rules
 from storage.records import Confirm, Node
@@ -148,7 +148,7 @@ def remove(
     """Remove a node; deliveries to it wait until it is added again."""
     name = AeTitle.parse(ae_title)
     with site_of(context).database() as database, database.begin() as tx:
-        naming = [rule.name for rule in rules_naming(name, read_book(tx).rules)]
+        naming = [rule.name for rule in rules_naming(name, parse_book(rules.listing(tx)).rules)]
         if naming and not force:
             fail(
                 f"{'rules name' if len(naming) > 1 else 'a rule names'} node {name}: "
