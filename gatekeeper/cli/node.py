@@ -15,8 +15,6 @@ from gatekeeper.errors import IdentifierError
 from gatekeeper.identifiers import AeTitle
 from gatekeeper.results.catalogue import ENGLISH, CatalogueError, read
 from gatekeeper.results.kinds import KINDS, USUAL, VIEWERS, UnknownKindError, parse
-from gatekeeper.rules.book import parse_book
-from gatekeeper.rules.check import rules_naming
 from storage import nodes, rules
 from storage.records import Confirm, Node
 
@@ -146,6 +144,9 @@ def remove(
     ] = False,
 ) -> None:
     """Remove a node; deliveries to it wait until it is added again."""
+    from gatekeeper.rules.book import parse_book
+    from gatekeeper.rules.check import rules_naming
+
     name = AeTitle.parse(ae_title)
     with site_of(context).database() as database, database.begin() as tx:
         naming = [rule.name for rule in rules_naming(name, parse_book(rules.listing(tx)).rules)]
