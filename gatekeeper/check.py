@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,13 +23,10 @@ from gatekeeper.notify import readiness
 from gatekeeper.results import kinds
 from gatekeeper.results.catalogue import CatalogueError, read
 from gatekeeper.results.kinds import UnknownKindError
-from gatekeeper.rules.book import Book, parse_book, surroundings
-from gatekeeper.rules.check import Surroundings, refusals
 from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials
 from models.registry import Registry
-from storage import channels, nodes
-from storage import rules as stored_rules
+from storage import channels, nodes, rules
 from storage.engine import Database
 from storage.records import Channel, Confirm, Node
 from storage.spool import Spool
@@ -87,10 +85,10 @@ def _database(settings: Settings) -> Iterator[Answer]:
         if problem is None:
             with database.read() as tx:
                 found, told = nodes.listing(tx), channels.listing(tx)
-                book, around = parse_book(stored_rules.listing(tx)), surroundings(tx, settings)
+                of_rules = list(_rules(tx, settings))
             yield from _nodes(found, settings)
             yield from _channels(told, settings)
-            yield from _rules(book, around)
+            yield from of_rules
     except (SQLAlchemyError, OSError) as error:
         yield Answer("database.url", False, f"cannot be reached: {type(error).__name__}")
     finally:
@@ -117,7 +115,12 @@ def _channels(found: list[Channel], settings: Settings) -> Iterator[Answer]:
         yield Answer(f"channel.{one.name}", problem is None, str(problem or one.address))
 
 
-def _rules(book: Book, around: Surroundings) -> Iterator[Answer]:
+def _rules(tx: Connection, settings: Settings) -> Iterator[Answer]:
+    # The dictionary of DICOM takes its time, and other commands import this module.
+    from gatekeeper.rules.book import parse_book, surroundings
+    from gatekeeper.rules.check import refusals
+
+    book, around = parse_book(rules.listing(tx)), surroundings(tx, settings)
     for name, problem in book.problems.items():
         yield Answer(f"rule.{name}", False, f"{problem}; studies are planned without it")
     for rule in book.rules:

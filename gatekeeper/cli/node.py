@@ -19,8 +19,6 @@ from gatekeeper.identifiers import AeTitle
 from gatekeeper.peering import problem, with_roles
 from gatekeeper.results.catalogue import CatalogueError, read
 from gatekeeper.results.kinds import KINDS, USUAL, VIEWERS, UnknownKindError, parse
-from gatekeeper.rules.book import parse_book
-from gatekeeper.rules.check import rules_naming
 from gatekeeper.sop_classes import UnknownSopClassError
 from storage import nodes, rules
 from storage.records import Confirm, Node, Retrieve, Role
@@ -267,6 +265,9 @@ def remove(
     ] = False,
 ) -> None:
     """Remove a node; deliveries to it wait until it is added again."""
+    from gatekeeper.rules.book import parse_book
+    from gatekeeper.rules.check import rules_naming
+
     name = AeTitle.parse(ae_title)
     with site_of(context).database() as database, database.begin() as tx:
         naming = [rule.name for rule in rules_naming(name, parse_book(rules.listing(tx)).rules)]

@@ -18,7 +18,7 @@ from gatekeeper.rules.document import parse_rule, write_rule
 from gatekeeper.rules.rule import MAXIMUM_RULES, Rule, RuleError
 from gatekeeper.settings import Settings
 from models.registry import Registry
-from storage import nodes
+from storage import channels, nodes
 from storage import rules as stored
 from storage.records import RuleRow
 
@@ -63,6 +63,7 @@ def surroundings(tx: Connection, settings: Settings) -> Surroundings:
     return Surroundings(
         nodes={node.ae_title: node for node in nodes.listing(tx)},
         bundles=[bundle.name for bundle in Registry(settings.models.directories).bundles()],
+        channels=[channel.name for channel in channels.listing(tx) if channel.enabled],
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.rules import a_rule
+from support.rules import a_rule, a_study
 
 from gatekeeper.rules.document import parse_rule, write_rule
+from gatekeeper.rules.evaluate import on_receipt, when_judged
+from gatekeeper.rules.facts import Judged
 from gatekeeper.rules.fields import VERDICTS
 from gatekeeper.rules.matching import Op
 from gatekeeper.rules.plan import Phase
@@ -238,3 +241,29 @@ def test_long_lists_are_written_on_lines_of_their_own(tmp_path: Path) -> None:
 
     assert max(len(line) for line in path.read_text(encoding="utf-8").splitlines()) < 100
     assert read_rules(path) == [rule]
+
+
+def test_the_rules_of_the_administrators_page_do_what_it_says(tmp_path: Path) -> None:
+    """Trauma at night goes first, brain series that are no volume are skipped, deviations held."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "administrator.md"
+    if not page.exists():
+        pytest.skip("the documents are not beside these tests")
+    [block] = [
+        one
+        for one in re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        if "[[rule]]" in one
+    ]
+    path = tmp_path / "rules.toml"
+    path.write_text(block, encoding="utf-8")
+    rules = read_rules(path)
+    night = a_study(modalities=["CT", "SR"], time="23:30", StudyDescription="CT Trauma")
+    brain = {"series.body_part": "BRAIN", "series.kind": "volume", "series.images": 160}
+
+    trauma = on_receipt(rules, night)
+    skipped = on_receipt(rules, a_study(brain, brain | {"series.kind": "images"}, {"Rows": 512}))
+    held = when_judged(rules, a_study(), Judged("SUSPECT", 0.005, device_calibrated=True))
+
+    assert [one.node for one in trauma.forwards] == ["TRAUMA-AI"]
+    assert (trauma.priority, trauma.fetches[0].count) == (100, 2)
+    assert skipped.skipped == {"1.2": "brain volumes"}
+    assert (held.holds[0].node, held.holds[0].hours, held.tells[0].channel) == ("", 4, "ward")

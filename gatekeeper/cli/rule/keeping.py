@@ -1,4 +1,7 @@
-"""`gatekeeper rule add | list | show | edit | enable | disable | move | remove`."""
+"""`gatekeeper rule add | list | show | edit | enable | disable | move | remove`.
+
+What knows of DICOM is imported by the command that needs it: that takes as long as all the rest.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,6 @@ import typer
 
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail, moment
 from gatekeeper.cli.site import AsJson, site_of
-from gatekeeper.rules.book import parse_book, rule_of, save, surroundings
-from gatekeeper.rules.check import check_rule
-from gatekeeper.rules.document import Document, parse_rule, write_action, write_rule
-from gatekeeper.rules.rule import Group, Rule, RuleError, Test
-from gatekeeper.rules.toml_text import read_rules, write_toml
-from gatekeeper.rules.wording import write_test
 from storage import rules as stored
 
 Name = Annotated[str, typer.Argument(help="its name")]
@@ -64,7 +61,11 @@ def add(
     ] = None,
 ) -> None:
     """Add a rule, from options or from a file; refused when it names what is not there."""
-    then: list[Document] = [{"analyse": analyse}] if analyse else []
+    from gatekeeper.rules.book import save, surroundings
+    from gatekeeper.rules.document import parse_rule
+    from gatekeeper.rules.toml_text import read_rules
+
+    then: list[dict[str, Any]] = [{"analyse": analyse}] if analyse else []
     then += [{"skip": True}] if skip else []
     then += [{"forward": node} for node in forward or ()]
     then += [_with({"hold": node}, hours=hours) for node in hold or ()]
@@ -77,7 +78,7 @@ def add(
         rules = read_rules(file, name)
     else:
         tests: list[Any] = [{"any": when or []}] if any_of else list(when or [])
-        document: Document = {"name": name, "description": description, "when": tests}
+        document: dict[str, Any] = {"name": name, "description": description, "when": tests}
         document |= {"then": then, "stop": stop, "enabled": not disabled}
         rules = [parse_rule(document)]
     site = site_of(context)
@@ -95,6 +96,9 @@ def add(
 
 def list_rules(context: typer.Context, as_json: AsJson = False) -> None:
     """List the rules in the order in which they are asked."""
+    from gatekeeper.cli.rule import words
+    from gatekeeper.rules.book import parse_book
+
     with site_of(context).database() as database, database.read() as tx:
         rows = stored.listing(tx)
         book = parse_book(rows)
@@ -105,9 +109,9 @@ def list_rules(context: typer.Context, as_json: AsJson = False) -> None:
         {
             "": lambda row: str(rows.index(row) + 1),
             "name": lambda row: row.name,
-            "asked": lambda row: _asked(rules.get(row.name)),
-            "when": lambda row: _when(rules.get(row.name), book.problems.get(row.name, "")),
-            "then": lambda row: _then(rules.get(row.name)),
+            "asked": lambda row: words.asked(rules.get(row.name)),
+            "when": lambda row: words.when(rules.get(row.name), book.problems.get(row.name, "")),
+            "then": lambda row: words.then(rules.get(row.name)),
             "changed": lambda row: moment(row.updated_at),
         },
         as_json=as_json,
@@ -117,6 +121,11 @@ def list_rules(context: typer.Context, as_json: AsJson = False) -> None:
 
 def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Show a rule as TOML, to be edited and given to `gatekeeper rule edit`."""
+    from gatekeeper.rules.book import rule_of
+    from gatekeeper.rules.document import write_rule
+    from gatekeeper.rules.rule import RuleError
+    from gatekeeper.rules.toml_text import write_toml
+
     with site_of(context).database() as database, database.read() as tx:
         row = stored.get(tx, name)
     if row is None:
@@ -138,6 +147,9 @@ def edit(
     file: Annotated[Path, typer.Argument(help="TOML file with the whole rule", exists=True)],
 ) -> None:
     """Replace a rule where it stands."""
+    from gatekeeper.rules.book import save, surroundings
+    from gatekeeper.rules.toml_text import read_rules
+
     rules = read_rules(file, name)
     if len(rules) != 1 or rules[0].name != name:
         fail(f"{file.name} has to hold one rule named '{name}'")
@@ -151,6 +163,9 @@ def edit(
 
 def enable(context: typer.Context, name: Name) -> None:
     """Have a rule asked again; refused when it names what is no longer there."""
+    from gatekeeper.rules.book import rule_of, surroundings
+    from gatekeeper.rules.check import check_rule
+
     site = site_of(context)
     with site.database() as database, database.begin() as tx:
         row = stored.get(tx, name)
@@ -192,45 +207,9 @@ def remove(context: typer.Context, name: Name) -> None:
     console.print(f"Removed rule {name}.", markup=False)
 
 
-def _with(action: Document, **values: Any) -> Document:
+def _with(action: dict[str, Any], **values: Any) -> dict[str, Any]:
     return action | {key: value for key, value in values.items() if value not in (None, "")}
 
 
 def _number(words: str) -> Any:
     return int(words) if words.lstrip("-").isdecimal() else words
-
-
-def _asked(rule: Rule | None) -> str:
-    if rule is None:
-        return "not readable"
-    return (
-        ("once judged" if rule.phase.value == "judged" else "on receipt") if rule.enabled else "no"
-    )
-
-
-def _when(rule: Rule | None, problem: str) -> str:
-    if rule is None:
-        return problem
-    return _words(rule.condition) or "every study"
-
-
-def _words(member: Group | Test) -> str:
-    if isinstance(member, Test):
-        return write_test(member)
-    words = (" or " if member.any else " and ").join(
-        f"({_words(one)})" if isinstance(one, Group) and len(one.members) > 1 else _words(one)
-        for one in member.members
-    )
-    return f"not ({words})" if member.negate else words
-
-
-def _then(rule: Rule | None) -> str:
-    if rule is None:
-        return ""
-    actions = [
-        " ".join(
-            str(part) for pair in write_action(action).items() for part in pair if part is not True
-        )
-        for action in rule.actions
-    ]
-    return ", ".join([*actions, *(["stop"] if rule.stop else [])])
