@@ -10,11 +10,13 @@ import typer
 import gatekeeper
 from gatekeeper.cli import (
     bench,
+    configuration,
     demo,
     job,
     ledger,
     model,
     node,
+    policy,
     reconcile,
     roles,
     site,
@@ -66,6 +68,8 @@ app.add_typer(tls.app, name="tls")
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
 app.add_typer(model.app, name="model")
+app.add_typer(policy.app, name="policy")
+app.add_typer(configuration.app, name="config")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gatekeeper import certificates
+from gatekeeper.cli.changes import By, Why, configuring
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail, short
 from gatekeeper.cli.site import AsJson, site_of
 from gatekeeper.errors import IdentifierError
@@ -67,6 +68,8 @@ def add(
         str, typer.Option(help="language of the results it takes; see results.catalogues")
     ] = ENGLISH,
     description: Annotated[str, typer.Option(help="for people")] = "",
+    by: By = "",
+    why: Why = "",
 ) -> None:
     """Add a node, or replace the one with this AE title; no process needs a restart."""
     if not (may_send or receives_results):
@@ -101,7 +104,7 @@ def add(
         confirm=confirm,
         language=language,
     )
-    with site.database() as database, database.begin() as tx:
+    with configuring(context, by, why, f"node add {node.ae_title}") as tx:
         nodes.save(tx, node)
     console.print(f"Saved node {node.ae_title}.")
 
@@ -137,10 +140,13 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
 
 @app.command()
 def remove(
-    context: typer.Context, ae_title: Annotated[str, typer.Argument(help="its AE title")]
+    context: typer.Context,
+    ae_title: Annotated[str, typer.Argument(help="its AE title")],
+    by: By = "",
+    why: Why = "",
 ) -> None:
     """Remove a node; deliveries to it wait until it is added again."""
-    with site_of(context).database() as database, database.begin() as tx:
+    with configuring(context, by, why, f"node remove {ae_title}") as tx:
         removed = nodes.remove(tx, AeTitle.parse(ae_title))
     if not removed:
         fail(f"node {ae_title} is not known")

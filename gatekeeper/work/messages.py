@@ -50,6 +50,8 @@ class Request:
         files: the study's instances.
         scratch: folder for the result files.
         bundles: folders of site bundles.
+        choice: the bundle's name for each profile that the site chose one for, empty for nobody;
+            None when the choice cannot be known.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: processor threads for models; 0 means all.
         maximum_voxels: in one volume, and in all volumes assessed together.
@@ -87,6 +89,7 @@ class Request:
     compression: str = "none"
     earlier: tuple[EarlierReport, ...] = ()
     catalogues: str = ""
+    choice: Mapping[str, str] | None = field(default_factory=dict[str, str])
 
     def write(self, path: Path) -> None:
         """Write the request to `path`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from gatekeeper.configuration.choice import Choice
 from gatekeeper.results.earlier import EarlierReport
 from gatekeeper.settings import Settings, WorkSettings
 from gatekeeper.work.destinations import wanted
@@ -32,6 +33,7 @@ def request_for(
     settings: Settings,
     known: Sequence[Node],
     earlier: tuple[EarlierReport, ...],
+    choice: Choice | None,
 ) -> Request:
     """Return the request of this attempt at a job.
 
@@ -40,9 +42,10 @@ def request_for(
         content: instances of its study.
         spool: with their files.
         scratch: folder for what the child writes.
-        settings: of the site.
+        settings: of the site, with the policy in force.
         known: every node; those that take results decide what is made.
         earlier: reports on the study before.
+        choice: the bundles that the site chose; see `gatekeeper.configuration.choice`.
     """
     work = settings.work
     folder, catalogues = settings.models.directory, settings.results.catalogues
@@ -81,4 +84,5 @@ def request_for(
         catalogues=catalogues and str(Path(catalogues).absolute()),
         compression=settings.results.compression,
         earlier=earlier,
+        choice=None if choice is None else {str(key): name for key, name in choice.items()},
     )

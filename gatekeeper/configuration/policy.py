@@ -1,0 +1,127 @@
+"""The section `policy`: thresholds and the gate's policy, over those of the settings file.
+
+A key is that of a setting: a value in the database is in force in place of the file's. Only
+settings of `OPEN` may be so set, since every process reads the others once, at its start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import Connection
+
+from gatekeeper import config
+from gatekeeper.configuration.document import Document, Item, Items
+from gatekeeper.configuration.fields import plain, text
+from gatekeeper.errors import ConfigurationError
+from gatekeeper.log import get_logger
+from gatekeeper.settings import SettingRow, Settings, rows
+from storage import policies
+from storage.schema import site_policy as table
+
+log = get_logger()
+
+NAME = "policy"
+OPEN_SECTIONS = frozenset({"gate"})
+"""Sections of the settings whose every key may be set here."""
+OPEN_KEYS = frozenset({"models.false_hold_rate"})
+"""Further keys of the settings that may be set here."""
+
+
+def open_rows() -> dict[str, SettingRow]:
+    """Return the settings that may be set in the database, by key."""
+    return {row.key: row for row in rows() if row.section in OPEN_SECTIONS or row.key in OPEN_KEYS}
+
+
+def checked(key: str, value: Any) -> Any:
+    """Return the value of a key as JSON keeps it.
+
+    Raises:
+        ConfigurationError: if the key may not be set here, or by the rule of the setting.
+    """
+    row = open_rows().get(key)
+    if row is None:
+        known = ", ".join(sorted(open_rows()))
+        raise ConfigurationError(key, f"is not set in the database; these are: {known}")
+    if isinstance(value, str):
+        text(key, value)
+    return plain(config.checked(row, value))
+
+
+def in_force(tx: Connection, settings: Settings) -> Settings:
+    """Return the settings with the values of the database over them.
+
+    A value that this version cannot use is passed over and logged; `gatekeeper check` names it.
+    """
+    changed: dict[str, dict[str, Any]] = {}
+    for key, value in policies.values(tx).items():
+        section, _, name = key.partition(".")
+        try:
+            usable = config.checked(open_rows()[key], value)
+        except (ConfigurationError, KeyError) as error:
+            log.error("policy_passed_over", key=key, error=type(error).__name__)
+            continue
+        changed.setdefault(section, {})[name] = usable
+    return dataclasses.replace(
+        settings,
+        **{
+            section: dataclasses.replace(getattr(settings, section), **values)
+            for section, values in changed.items()
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySection:
+    """Values by section and name of the setting."""
+
+    name: str = NAME
+    title: str = "Thresholds and the gate's policy, over those of gatekeeper.toml."
+    tables: tuple[Any, ...] = (table,)
+
+    def read(self, tx: Connection) -> Items:
+        """Return the values set; see `Section.read`."""
+        found: Items = {}
+        for key, value in policies.values(tx).items():
+            section, _, name = key.partition(".")
+            found.setdefault(section, {})[name] = value
+        return found
+
+    def parse(self, items: Mapping[str, Any]) -> Items:
+        """Return checked values; see `Section.parse`."""
+        found: Items = {}
+        for section, item in items.items():
+            if not isinstance(item, dict):
+                raise ConfigurationError(f"{NAME}.{section}", "must be a table of keys")
+            values: Item = {}
+            for name, value in cast("dict[str, Any]", item).items():
+                values[name] = checked(f"{section}.{name}", value)
+            if values:
+                found[section] = values
+        return found
+
+    def problems(self, document: Document) -> list[str]:
+        """Return the values that break the rule of their setting; see `Section.problems`."""
+        found: list[str] = []
+        for section, item in document.get(NAME, {}).items():
+            for name, value in item.items():
+                try:
+                    checked(f"{section}.{name}", value)
+                except ConfigurationError as error:
+                    found.append(f"{NAME}.{error}")
+        return found
+
+    def write(self, tx: Connection, items: Items) -> None:
+        """Have these values in force; see `Section.write`."""
+        wanted = {
+            f"{section}.{name}": value
+            for section, item in items.items()
+            for name, value in item.items()
+        }
+        for key in policies.values(tx).keys() - wanted.keys():
+            policies.remove(tx, key)
+        for key, value in wanted.items():
+            policies.save(tx, key, value)
