@@ -16,13 +16,10 @@ from gatekeeper.configuration import choice
 from gatekeeper.configuration.document import Document, digest_of
 from gatekeeper.configuration.whole import Whole
 from gatekeeper.errors import GatekeeperError
-from gatekeeper.log import get_logger
 from gatekeeper.settings import Settings
 from storage import configuration_versions as versions
 from storage.engine import Database
 from storage.records import ConfigurationVersion
-
-log = get_logger()
 
 UNKNOWN = "unknown"
 """Who made a change that did not come by way of this module."""
@@ -94,8 +91,7 @@ def changing(
         known = whole.problems(before.document)
         if found := [one for one in whole.problems(after) if one not in known]:
             raise ConfigurationRefused(found)
-        made = versions.append(tx, who, why, after, digest, restored_from)
-    log.info("configuration_changed", version=made.number, digest=digest)
+        versions.append(tx, who, why, after, digest, restored_from)
 
 
 def put(
@@ -149,6 +145,4 @@ def _recorded(tx: Connection, whole: Whole, settings: Settings) -> Configuration
     digest = digest_of(document)
     if latest is not None and latest.digest == digest:
         return latest
-    if latest is not None:
-        log.warning("configuration_changed_outside", version=latest.number + 1, digest=digest)
     return versions.append(tx, who, why, document, digest)

@@ -46,6 +46,8 @@ class ModelsSection:
                 key = str(ProfileKey.parse(profile))
             except ModelError as error:
                 raise ConfigurationError(f"{NAME}.{profile}", str(error)) from None
+            if key in found:
+                raise ConfigurationError(f"{NAME}.{profile}", "is named twice")
             found[key] = item_of(_chosen(key, item), without="profile")
         return found
 

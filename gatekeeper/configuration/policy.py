@@ -6,6 +6,7 @@ settings of `OPEN` may be so set, since every process reads the others once, at 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +18,9 @@ from gatekeeper import config
 from gatekeeper.configuration.document import Document, Item, Items
 from gatekeeper.configuration.fields import plain, text
 from gatekeeper.errors import ConfigurationError
-from gatekeeper.log import get_logger
 from gatekeeper.settings import SettingRow, Settings, rows
 from storage import policies
 from storage.schema import site_policy as table
-
-log = get_logger()
 
 NAME = "policy"
 OPEN_SECTIONS = frozenset({"gate"})
@@ -54,17 +52,16 @@ def checked(key: str, value: Any) -> Any:
 def in_force(tx: Connection, settings: Settings) -> Settings:
     """Return the settings with the values of the database over them.
 
-    A value that this version cannot use is passed over and logged; `gatekeeper check` names it.
+    A value that this version cannot use is passed over: `gatekeeper check` names it, and so does
+    `problems_of`.
     """
+    known = open_rows()
     changed: dict[str, dict[str, Any]] = {}
     for key, value in policies.values(tx).items():
         section, _, name = key.partition(".")
-        try:
-            usable = config.checked(open_rows()[key], value)
-        except (ConfigurationError, KeyError) as error:
-            log.error("policy_passed_over", key=key, error=type(error).__name__)
-            continue
-        changed.setdefault(section, {})[name] = usable
+        with contextlib.suppress(ConfigurationError, KeyError):
+            changed.setdefault(section, {})[name] = config.checked(known[key], value)
+    changed = {section: values for section, values in changed.items() if values}
     return dataclasses.replace(
         settings,
         **{
@@ -72,6 +69,17 @@ def in_force(tx: Connection, settings: Settings) -> Settings:
             for section, values in changed.items()
         },
     )
+
+
+def problems_of(values: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with values by key, a sentence for each that cannot be used."""
+    found: list[str] = []
+    for key, value in values.items():
+        try:
+            checked(key, value)
+        except ConfigurationError as error:
+            found.append(f"{NAME}.{error}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,23 +113,20 @@ class PolicySection:
 
     def problems(self, document: Document) -> list[str]:
         """Return the values that break the rule of their setting; see `Section.problems`."""
-        found: list[str] = []
-        for section, item in document.get(NAME, {}).items():
-            for name, value in item.items():
-                try:
-                    checked(f"{section}.{name}", value)
-                except ConfigurationError as error:
-                    found.append(f"{NAME}.{error}")
-        return found
+        return problems_of(_by_key(document.get(NAME, {})))
 
     def write(self, tx: Connection, items: Items) -> None:
         """Have these values in force; see `Section.write`."""
-        wanted = {
-            f"{section}.{name}": value
-            for section, item in items.items()
-            for name, value in item.items()
-        }
+        wanted = _by_key(items)
         for key in policies.values(tx).keys() - wanted.keys():
             policies.remove(tx, key)
         for key, value in wanted.items():
             policies.save(tx, key, value)
+
+
+def _by_key(items: Mapping[str, Item]) -> dict[str, Any]:
+    return {
+        f"{section}.{name}": value
+        for section, item in items.items()
+        for name, value in item.items()
+    }

@@ -48,7 +48,7 @@ from gatekeeper.work.heartbeat import Heartbeat
 from gatekeeper.work.messages import ANSWER, Answer, ResultFile
 from gatekeeper.work.process import Child, ChildLimits, ChildOutOfSpace, ChildStopped
 from gatekeeper.work.request import request_for
-from storage import backoff, failpoint, instances, jobs, nodes
+from storage import backoff, failpoint, instances, jobs, nodes, policies
 from storage.engine import Database, DatabaseUnavailableError
 from storage.filesystem import OUT_OF_SPACE
 from storage.records import Job, Outcome, Result
@@ -213,6 +213,9 @@ class Worker:
             earlier = earlier_reports(tx, job)
             chosen = choice.chosen(tx, self._settings)
             settings = policy.in_force(tx, self._settings)
+            unusable = policy.problems_of(policies.values(tx))
+        for problem in unusable:
+            log.error("policy_passed_over", reason=problem, job=job.id)
         if content_digest(content) != job.content_digest:
             self._fail(job, f"superseded: the study changed after revision {job.revision}", None)
             return
