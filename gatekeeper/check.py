@@ -1,8 +1,8 @@
 """Is this site fit to run? One answer a key, each naming what is wrong.
 
-Covers the settings, the database and its schema, the spool's folder and space, the nodes, TLS, and
-the models with their digests, and the configuration. Nothing is changed; a change that was made
-past `gatekeeper` is recorded.
+Covers the settings, the database and its schema, the spool's folder and space, the nodes, TLS,
+channels, the configuration, and the models with their digests. Nothing is changed; a change that
+was made past `gatekeeper` is recorded.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from gatekeeper.configuration import changes, choice
 from gatekeeper.configuration.whole import Whole
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.identifiers import AeTitle, IdentifierError
+from gatekeeper.notify import readiness
 from gatekeeper.results import kinds
 from gatekeeper.results.catalogue import CatalogueError, read
 from gatekeeper.results.kinds import UnknownKindError
 from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials
 from models.registry import Registry
-from storage import nodes
+from storage import channels, nodes
 from storage.engine import Database
-from storage.records import Confirm, Node
+from storage.records import Channel, Confirm, Node
 from storage.spool import Spool
 
 
@@ -67,12 +68,17 @@ def run(config_file: Path | None) -> list[Answer]:
 
 def _secrets(config_file: Path | None, settings: Settings) -> Iterator[Answer]:
     path = config_file or Path(config.DEFAULT_FILE)
-    if make_url(settings.database.url).password is None or not path.exists():
+    if not path.exists() or not path.stat().st_mode & 0o077:
         return
-    if "GATEKEEPER_DATABASE_URL" not in os.environ and path.stat().st_mode & 0o077:
-        yield Answer(
-            "database.url", False, f"holds a password, and others may read {path}: chmod 600"
-        )
+    held = {
+        "database.url": make_url(settings.database.url).password is not None,
+        "notify.smtp_password": bool(settings.notify.smtp_password),
+        "notify.webhook_key": bool(settings.notify.webhook_key),
+    }
+    for key, secret in held.items():
+        variable = f"GATEKEEPER_{key.replace('.', '_').upper()}"
+        if secret and variable not in os.environ:
+            yield Answer(key, False, f"holds a password, and others may read {path}: chmod 600")
 
 
 def _database(settings: Settings, site: _InUse) -> Iterator[Answer]:
@@ -88,8 +94,9 @@ def _database(settings: Settings, site: _InUse) -> Iterator[Answer]:
         yield Answer("database.url", problem is None, problem or shown)
         if problem is None:
             with database.read() as tx:
-                found = nodes.listing(tx)
+                found, told = nodes.listing(tx), channels.listing(tx)
             yield from _nodes(found, settings)
+            yield from _channels(told, settings)
             yield from _configuration(database, settings)
             with database.read() as tx:
                 site.choice = choice.chosen(tx, settings)
@@ -111,6 +118,12 @@ def _nodes(found: list[Node], settings: Settings) -> Iterator[Answer]:
         yield Answer(
             "nodes", False, "no node receives results: `gatekeeper node add AE HOST:PORT --results`"
         )
+
+
+def _channels(found: list[Channel], settings: Settings) -> Iterator[Answer]:
+    for one in found:
+        problem = readiness.problem(one, settings.notify)
+        yield Answer(f"channel.{one.name}", problem is None, str(problem or one.address))
 
 
 def _node_problem(node: Node, catalogues: str) -> str | None:
@@ -205,8 +218,8 @@ def _configuration(database: Database, settings: Settings) -> Iterator[Answer]:
     )
     whole = Whole.of(settings)
     for problem in whole.problems(version.document):
-        # Nodes and bundles have answers of their own.
-        if not problem.startswith(("nodes.", "models.")):
+        # The others have answers of their own.
+        if not problem.startswith(("nodes.", "channels.", "models.", "rules.")):
             yield Answer("configuration", False, problem)
     file = choice.file_of(settings)
     if file is not None:

@@ -21,14 +21,23 @@ from types import FrameType
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
-from gatekeeper import certificates, residue
+from gatekeeper import certificates, decision_record, residue
 from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.configuration import changes, choice
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.notify import losses
+from gatekeeper.notify.announce import announce
+from gatekeeper.notify.events import CertificateExpires
 from gatekeeper.retention import retain
-from gatekeeper.settings import CommitmentSettings, SendSettings, Settings, WorkSettings
+from gatekeeper.settings import (
+    CommitmentSettings,
+    NotifySettings,
+    SendSettings,
+    Settings,
+    WorkSettings,
+)
 from models.registry import Registry
 from storage import (
     backoff,
@@ -39,6 +48,7 @@ from storage import (
     instances,
     jobs,
     nodes,
+    notifications,
     studies,
 )
 from storage.engine import Database
@@ -118,9 +128,11 @@ def _complete(database: Database, study: Study, model_digest: str) -> bool:
 def tick_rescue(context: Context) -> int:
     """Take back what was claimed by who stopped renewing the claim; return how many."""
     work, send = context.settings.work, context.settings.send
-    report = context.settings.commitment
+    report, notify = context.settings.commitment, context.settings.notify
 
-    def delay(limits: WorkSettings | SendSettings | CommitmentSettings) -> Callable[[int], float]:
+    def delay(
+        limits: WorkSettings | SendSettings | CommitmentSettings | NotifySettings,
+    ) -> Callable[[int], float]:
         return functools.partial(
             backoff.delay,
             first=limits.retry_seconds,
@@ -134,7 +146,14 @@ def tick_rescue(context: Context) -> int:
             "deliveries_rescued": deliveries.rescue(tx, send.maximum_attempts, delay(send)),
             "confirmations_rescued": confirmations.rescue(tx, send.maximum_attempts, delay(send)),
             "reports_rescued": commitments.rescue(tx, report.maximum_attempts, delay(report)),
+            "notifications_rescued": notifications.rescue(
+                tx, notify.maximum_attempts, delay(notify)
+            ),
         }
+        for job in lost["jobs_rescued"].dead_ids:
+            losses.job_dead(tx, job)
+        for delivery in lost["deliveries_rescued"].dead_ids:
+            losses.delivery_dead(tx, delivery)
         failpoint.reached("tick.rescuing")
     for kind, found in lost.items():
         if found.requeued:
@@ -145,11 +164,18 @@ def tick_rescue(context: Context) -> int:
 
 
 def tick_sweep(context: Context) -> int:
-    """Settle or remove what broken transfers and ended listeners left; return files removed."""
+    """Settle or remove what broken transfers and ended listeners left; return files removed.
+
+    Notifications that ended long ago are forgotten too.
+    """
     seconds = context.settings.tick.residue_seconds
     removed = residue.sweep(context.database, context.spool, seconds)
     if removed:
         log.info("spool_swept", count=removed)
+    with context.database.begin() as tx:
+        forgotten = notifications.forget(tx, context.settings.notify.keep_days)
+    if forgotten:
+        log.info("notifications_forgotten", count=forgotten)
     return removed
 
 
@@ -169,6 +195,10 @@ def tick_certificates(context: Context) -> int:
             certificate=one.certificate.fingerprint,
             days=one.days,
         )
+    if due:
+        with context.database.begin() as tx:
+            for one in due:
+                announce(tx, CertificateExpires(one.key, one.days), certificates.stage(one))
     return len(due)
 
 
@@ -177,12 +207,26 @@ def tick_retain(context: Context) -> int:
     return retain(context.database, context.spool, context.settings.retention)
 
 
+def tick_record(context: Context) -> int:
+    """Sign a record of each study that something was decided about; return how many."""
+    try:
+        return decision_record.sign_due(
+            context.database,
+            context.settings.signing_key,
+            context.settings.records.studies_at_once,
+        )
+    except ConfigurationError as error:
+        log.error("records_not_signed", reason=str(error))
+        return 0
+
+
 TICKS: dict[str, Tick] = {
     "complete": tick_complete,
     "rescue": tick_rescue,
     "sweep": tick_sweep,
     "certificates": tick_certificates,
     "retain": tick_retain,
+    "record": tick_record,
 }
 """Every tick by name; each has a setting ``tick.NAME_seconds``."""
 
@@ -219,6 +263,7 @@ def scheduler(context: Context) -> BackgroundScheduler:
         "sweep": context.settings.tick.sweep_seconds,
         "certificates": context.settings.tick.certificates_seconds,
         "retain": context.settings.tick.retain_seconds,
+        "record": context.settings.tick.record_seconds,
     }
     background = BackgroundScheduler(
         timezone=UTC,

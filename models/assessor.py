@@ -189,6 +189,7 @@ class Assessor:
             milliseconds=clock.milliseconds,
             defects=tuple(one.sentence for one in wrong if one.check not in tolerated),
             remarks=tuple(one.sentence for one in wrong if one.check in tolerated),
+            site_calibrated=calibration is not self.calibration,
         )
 
     @property

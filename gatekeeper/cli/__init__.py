@@ -10,14 +10,17 @@ import typer
 import gatekeeper
 from gatekeeper.cli import (
     bench,
+    channel,
     configuration,
     demo,
     job,
     ledger,
     model,
     node,
+    notification,
     policy,
     reconcile,
+    record,
     roles,
     site,
     study,
@@ -65,11 +68,14 @@ bench.register(app)
 ledger.register(app)
 app.add_typer(node.app, name="node")
 app.add_typer(tls.app, name="tls")
+record.register(study.app)
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
 app.add_typer(model.app, name="model")
 app.add_typer(policy.app, name="policy")
 app.add_typer(configuration.app, name="config")
+app.add_typer(channel.app, name="channel")
+app.add_typer(notification.app, name="notification")
 
 
 def main() -> None:

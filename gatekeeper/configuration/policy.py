@@ -25,7 +25,7 @@ from storage.schema import site_policy as table
 NAME = "policy"
 OPEN_SECTIONS = frozenset({"gate"})
 """Sections of the settings whose every key may be set here."""
-OPEN_KEYS = frozenset({"models.false_hold_rate"})
+OPEN_KEYS = frozenset({"models.false_hold_rate", "models.without_calibration"})
 """Further keys of the settings that may be set here."""
 
 

@@ -9,6 +9,7 @@ from typing import Any, Self, cast
 
 from sqlalchemy import Connection, Table
 
+from gatekeeper.configuration.channels import ChannelsSection
 from gatekeeper.configuration.document import Document
 from gatekeeper.configuration.models import ModelsSection
 from gatekeeper.configuration.nodes import NodesSection
@@ -34,7 +35,12 @@ class Whole:
         """Return all sections, checked on a machine with these settings."""
         installed = functools.cache(lambda: Registry(settings.models.directories))
         return cls(
-            (NodesSection(settings.results.catalogues), ModelsSection(installed), PolicySection())
+            (
+                NodesSection(settings.results.catalogues),
+                ChannelsSection(settings.notify.plain_hosts),
+                ModelsSection(installed),
+                PolicySection(),
+            )
         )
 
     @property

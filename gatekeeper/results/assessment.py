@@ -82,6 +82,8 @@ class StudyAssessment:
         series_number: SeriesNumber of the report; heatmap series count on from it.
         earlier: the reports of the latest job on this study before this one.
         words: the texts of the language that the results are in.
+        reference_stands_in: whether a bundle's own reference population may decide about a scan
+            whose scanner and protocol have no calibration.
     """
 
     study_instance_uid: Uid
@@ -98,3 +100,4 @@ class StudyAssessment:
     series_number: int = 9100
     earlier: tuple[EarlierReport, ...] = ()
     words: Catalogue = field(default_factory=english)
+    reference_stands_in: bool = True

@@ -41,6 +41,9 @@ from gatekeeper.assemble.content import content_digest
 from gatekeeper.configuration import choice, policy
 from gatekeeper.errors import ChildFailed
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.notify import losses
+from gatekeeper.notify.announce import announce
+from gatekeeper.notify.events import StudyNotDecided, is_undecided
 from gatekeeper.settings import Settings
 from gatekeeper.work.destinations import taken_of
 from gatekeeper.work.earlier import earlier_reports
@@ -217,7 +220,9 @@ class Worker:
         for problem in unusable:
             log.error("policy_passed_over", reason=problem, job=job.id)
         if content_digest(content) != job.content_digest:
-            self._fail(job, f"superseded: the study changed after revision {job.revision}", None)
+            self._fail(
+                job, f"{jobs.SUPERSEDED}: the study changed after revision {job.revision}", None
+            )
             return
         gone = sum(item.removed_at is not None for item in content)
         if gone:
@@ -279,7 +284,11 @@ class Worker:
         def settle(tx: Connection) -> bool:
             takers = taken_of(nodes.listing(tx), results)
             failpoint.reached("worker.settling", job.study_instance_uid)
-            return jobs.settle(tx, job.id, job.attempt, outcome, results, *takers)
+            settled = jobs.settle(tx, job.id, job.attempt, outcome, results, *takers)
+            if settled and is_undecided(answer.verdict):
+                undecided = StudyNotDecided(job.study_instance_uid, job.id, answer.verdict)
+                announce(tx, undecided, str(job.id))
+            return settled
 
         if self._write(settle):
             failpoint.reached("worker.settled", job.study_instance_uid)
@@ -301,7 +310,7 @@ class Worker:
         When that job exists already, another worker may hold the models that this job names: it
         is tried again, and dead at last.
         """
-        reason = "superseded: the models changed since the job was made"
+        reason = f"{jobs.SUPERSEDED}: the models changed since the job was made"
 
         def replace(tx: Connection) -> bool:
             study, content = job.study_instance_uid, job.content_digest
@@ -336,8 +345,13 @@ class Worker:
         self._failed(job, f"{jobs.NO_SPACE}{reason}", delay, written)
 
     def _fail(self, job: Job, reason: str, delay: float | None) -> None:
-        written = self._write(lambda tx: jobs.fail(tx, job.id, job.attempt, reason, delay))
-        self._failed(job, reason, delay, written)
+        def give_up(tx: Connection) -> bool:
+            held = jobs.fail(tx, job.id, job.attempt, reason, delay)
+            if held and delay is None:
+                losses.job_dead(tx, job.id)
+            return held
+
+        self._failed(job, reason, delay, self._write(give_up))
 
     def _failed(self, job: Job, reason: str, delay: float | None, written: bool) -> None:
         state = "lost" if not written else "dead" if delay is None else "queued"

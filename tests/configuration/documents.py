@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from gatekeeper.configuration.document import Document
 from gatekeeper.configuration.whole import Whole
+from gatekeeper.notify.events import Event
 from gatekeeper.results.kinds import KINDS
 from gatekeeper.settings import Settings
-from storage.records import Confirm, Role
+from storage.records import Confirm, Details, Role
 
 SETTINGS = Settings()
 WHOLE = Whole.of(SETTINGS)
@@ -46,6 +47,14 @@ _models = {
     )
     for profile, name in _bundles.items()
 }
+_channels = st.fixed_dictionaries(
+    {"kind": st.just("email"), "address": st.just("mri@hospital.example")},
+    optional={
+        "events": st.lists(st.sampled_from([str(one) for one in Event]), max_size=2, unique=True),
+        "details": st.sampled_from([one.value for one in Details]),
+        "enabled": st.booleans(),
+    },
+)
 _rates = st.floats(0.0001, 0.5, allow_nan=False)
 
 
@@ -55,6 +64,7 @@ def stated() -> st.SearchStrategy[dict[str, Any]]:
         {},
         optional={
             "nodes": st.dictionaries(_titles, _nodes.map(_sent_to), max_size=4),
+            "channels": st.dictionaries(st.sampled_from(["mri", "it.duty"]), _channels),
             "models": st.fixed_dictionaries({}, optional=_models),
             "policy": st.just({}) | _rates.map(lambda rate: {"models": {"false_hold_rate": rate}}),
         },
