@@ -26,6 +26,8 @@ from gatekeeper.notify import readiness
 from gatekeeper.results import kinds
 from gatekeeper.results.catalogue import CatalogueError, read
 from gatekeeper.results.kinds import UnknownKindError
+from gatekeeper.rules.book import Book, read_book, surroundings
+from gatekeeper.rules.check import Surroundings, refusals
 from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials
 from models.registry import Registry
@@ -95,8 +97,10 @@ def _database(settings: Settings, site: _InUse) -> Iterator[Answer]:
         if problem is None:
             with database.read() as tx:
                 found, told = nodes.listing(tx), channels.listing(tx)
+                book, around = read_book(tx), surroundings(tx, settings)
             yield from _nodes(found, settings)
             yield from _channels(told, settings)
+            yield from _rules(book, around)
             yield from _configuration(database, settings)
             with database.read() as tx:
                 site.choice = choice.chosen(tx, settings)
@@ -124,6 +128,15 @@ def _channels(found: list[Channel], settings: Settings) -> Iterator[Answer]:
     for one in found:
         problem = readiness.problem(one, settings.notify)
         yield Answer(f"channel.{one.name}", problem is None, str(problem or one.address))
+
+
+def _rules(book: Book, around: Surroundings) -> Iterator[Answer]:
+    for name, problem in book.problems.items():
+        yield Answer(f"rule.{name}", False, f"{problem}; studies are planned without it")
+    for rule in book.rules:
+        if rule.enabled:
+            wrong = [f"{place}: {problem}" for place, problem in refusals(rule, around)]
+            yield Answer(f"rule.{rule.name}", not wrong, "; ".join(wrong) or rule.phase.value)
 
 
 def _node_problem(node: Node, catalogues: str) -> str | None:

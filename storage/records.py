@@ -447,3 +447,16 @@ class Notification:
     finished_at: float | None = None
     reason: str = ""
     """Why the latest attempt failed, or why it is dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRow:
+    """One rule as stored."""
+
+    name: str
+    position: int
+    """Rules are asked in this order."""
+    enabled: bool
+    document: dict[str, Any]
+    """JSON: condition and actions; see `gatekeeper.rules.document`."""
+    updated_at: float = 0.0

@@ -22,6 +22,7 @@ from gatekeeper.cli import (
     reconcile,
     record,
     roles,
+    rule,
     site,
     study,
     tls,
@@ -69,6 +70,7 @@ ledger.register(app)
 app.add_typer(node.app, name="node")
 app.add_typer(tls.app, name="tls")
 record.register(study.app)
+app.add_typer(rule.app, name="rule")
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
 app.add_typer(model.app, name="model")

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import datetime
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tomli_w
 
-from gatekeeper.configuration.document import Document
+from gatekeeper.configuration.document import Document, Items
 from gatekeeper.configuration.section import Section
 from gatekeeper.errors import ConfigurationError
 from storage.records import ConfigurationVersion
 
 FORMAT = 1
 LARGEST_BYTES = 16 << 20
+FIRST = ("position", "enabled", "host", "port", "kind", "address", "bundle", "when", "then")
+"""Keys that a person looks for first; the others follow by name."""
 
 
 def heading(version: ConfigurationVersion) -> str:
@@ -43,7 +45,7 @@ def written(document: Document, sections: Sequence[Section]) -> str:
     for section in sections:
         items = document.get(section.name, {})
         parts.append(f"\n# {section.title}\n")
-        ordered = {item: _ordered(items[item]) for item in sorted(items)}
+        ordered = {item: _ordered(items[item]) for item in sorted(items, key=_place(items))}
         parts.append(tomli_w.dumps({section.name: ordered}))
     return "".join(parts)
 
@@ -78,12 +80,22 @@ def parsed(text: str, name: str) -> dict[str, Any]:
     return found
 
 
+def _place(items: Items) -> Callable[[str], tuple[int, str]]:
+    """Return what orders the items of a section: their position, if any, then their name."""
+    return lambda item: (items[item].get("position", 0), item)
+
+
 def _ordered(value: Any) -> Any:
     """Return a value with its keys in order, tables after what stands in a line."""
     if isinstance(value, dict):
-        keys = sorted(value, key=lambda key: (isinstance(value[key], dict), key))  # pyright: ignore
-        return {key: _ordered(value[key]) for key in keys}
+        table = cast("dict[str, Any]", value)
+        keys = sorted(table, key=lambda key: (isinstance(table[key], dict), _rank(key), key))
+        return {key: _ordered(table[key]) for key in keys}
     return value
+
+
+def _rank(key: str) -> int:
+    return FIRST.index(key) if key in FIRST else len(FIRST)
 
 
 def _one_line(text: str) -> str:

@@ -14,6 +14,7 @@ from gatekeeper.configuration.document import Document
 from gatekeeper.configuration.models import ModelsSection
 from gatekeeper.configuration.nodes import NodesSection
 from gatekeeper.configuration.policy import PolicySection
+from gatekeeper.configuration.rules import RulesSection
 from gatekeeper.configuration.section import Section
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.settings import Settings
@@ -40,6 +41,7 @@ class Whole:
                 ChannelsSection(settings.notify.plain_hosts),
                 ModelsSection(installed),
                 PolicySection(),
+                RulesSection(installed),
             )
         )
 

@@ -25,7 +25,7 @@ from gatekeeper.settings.site import (
     SpoolSettings,
     TickSettings,
 )
-from gatekeeper.settings.working import ModelSettings, ResultSettings, WorkSettings
+from gatekeeper.settings.working import ModelSettings, ResultSettings, RuleSettings, WorkSettings
 
 __all__ = [
     "CommitmentSettings",
@@ -37,6 +37,7 @@ __all__ = [
     "RecordSettings",
     "ResultSettings",
     "RetentionSettings",
+    "RuleSettings",
     "SendSettings",
     "SettingRow",
     "Settings",
@@ -61,6 +62,7 @@ class Settings:
     tls: TlsSettings = field(default_factory=TlsSettings)
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
+    rules: RuleSettings = field(default_factory=RuleSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
     send: SendSettings = field(default_factory=SendSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
@@ -131,6 +133,7 @@ def section_class(name: str) -> Any:
         "tls": TlsSettings,
         "work": WorkSettings,
         "models": ModelSettings,
+        "rules": RuleSettings,
         "results": ResultSettings,
         "send": SendSettings,
         "commitment": CommitmentSettings,

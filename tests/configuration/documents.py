@@ -55,6 +55,28 @@ _channels = st.fixed_dictionaries(
         "enabled": st.booleans(),
     },
 )
+_rules = st.fixed_dictionaries(
+    {
+        "then": st.lists(
+            st.sampled_from([{"skip": True}, {"hold": "*", "hours": 4}, {"priority": "urgent"}]),
+            min_size=1,
+            max_size=2,
+            unique_by=str,
+        )
+    },
+    optional={
+        "when": st.lists(
+            st.sampled_from(
+                ["Modality is MR", {"any": ["source is CT1", {"none": ["source is CT2"]}]}]
+            ),
+            max_size=2,
+        ),
+        "position": st.integers(1, 5),
+        "enabled": st.booleans(),
+        "stop": st.booleans(),
+        "description": st.text("aä \"\\'#\n", max_size=5),
+    },
+)
 _rates = st.floats(0.0001, 0.5, allow_nan=False)
 
 
@@ -65,6 +87,7 @@ def stated() -> st.SearchStrategy[dict[str, Any]]:
         optional={
             "nodes": st.dictionaries(_titles, _nodes.map(_sent_to), max_size=4),
             "channels": st.dictionaries(st.sampled_from(["mri", "it.duty"]), _channels),
+            "rules": st.dictionaries(st.sampled_from(["motion", "at night"]), _rules),
             "models": st.fixed_dictionaries({}, optional=_models),
             "policy": st.just({}) | _rates.map(lambda rate: {"models": {"false_hold_rate": rate}}),
         },

@@ -29,7 +29,7 @@ from gatekeeper.configuration.changes import (
 from gatekeeper.configuration.document import digest_of
 from gatekeeper.errors import ConfigurationError
 from models.activation import ACTIVE, ProfileKey
-from storage import active_bundles, nodes, policies
+from storage import active_bundles, channels, nodes, policies
 from storage import configuration_versions as versions
 from storage.engine import Database
 from storage.records import ActiveBundle, ConfigurationVersion, Node
@@ -123,6 +123,32 @@ def test_a_document_with_a_problem_is_refused_before_anything_is_written(
         "models.MR/BRAIN/T1",
     ]
     assert in_force(database) == {}
+
+
+def test_a_rule_that_names_what_the_document_lacks_is_refused(database: Database) -> None:
+    """The rule and the place are named, before anything is written; so is a node's removal."""
+    wanted = WHOLE.parse(
+        {
+            "nodes": {"PACS": {"host": "h", "port": 104}},
+            "channels": {"mri": {"kind": "email", "address": "mri@hospital.example"}},
+            "rules": {
+                "motion": {"when": ["verdict is SUSPECT"], "then": [{"notify": "mri"}]},
+                "trauma": {"then": [{"forward": "PACS"}]},
+            },
+        }
+    )
+    put(database, wanted, "anna", "", SETTINGS)
+    before = in_force(database)
+    without = {name: items for name, items in wanted.items() if name != "nodes"}
+
+    with pytest.raises(ConfigurationRefused, match=r"^rules.trauma: then\[0\].forward: no node"):
+        put(database, without, "anna", "", SETTINGS)
+    with (
+        pytest.raises(ConfigurationRefused, match=r"rules.motion: then\[0\].notify: no channel"),
+        changing(database, "anna", "", SETTINGS) as tx,
+    ):
+        channels.remove(tx, "mri")
+    assert in_force(database) == before == wanted
 
 
 def test_versions_can_be_neither_changed_nor_removed(database: Database) -> None:

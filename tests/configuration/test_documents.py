@@ -93,6 +93,11 @@ def test_the_diff_tells_apart_what_python_calls_equal() -> None:
             {"nodes": {"PACS": PACS | {"quiet_seconds": float("nan")}}},
             "nodes.PACS.quiet_seconds: must be a finite number",
         ),
+        ({"rules": {"r": {"then": []}}}, "rules.r: it does nothing"),
+        ({"rules": {"r": {"then": [{"fly": 1}]}}}, r"rules.r: then\[0\]: an action is a table"),
+        ({"rules": {"r": {"position": "1", "then": []}}}, "rules.r.position: must be a whole"),
+        ({"rules": {"r": {"name": "s", "then": []}}}, "rules.r.name: a rule is named by its table"),
+        ({"channels": {"c": {"kind": "fax", "address": ""}}}, "channels.c.kind: must be one of"),
         ({"models": {"MR": {"bundle": ""}}}, "models.MR: 'MR' is not a profile"),
         (
             {"models": {"MR/BRAIN/T1": {"bundle": ""}, "mr/brain/t1": {"bundle": ""}}},
@@ -133,6 +138,42 @@ def test_a_node_that_cannot_work_is_a_problem(item: dict[str, Any], named: str) 
     [problem] = WHOLE.problems(WHOLE.parse({"nodes": {"PACS": item}}))
 
     assert problem.startswith(named)
+
+
+@pytest.mark.parametrize(
+    ("item", "named"),
+    [
+        ({"kind": "email", "address": "nobody"}, "channels.c: address"),
+        ({"kind": "webhook", "address": "http://h/"}, "channels.c: webhook"),
+        ({"kind": "email", "address": "a@b", "events": ["x"]}, "channels.c: events: no event 'x'"),
+    ],
+)
+def test_a_channel_that_cannot_work_is_a_problem(item: dict[str, Any], named: str) -> None:
+    """With its name, as the commands would say."""
+    [problem] = WHOLE.problems(WHOLE.parse({"channels": {"c": item}}))
+
+    assert problem.startswith(named)
+
+
+def test_rules_stand_in_the_file_in_their_order() -> None:
+    """As a person would write them; one without a position comes last."""
+    stated_ = {
+        "rules": {
+            "a second": {"position": 7, "then": [{"forward": "PACS"}]},
+            "b last": {"when": ["Modality is MR"], "then": [{"skip": True}]},
+            "c first": {
+                "position": 2,
+                "when": [{"any": ["source is CT1"]}],
+                "then": [{"hold": "*"}],
+            },
+        }
+    }
+    document = WHOLE.parse(stated_)
+    text = file.written(document, WHOLE.sections)
+
+    assert document["rules"]["b last"]["position"] == 8
+    names = [line for line in text.splitlines() if line.startswith('[rules."')]
+    assert names == ['[rules."c first"]', '[rules."a second"]', '[rules."b last"]']
 
 
 def test_a_bundle_that_is_not_there_is_a_problem() -> None:
