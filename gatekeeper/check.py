@@ -223,7 +223,8 @@ def _configuration(database: Database, settings: Settings) -> Iterator[Answer]:
         return
     when = datetime.datetime.fromtimestamp(version.at, datetime.UTC).isoformat(timespec="seconds")
     known = version.who != changes.UNKNOWN
-    hint = "" if known else f"; `gatekeeper config diff {version.number - 1} {version.number}`"
+    look = f"; `gatekeeper config diff {version.number - 1} {version.number}`, then `config accept`"
+    hint = "" if known else look
     yield Answer(
         "configuration",
         known,

@@ -163,6 +163,20 @@ def restore(
         _put(database, site, version, wanted, by, why or otherwise, dry_run, yes, number)
 
 
+@app.command()
+def accept(
+    context: typer.Context,
+    why: Annotated[str, typer.Option("--why", help="why it was changed that way")],
+    by: By = "",
+) -> None:
+    """Answer for a change that was made past `gatekeeper`, once it was looked at."""
+    site = site_of(context)
+    with site.database() as database:
+        if not changes.accept(database, by or operating_user(), why, site.settings):
+            fail("the version in force was made by way of gatekeeper: there is nothing to accept")
+        console.print(f"Configuration version {_in_force(database, site).number}.", highlight=False)
+
+
 def _put(
     database: Database,
     site: Site,

@@ -28,6 +28,7 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
     site = site_of(context)
     with site.database() as database, database.read() as tx:
         found, given = policy.in_force(tx, site.settings), policies.values(tx)
+        rates = policy.rates(tx)
     listed: list[dict[str, Any]] = [
         {
             "key": key,
@@ -36,6 +37,11 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
             "meaning": describe(row),
         }
         for key, row in policy.open_rows().items()
+    ]
+    meaning = "the same, for series of this profile"
+    listed += [
+        {"key": f"{policy.RATES}.{one}", "value": rate, "set_by": "policy", "meaning": meaning}
+        for one, rate in rates.items()
     ]
     emit_rows(
         "Policy",

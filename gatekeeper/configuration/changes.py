@@ -114,6 +114,24 @@ def put(
         whole.write(tx, document)
 
 
+def accept(database: Database, who: str, why: str, settings: Settings) -> bool:
+    """Answer for what was changed past this module: the same document under a name.
+
+    Returns:
+        False when the version in force has a name already.
+
+    Raises:
+        ConfigurationError, DatabaseUnavailableError: as `changing` does.
+    """
+    whole = Whole.of(settings)
+    with database.begin() as tx:
+        versions.lock(tx, whole.tables)
+        latest = _recorded(tx, whole, settings)
+        if latest.who == UNKNOWN:
+            versions.append(tx, who, why, latest.document, latest.digest)
+        return latest.who == UNKNOWN
+
+
 def noticed(database: Database, settings: Settings) -> ConfigurationVersion:
     """Return the version in force, having recorded what was changed past this module.
 

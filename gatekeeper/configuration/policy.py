@@ -19,6 +19,8 @@ from gatekeeper.configuration.document import Document, Item, Items
 from gatekeeper.configuration.fields import plain, text
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.settings import SettingRow, Settings, rows
+from models.activation import ProfileKey
+from models.errors import ModelError
 from storage import policies
 from storage.schema import site_policy as table
 
@@ -27,6 +29,11 @@ OPEN_SECTIONS = frozenset({"gate"})
 """Sections of the settings whose every key may be set here."""
 OPEN_KEYS = frozenset({"models.false_hold_rate", "models.without_calibration"})
 """Further keys of the settings that may be set here."""
+
+
+RATE = "models.false_hold_rate"
+RATES = "false_hold_rate"
+"""Section of the false-hold rates of single profiles: ``false_hold_rate.MR/BRAIN/T1``."""
 
 
 def open_rows() -> dict[str, SettingRow]:
@@ -40,13 +47,37 @@ def checked(key: str, value: Any) -> Any:
     Raises:
         ConfigurationError: if the key may not be set here, or by the rule of the setting.
     """
-    row = open_rows().get(key)
+    row = _row(key)
     if row is None:
-        known = ", ".join(sorted(open_rows()))
+        known = ", ".join([*sorted(open_rows()), f"{RATES}.MODALITY/PART/SEQUENCE"])
         raise ConfigurationError(key, f"is not set in the database; these are: {known}")
     if isinstance(value, str):
         text(key, value)
     return plain(config.checked(row, value))
+
+
+def _row(key: str) -> SettingRow | None:
+    """Return the setting that a key follows; None for a key that may not be set here."""
+    section, _, profile = key.partition(".")
+    if section != RATES:
+        return open_rows().get(key)
+    try:
+        if str(ProfileKey.parse(profile)) != profile:
+            raise ModelError("a profile is written in capitals")
+    except ModelError as error:
+        raise ConfigurationError(key, str(error)) from None
+    return dataclasses.replace(open_rows()[RATE], section=RATES, name=profile)
+
+
+def rates(tx: Connection) -> dict[str, float]:
+    """Return the false-hold rates of single profiles, over that of all; unusable ones left out."""
+    found: dict[str, float] = {}
+    for key, value in policies.values(tx).items():
+        section, _, profile = key.partition(".")
+        if section == RATES:
+            with contextlib.suppress(ConfigurationError):
+                found[profile] = checked(key, value)
+    return found
 
 
 def in_force(tx: Connection, settings: Settings) -> Settings:

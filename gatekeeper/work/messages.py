@@ -58,6 +58,7 @@ class Request:
         maximum_series: volumes assessed at most.
         cpu_seconds: processor time for this job.
         false_hold_rate, ae_title, institution, series_number: see `StudyAssessment`.
+        false_hold_rates: rate of each profile that has one of its own.
         heatmap_margin, reference_stands_in: see `StudyAssessment`.
         objects: kinds of result to make in each language; see `gatekeeper.results.kinds`.
         compression: of pictures: ``none``, ``rle`` or ``jpeg2000``.
@@ -90,6 +91,7 @@ class Request:
     earlier: tuple[EarlierReport, ...] = ()
     catalogues: str = ""
     choice: Mapping[str, str] | None = field(default_factory=dict[str, str])
+    false_hold_rates: Mapping[str, float] = field(default_factory=dict[str, float])
     reference_stands_in: bool = True
 
     def write(self, path: Path) -> None:

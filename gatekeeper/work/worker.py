@@ -38,7 +38,7 @@ from types import FrameType
 from sqlalchemy import Connection
 
 from gatekeeper.assemble.content import content_digest
-from gatekeeper.configuration import choice, policy
+from gatekeeper.configuration import choice, judging
 from gatekeeper.errors import ChildFailed
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.notify import losses
@@ -51,7 +51,7 @@ from gatekeeper.work.heartbeat import Heartbeat
 from gatekeeper.work.messages import ANSWER, Answer, ResultFile
 from gatekeeper.work.process import Child, ChildLimits, ChildOutOfSpace, ChildStopped
 from gatekeeper.work.request import request_for
-from storage import backoff, failpoint, instances, jobs, nodes, policies
+from storage import backoff, failpoint, instances, jobs, nodes
 from storage.engine import Database, DatabaseUnavailableError
 from storage.filesystem import OUT_OF_SPACE
 from storage.records import Job, Outcome, Result
@@ -214,11 +214,7 @@ class Worker:
             content = instances.of_study(tx, job.study_instance_uid)
             known = nodes.listing(tx)
             earlier = earlier_reports(tx, job)
-            chosen = choice.chosen(tx, self._settings)
-            settings = policy.in_force(tx, self._settings)
-            unusable = policy.problems_of(policies.values(tx))
-        for problem in unusable:
-            log.error("policy_passed_over", reason=problem, job=job.id)
+            judged_by = judging.read(tx, self._settings)
         if content_digest(content) != job.content_digest:
             self._fail(
                 job, f"{jobs.SUPERSEDED}: the study changed after revision {job.revision}", None
@@ -231,9 +227,7 @@ class Worker:
             return
         work = self._settings.work
         request = scratch / "request.json"
-        request_for(job, content, self._spool, scratch, settings, known, earlier, chosen).write(
-            request
-        )
+        request_for(job, content, self._spool, scratch, judged_by, known, earlier).write(request)
         reply = self._child.ask(request, work.cpu_seconds, work.wall_seconds, heartbeat.cancelled)
         if "models" in reply:
             self._models_changed(job, str(reply["models"]))

@@ -171,6 +171,11 @@ def test_policy_is_set_by_the_rules_of_the_settings(site: Path) -> None:
     assert "not set in the database" in refused("policy", "set", "listen.port", "104")
     run("policy", "set", "models.false_hold_rate", "0.02")
     assert "0.02" in run("policy", "show")
+    run("policy", "set", "false_hold_rate.MR/BRAIN/T1", "0.1")
+    assert "in capitals" in refused("policy", "set", "false_hold_rate.mr/brain/t1", "0.1")
+    assert "not a profile" in refused("policy", "set", "false_hold_rate.brain", "0.1")
+    rates = {one["key"]: one["value"] for one in read("policy", "show")}
+    assert rates["false_hold_rate.MR/BRAIN/T1"] == 0.1
     run("policy", "unset", "models.false_hold_rate")
     assert "is not set" in run("policy", "unset", "models.false_hold_rate", code=1)
     [shown] = [one for one in read("policy", "show") if one["key"] == "models.false_hold_rate"]
@@ -192,6 +197,12 @@ def test_the_check_notices_a_change_past_the_commands(site: Path, sqlite_url: st
     assert "version 4, by unknown" in found.text
     assert "config diff 3 4" in found.text
     assert "+ nodes.STRANGE" in run("config", "diff", "3", "4")
+
+    run("config", "accept", "--why", "a test of the network", "--by", "anna")
+    [found] = [one for one in check.run(None) if one.key == "configuration"]
+    assert found.ok
+    assert "version 5, by anna" in found.text
+    assert "nothing to accept" in run("config", "accept", "--why", "again", code=1)
 
 
 def test_the_check_names_a_choice_that_is_no_longer_used(

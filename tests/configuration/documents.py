@@ -89,7 +89,13 @@ def stated() -> st.SearchStrategy[dict[str, Any]]:
             "channels": st.dictionaries(st.sampled_from(["mri", "it.duty"]), _channels),
             "rules": st.dictionaries(st.sampled_from(["motion", "at night"]), _rules),
             "models": st.fixed_dictionaries({}, optional=_models),
-            "policy": st.just({}) | _rates.map(lambda rate: {"models": {"false_hold_rate": rate}}),
+            "policy": st.just({})
+            | _rates.map(
+                lambda rate: {
+                    "models": {"false_hold_rate": rate},
+                    "false_hold_rate": {"MR/BRAIN/T1": rate},
+                }
+            ),
         },
     )
 
