@@ -26,12 +26,13 @@ from gatekeeper.notify import readiness
 from gatekeeper.results import kinds
 from gatekeeper.results.catalogue import CatalogueError, read
 from gatekeeper.results.kinds import UnknownKindError
-from gatekeeper.rules.book import Book, read_book, surroundings
+from gatekeeper.rules.book import Book, parse_book, surroundings
 from gatekeeper.rules.check import Surroundings, refusals
 from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials
 from models.registry import Registry
 from storage import channels, nodes
+from storage import rules as stored_rules
 from storage.engine import Database
 from storage.records import Channel, Confirm, Node
 from storage.spool import Spool
@@ -97,7 +98,7 @@ def _database(settings: Settings, site: _InUse) -> Iterator[Answer]:
         if problem is None:
             with database.read() as tx:
                 found, told = nodes.listing(tx), channels.listing(tx)
-                book, around = read_book(tx), surroundings(tx, settings)
+                book, around = parse_book(stored_rules.listing(tx)), surroundings(tx, settings)
             yield from _nodes(found, settings)
             yield from _channels(told, settings)
             yield from _rules(book, around)

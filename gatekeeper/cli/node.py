@@ -16,7 +16,7 @@ from gatekeeper.errors import IdentifierError
 from gatekeeper.identifiers import AeTitle
 from gatekeeper.results.catalogue import ENGLISH, CatalogueError, read
 from gatekeeper.results.kinds import KINDS, USUAL, VIEWERS, UnknownKindError, parse
-from gatekeeper.rules.book import read_book
+from gatekeeper.rules.book import parse_book
 from gatekeeper.rules.check import rules_naming
 from storage import nodes, rules
 from storage.records import Confirm, Node
@@ -153,7 +153,7 @@ def remove(
     """Remove a node; deliveries to it wait until it is added again."""
     name = AeTitle.parse(ae_title)
     with configuring(context, by, why, f"node remove {name}") as tx:
-        naming = [rule.name for rule in rules_naming(name, read_book(tx).rules)]
+        naming = [rule.name for rule in rules_naming(name, parse_book(rules.listing(tx)).rules)]
         if naming and not force:
             fail(
                 f"{'rules name' if len(naming) > 1 else 'a rule names'} node {name}: "

@@ -215,6 +215,14 @@ class Beginning:
         except _CutOffError:
             return
 
+    def tag_at(self, position: int) -> int | None:
+        """Return the tag of the element whose header begins at `position`, if there is one."""
+        head = self.data[position : position + 4]
+        if len(head) < 4:
+            return None
+        group, element = struct.unpack("<HH" if self.little else ">HH", head)
+        return group << 16 | element
+
 
 def beginning(data: bytes, transfer_syntax_uid: str) -> Beginning:
     """Return the beginning of a data set of which `data` are the first bytes.

@@ -6,7 +6,9 @@ it; `gatekeeper check` fails, and each reading logs `rule_not_readable`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -38,14 +40,21 @@ class Book:
 
 def read_book(tx: Connection) -> Book:
     """Return the rules as stored; each that does not parse is logged."""
+    found = parse_book(stored.listing(tx))
+    for name, problem in found.problems.items():
+        log.error("rule_not_readable", rule=name, reason=problem)
+    return found
+
+
+def parse_book(rows: Iterable[RuleRow]) -> Book:
+    """Return the rules of stored rows, in their order."""
     rules: list[Rule] = []
     problems: dict[str, str] = {}
-    for row in stored.listing(tx):
+    for row in rows:
         try:
             rules.append(rule_of(row))
         except RuleError as error:
             problems[row.name] = str(error)
-            log.error("rule_not_readable", rule=row.name, reason=error.problem)
     return Book(tuple(rules), problems)
 
 
@@ -64,6 +73,9 @@ def rule_of(row: RuleRow) -> Rule:
     Raises:
         RuleError: when it does not parse.
     """
+    document: Any = row.document
+    if not isinstance(document, dict):
+        raise RuleError("its document is no table", row.name)
     return parse_rule({**row.document, "name": row.name, "enabled": row.enabled})
 
 

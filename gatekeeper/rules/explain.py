@@ -6,6 +6,7 @@ study, and go into no log.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time
 
@@ -55,18 +56,19 @@ def _deciding(member: Test | Group, study: Values, series: Values, held: bool) -
         values = series if member.scope is Scope.SERIES else study
         found = values.get(member.field, ())
         if member.holds(found) is held:
-            yield f"{write_test(member)}: {_is(found)}"
+            yield f"{_words(member)}: {_is(found)}"
         return
     if holds(member, study, series) is not held:
         return
     inner = held is not member.negate
-    reasons = [list(_deciding(one, study, series, inner)) for one in member.members]
-    if member.any is inner:
-        # One is enough, so the first that decides tells it all.
-        yield from next((one for one in reasons if one), [])
-    else:
-        for one in reasons:
-            yield from one
+    for one in member.members:
+        found = False
+        for reason in _deciding(one, study, series, inner):
+            found = True
+            yield reason
+        if found and member.any is inner:
+            # One is enough, so the first that decides tells it all.
+            return
 
 
 def _is(values: Sequence[Value]) -> str:
@@ -85,6 +87,14 @@ def _shown(value: Value) -> str:
 
 
 def _distinct(reasons: Iterator[str]) -> tuple[str, ...]:
-    found = list(dict.fromkeys(reasons))
-    more = len(found) - MOST_REASONS
-    return (*found[:MOST_REASONS], f"and {more} more") if more > 0 else tuple(found)
+    found: dict[str, None] = {}
+    for reason in reasons:
+        found[reason] = None
+        if len(found) > MOST_REASONS:
+            return (*list(found)[:MOST_REASONS], "and more")
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=4096)
+def _words(test: Test) -> str:
+    return write_test(test)

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from gatekeeper.errors import GatekeeperError, RefusedInstance
-from gatekeeper.listen.headers import Beginning, beginning
+from gatekeeper.listen.headers import MAXIMUM_INFLATED, Beginning, beginning
 from gatekeeper.work.values import MALFORMED
 
 LARGEST_VALUE = 65536
@@ -25,6 +25,7 @@ MAXIMUM_ITEMS = 50_000
 
 _PREAMBLE = 132
 _FIRST_READ = 64 * 1024
+_FIRST_GROUP = b"\x08\x00"
 _EXPLICIT = "1.2.840.10008.1.2.1"
 _TRANSFER_SYNTAX = 0x00020010
 _CHARACTER_SET = 0x00080005
@@ -80,27 +81,36 @@ def _cut(
     end = 0
     for tag, begin, end in start.elements():
         if tag > last:
-            return b"".join(pieces), start.implicit, start.little
+            break
         if tag in tags or tag == _CHARACTER_SET:
             piece = start.data[begin:end]
             if len(piece) <= LARGEST_VALUE or tag in _GROUPS:
                 pieces.append(piece)
-    if not whole:
-        return None
-    if end < len(start.data):
-        raise UnreadableHeader("it is cut off")
+    else:
+        following = start.tag_at(end)
+        # Pixels are cut off as a rule; they come after everything that is wanted.
+        if following is None or following <= last:
+            if not whole or len(start.data) >= MAXIMUM_INFLATED > len(data):
+                return None
+            if end < len(start.data):
+                raise UnreadableHeader("it is cut off")
     return b"".join(pieces), start.implicit, start.little
 
 
 def _meta(data: bytes) -> tuple[str, int]:
     """Return the transfer syntax and where the data set begins (PS3.10 7.1)."""
     if data[128:_PREAMBLE] != b"DICM":
+        if data[:2] != _FIRST_GROUP:
+            raise UnreadableHeader("it is no DICOM file: no DICM prefix after 128 bytes")
         return _EXPLICIT, 0
     meta = Beginning(data[_PREAMBLE:], implicit=False, little=True)
     syntax, offset = _EXPLICIT, 0
-    for tag, begin, end in meta.elements():
-        if tag >> 16 != 2:
-            break
+    elements = meta.elements()
+    # The data set may be encoded otherwise, so that nothing of it is asked for.
+    while (meta.tag_at(offset) or 0) >> 16 == 2:
+        tag, begin, end = next(elements, (0, 0, 0))
+        if not end:
+            raise UnreadableHeader("its file meta information is cut off")
         if tag == _TRANSFER_SYNTAX:
             syntax = meta.data[begin + 8 : end].rstrip(b"\0 ").decode("ascii", errors="replace")
         offset = end

@@ -10,7 +10,7 @@ import typer
 from gatekeeper.cli.changes import By, Why, configuring
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail, moment
 from gatekeeper.cli.site import AsJson, site_of
-from gatekeeper.rules.book import read_book, rule_of, save, surroundings
+from gatekeeper.rules.book import parse_book, rule_of, save, surroundings
 from gatekeeper.rules.check import check_rule
 from gatekeeper.rules.document import Document, parse_rule, write_action, write_rule
 from gatekeeper.rules.rule import Group, Rule, RuleError, Test
@@ -101,7 +101,7 @@ def list_rules(context: typer.Context, as_json: AsJson = False) -> None:
     """List the rules in the order in which they are asked."""
     with site_of(context).database() as database, database.read() as tx:
         rows = stored.listing(tx)
-        book = read_book(tx)
+        book = parse_book(rows)
     rules = {rule.name: rule for rule in book.rules}
     emit_rows(
         "Rules",

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from gatekeeper.cli.output import console, emit_json, fail
 from gatekeeper.cli.site import AsJson, site_of
-from gatekeeper.rules.book import read_book
+from gatekeeper.rules.book import parse_book
 from gatekeeper.rules.evaluate import on_receipt, when_judged
 from gatekeeper.rules.facts import Judged, StudyFacts
 from gatekeeper.rules.fields import VERDICTS
@@ -29,6 +29,7 @@ from gatekeeper.rules.toml_text import read_rules
 from gatekeeper.settings import RuleSettings
 from gatekeeper.work.source import quiet
 from gatekeeper.work.values import text
+from storage import rules as stored
 
 _MOST_FILES = 20_000
 _IDENTIFYING = (
@@ -118,7 +119,7 @@ def _judged(
 
 def _rules_of_site(context: typer.Context) -> list[Rule]:
     with site_of(context).database() as database, database.read() as tx:
-        return list(read_book(tx).rules)
+        return list(parse_book(stored.listing(tx)).rules)
 
 
 def _rules_of_file(path: Path) -> list[Rule]:
