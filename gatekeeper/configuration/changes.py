@@ -88,9 +88,7 @@ def changing(
         digest = digest_of(after)
         if digest == before.digest:
             return
-        known = whole.problems(before.document)
-        if found := [one for one in whole.problems(after) if one not in known]:
-            raise ConfigurationRefused(found)
+        _refuse(whole, before.document, after)
         versions.append(tx, who, why, after, digest, restored_from)
 
 
@@ -108,9 +106,7 @@ def put(
     whole = Whole.of(settings)
     with changing(database, who, why, settings, expect=expect, restored_from=restored_from) as tx:
         # Before anything is written, so that a bad document is refused by name and not half-way.
-        known = whole.problems(whole.read(tx))
-        if found := [one for one in whole.problems(document) if one not in known]:
-            raise ConfigurationRefused(found)
+        _refuse(whole, whole.read(tx), document)
         whole.write(tx, document)
 
 
@@ -147,6 +143,18 @@ def noticed(database: Database, settings: Settings) -> ConfigurationVersion:
     with database.begin() as tx:
         versions.lock(tx, whole.tables)
         return _recorded(tx, whole, settings)
+
+
+def _refuse(whole: Whole, before: Document, after: Document) -> None:
+    """Refuse a document for the problems that the one before it does not have.
+
+    Raises:
+        ConfigurationRefused: naming all of them.
+    """
+    if found := whole.problems(after):
+        known = whole.problems(before)
+        if brought := [one for one in found if one not in known]:
+            raise ConfigurationRefused(brought)
 
 
 def _recorded(tx: Connection, whole: Whole, settings: Settings) -> ConfigurationVersion:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import math
 import types
 import typing
@@ -46,7 +47,7 @@ def record_of(record: type[Any], path: str, item: Mapping[str, Any], **given: An
         ConfigurationError: naming the key that is unknown, missing or of another type.
     """
     known = {one.name: one for one in dataclasses.fields(record) if one.name not in given}
-    wanted = typing.get_type_hints(record)
+    wanted = _types(record)
     for key in item:
         if key not in known:
             raise ConfigurationError(f"{path}.{key}", "no such key")
@@ -127,6 +128,11 @@ def text(path: str, value: Any) -> str:
 
 def _encodes(value: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+@functools.cache
+def _types(record: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(record)
 
 
 def _required(one: dataclasses.Field[Any]) -> bool:

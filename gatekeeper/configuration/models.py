@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +26,10 @@ class ModelsSection:
     """Active bundles by profile.
 
     Attributes:
-        registry: returns the bundles that are installed on this machine.
+        registry: the bundles that are installed on this machine.
     """
 
-    registry: Callable[[], Registry]
+    registry: Registry
     name: str = NAME
     title: str = "The bundle that answers for a profile; an empty one for nobody."
     tables: tuple[Any, ...] = (table,)
@@ -58,7 +58,7 @@ class ModelsSection:
             name = item.get("bundle", "")
             try:
                 key = ProfileKey.parse(profile)
-                info = self.registry().get(name) if name else None
+                info = self.registry.get(name) if name else None
             except ModelError as error:
                 found.append(f"{NAME}.{profile}: {error}")
                 continue

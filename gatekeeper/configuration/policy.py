@@ -1,7 +1,7 @@
 """The section `policy`: thresholds and the gate's policy, over those of the settings file.
 
 A key is that of a setting: a value in the database is in force in place of the file's. Only
-settings of `OPEN` may be so set, since every process reads the others once, at its start.
+settings of `OPEN` may be so set: every process reads the others once, at its start.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import Connection
 
@@ -24,13 +24,27 @@ from models.errors import ModelError
 from storage import policies
 from storage.schema import site_policy as table
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+S = TypeVar("S", bound="DataclassInstance")
+
 NAME = "policy"
-OPEN_SECTIONS = frozenset({"gate"})
-"""Sections of the settings whose every key may be set here."""
-OPEN_KEYS = frozenset({"models.false_hold_rate", "models.without_calibration"})
-"""Further keys of the settings that may be set here."""
-
-
+OPEN = frozenset(
+    {
+        "models.false_hold_rate",
+        "models.without_calibration",
+        "gate.suspect",
+        "gate.unreadable",
+        "gate.uncalibrated",
+        "gate.unavailable",
+        "gate.at_limit",
+        "gate.maximum_hold_hours",
+        "gate.warn_hours",
+        "gate.verdict_minutes",
+    }
+)
+"""Keys of the settings that may be set here: what is read afresh for each study."""
 RATE = "models.false_hold_rate"
 RATES = "false_hold_rate"
 """Section of the false-hold rates of single profiles: ``false_hold_rate.MR/BRAIN/T1``."""
@@ -38,7 +52,7 @@ RATES = "false_hold_rate"
 
 def open_rows() -> dict[str, SettingRow]:
     """Return the settings that may be set in the database, by key."""
-    return {row.key: row for row in rows() if row.section in OPEN_SECTIONS or row.key in OPEN_KEYS}
+    return {row.key: row for row in rows() if row.key in OPEN}
 
 
 def checked(key: str, value: Any) -> Any:
@@ -81,25 +95,26 @@ def rates(tx: Connection) -> dict[str, float]:
 
 
 def in_force(tx: Connection, settings: Settings) -> Settings:
-    """Return the settings with the values of the database over them.
+    """Return the settings with the values of the database over them; see `over`."""
+    sections = {row.section for row in open_rows().values()}
+    changed = {name: over(tx, name, getattr(settings, name)) for name in sections}
+    return dataclasses.replace(settings, **changed)
+
+
+def over(tx: Connection, section: str, settings: S) -> S:
+    """Return one section of the settings with the values of the database over it.
 
     A value that this version cannot use is passed over: `gatekeeper check` names it, and so does
     `problems_of`.
     """
     known = open_rows()
-    changed: dict[str, dict[str, Any]] = {}
+    changed: dict[str, Any] = {}
     for key, value in policies.values(tx).items():
-        section, _, name = key.partition(".")
-        with contextlib.suppress(ConfigurationError, KeyError):
-            changed.setdefault(section, {})[name] = config.checked(known[key], value)
-    changed = {section: values for section, values in changed.items() if values}
-    return dataclasses.replace(
-        settings,
-        **{
-            section: dataclasses.replace(getattr(settings, section), **values)
-            for section, values in changed.items()
-        },
-    )
+        of, _, name = key.partition(".")
+        if of == section:
+            with contextlib.suppress(ConfigurationError, KeyError):
+                changed[name] = config.checked(known[key], value)
+    return dataclasses.replace(settings, **changed) if changed else settings
 
 
 def problems_of(values: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,6 @@ from gatekeeper.configuration import channels, nodes
 from gatekeeper.configuration.document import Document, Item, Items
 from gatekeeper.configuration.fields import record_of
 from gatekeeper.errors import ConfigurationError
-from gatekeeper.rules.book import rule_of
 from gatekeeper.rules.check import Surroundings, refusals
 from gatekeeper.rules.document import parse_rule, write_rule
 from gatekeeper.rules.rule import MAXIMUM_RULES, Rule, RuleError
@@ -30,16 +29,16 @@ class RulesSection:
     """Rules by name.
 
     Attributes:
-        registry: returns the bundles that are installed on this machine.
+        registry: the bundles that are installed on this machine.
     """
 
-    registry: Callable[[], Registry]
+    registry: Registry
     name: str = NAME
     title: str = "What is done with which study; rules are asked in the order of their positions."
     tables: tuple[Any, ...] = (table,)
 
     def read(self, tx: Connection) -> Items:
-        """Return the rules in force; see `Section.read`. One that does not parse is as stored."""
+        """Return the rules in force; see `Section.read`. They are as stored, not parsed anew."""
         return {row.name: _item_of_row(row) for row in stored.listing(tx)}
 
     def parse(self, items: Mapping[str, Any]) -> Items:
@@ -90,7 +89,7 @@ class RulesSection:
                 continue  # A problem of that section, named there.
         return Surroundings(
             nodes=known,
-            bundles=[info.name for info in self.registry().bundles()],
+            bundles=[info.name for info in self.registry.bundles()],
             channels=list(document.get(channels.NAME, {})),
         )
 
@@ -109,11 +108,8 @@ class RulesSection:
 
 
 def _item_of_row(row: RuleRow) -> Item:
-    try:
-        return _item(rule_of(row), row.position)
-    except RuleError:
-        disabled: Item = {} if row.enabled else {"enabled": False}
-        return {**row.document, **disabled, POSITION: row.position}
+    disabled: Item = {} if row.enabled else {"enabled": False}
+    return {**row.document, **disabled, POSITION: row.position}
 
 
 def _item(rule: Rule, position: int) -> Item:

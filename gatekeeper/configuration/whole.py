@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, cast
@@ -34,7 +33,7 @@ class Whole:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Return all sections, checked on a machine with these settings."""
-        installed = functools.cache(lambda: Registry(settings.models.directories))
+        installed = Registry(settings.models.directories)
         return cls(
             (
                 NodesSection(settings.results.catalogues),
