@@ -1,11 +1,13 @@
 """Is this site fit to run? One answer a key, each naming what is wrong.
 
 Covers the settings, the database and its schema, the spool's folder and space, the nodes, TLS,
-channels, and the models with their digests. Nothing is changed.
+channels, the configuration, and the models with their digests. Nothing is changed; a change that
+was made past `gatekeeper` is recorded.
 """
 
 from __future__ import annotations
 
+import datetime
 import os
 import socket
 from collections.abc import Iterator
@@ -17,6 +19,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper import certificates, config
+from gatekeeper.configuration import changes, choice
+from gatekeeper.configuration.whole import Whole
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.identifiers import AeTitle, IdentifierError
 from gatekeeper.notify import readiness
@@ -41,6 +45,13 @@ class Answer:
     text: str
 
 
+@dataclass(slots=True)
+class _InUse:
+    """What the database says is in use, for answers that need it without the database."""
+
+    choice: choice.Choice | None
+
+
 def run(config_file: Path | None) -> list[Answer]:
     """Return an answer for every key looked at; the site is fit when all are ok."""
     settings, problems = config.inspect(config_file)
@@ -49,10 +60,10 @@ def run(config_file: Path | None) -> list[Answer]:
     return [
         Answer("settings", True, str(config_file or config.DEFAULT_FILE)),
         *_secrets(config_file, settings),
-        *_database(settings),
+        *_database(settings, site := _InUse(choice.of_file(settings))),
         *_tls(settings),
         *_spool(settings),
-        *_models(settings),
+        *_models(settings, site),
     ]
 
 
@@ -71,7 +82,7 @@ def _secrets(config_file: Path | None, settings: Settings) -> Iterator[Answer]:
             yield Answer(key, False, f"holds a password, and others may read {path}: chmod 600")
 
 
-def _database(settings: Settings) -> Iterator[Answer]:
+def _database(settings: Settings, site: _InUse) -> Iterator[Answer]:
     url = settings.database.url
     try:
         shown = make_url(url).render_as_string(hide_password=True)
@@ -89,6 +100,9 @@ def _database(settings: Settings) -> Iterator[Answer]:
             yield from _nodes(found, settings)
             yield from _channels(told, settings)
             yield from of_rules
+            yield from _configuration(database, settings)
+            with database.read() as tx:
+                site.choice = choice.chosen(tx, settings)
     except (SQLAlchemyError, OSError) as error:
         yield Answer("database.url", False, f"cannot be reached: {type(error).__name__}")
     finally:
@@ -204,12 +218,38 @@ def _spool(settings: Settings) -> Iterator[Answer]:
     )
 
 
-def _models(settings: Settings) -> Iterator[Answer]:
+def _configuration(database: Database, settings: Settings) -> Iterator[Answer]:
+    """Say which version is in force, after recording what was changed past `gatekeeper`."""
+    try:
+        version = changes.noticed(database, settings)
+    except ConfigurationError as error:
+        yield Answer(error.key, False, error.problem)
+        return
+    when = datetime.datetime.fromtimestamp(version.at, datetime.UTC).isoformat(timespec="seconds")
+    known = version.who != changes.UNKNOWN
+    look = f"; `gatekeeper config diff {version.number - 1} {version.number}`, then `config accept`"
+    hint = "" if known else look
+    yield Answer(
+        "configuration",
+        known,
+        f"version {version.number}, by {version.who} at {when}: {version.why}{hint}",
+    )
+    whole = Whole.of(settings)
+    for problem in whole.problems(version.document):
+        # The others have answers of their own.
+        if not problem.startswith(("nodes.", "channels.", "models.", "rules.")):
+            yield Answer("configuration", False, problem)
+    file = choice.file_of(settings)
+    if file is not None:
+        yield Answer("models.directory", True, f"{file} is no longer used: it can be removed")
+
+
+def _models(settings: Settings, site: _InUse) -> Iterator[Answer]:
     extra = settings.models.directory
     if extra and not Path(extra).is_dir():
         yield Answer("models.directory", False, f"{extra}: no such folder")
         return
-    registry = Registry(settings.models.directories)
+    registry = Registry(settings.models.directories, site.choice)
     problems = registry.problems()
     for problem in problems:
         yield Answer("models", False, problem)

@@ -1,12 +1,13 @@
 """Reading the settings: `gatekeeper.toml`, overridden by the environment, checked key by key.
 
 An environment variable ``GATEKEEPER_LISTEN_PORT`` overrides ``listen.port``. What an administrator
-changes during the day (nodes, later rules and active models) is not here but in the database.
+changes during the day (nodes, rules, active models, ...) is not here but in the database.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -63,7 +64,7 @@ def inspect(
     for key, value in given.items():
         row = known[key]
         try:
-            sections[row.section][row.name] = _checked(row, value)
+            sections[row.section][row.name] = checked(row, value)
         except ConfigurationError as problem:
             problems.append(problem)
     settings = Settings(
@@ -131,8 +132,12 @@ def _from_text(row: SettingRow, text: str) -> Any:
         return text
 
 
-def _checked(row: SettingRow, value: Any) -> Any:
-    """Return `value` in the setting's type, or raise naming the key."""
+def checked(row: SettingRow, value: Any) -> Any:
+    """Return `value` in the setting's type.
+
+    Raises:
+        ConfigurationError: naming the key, if it is of another type or out of bounds.
+    """
     default = row.default
     if isinstance(default, bool):
         if not isinstance(value, bool):
@@ -150,6 +155,8 @@ def _checked(row: SettingRow, value: Any) -> Any:
 def _checked_number(row: SettingRow, value: Any, *, whole: bool) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise ConfigurationError(row.key, f"must be a {'whole ' if whole else ''}number")
+    if not math.isfinite(value):
+        raise ConfigurationError(row.key, "must be a finite number")
     if row.minimum is not None and value < row.minimum:
         raise ConfigurationError(row.key, f"must be at least {row.minimum:g}")
     if row.maximum is not None and value > row.maximum:

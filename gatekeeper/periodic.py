@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gatekeeper import certificates, decision_record, residue
 from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
 from gatekeeper.assemble.content import content_digest
+from gatekeeper.configuration import changes, choice
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.notify import losses
@@ -70,7 +71,9 @@ class Context:
 
     def model_digest(self) -> str:
         """Return the digest of the active models, read afresh."""
-        return Registry(self.settings.models.directories).digest
+        with self.database.read() as tx:
+            chosen = choice.chosen(tx, self.settings)
+        return Registry(self.settings.models.directories, chosen).digest
 
 
 Tick = Callable[[Context], int]
@@ -307,6 +310,7 @@ def serve(settings: Settings) -> None:
     except (SQLAlchemyError, OSError) as error:
         log.error("ticks_not_started", error=error_name(error), role="tick")
         raise SystemExit(1) from None
+    _begin_versions(context)
     background = scheduler(context)
     background.start()
     log.info("ticking", role="tick", count=len(TICKS))
@@ -314,6 +318,14 @@ def serve(settings: Settings) -> None:
     background.shutdown(wait=True)
     database.dispose()
     log.info("stopped", role="tick")
+
+
+def _begin_versions(context: Context) -> None:
+    """Record what the configuration is, if it was changed past us or nothing was recorded yet."""
+    try:
+        changes.noticed(context.database, context.settings)
+    except (ConfigurationError, SQLAlchemyError) as error:
+        log.error("configuration_not_recorded", error=error_name(error))
 
 
 def _hold_scheduler_log() -> None:

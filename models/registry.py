@@ -2,9 +2,9 @@
 
 A bundle is a folder with a `manifest.json` and its weights. The manifest names the SHA-256 of every
 weight file, its own and the shared ones, so the SHA-256 of the manifest identifies the model as a
-whole. Several bundles may fit a series; the one that the site activated for its profile answers
-(`models.activation`), else the one that calls itself the default, else none. Nothing here imports
-torch or opens a weight file except to hash it.
+whole. Several bundles may fit a series; the one that the site activated for its profile answers,
+else the one that calls itself the default, else none. Nothing here imports torch or opens a weight
+file except to hash it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from models import activation
 from models.activation import NOBODY, ProfileKey
 from models.errors import ModelError
 
@@ -26,6 +25,7 @@ SHARED_WEIGHTS = Path(__file__).parent / "weights"
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST_BYTES = 1 << 20
 _READ_BYTES = 1 << 20
+_NOTHING_CHOSEN: Mapping[ProfileKey, str] = {}
 _NON_COMMERCIAL = re.compile(r"non-?\s?commercial|\bNC\b|research only", re.IGNORECASE)
 
 
@@ -207,16 +207,24 @@ class Registry:
     """The bundles of some folders; where a name occurs twice, the later folder's is used.
 
     Args:
-        directories: folders of bundle folders, searched after the shipped ones. The choice kept in
-            them (`models.activation`) says which bundle answers. Where a choice cannot be read, no
-            bundle answers.
+        directories: folders of bundle folders, searched after the shipped ones.
+        choice: name of the bundle that the site chose for a profile, `NOBODY` where none is to
+            answer. None when the choice cannot be known: then no bundle answers.
         shipped: whether the bundles inside the package are included.
     """
 
-    def __init__(self, directories: Sequence[Path] = (), *, shipped: bool = True) -> None:
+    def __init__(
+        self,
+        directories: Sequence[Path] = (),
+        choice: Mapping[ProfileKey, str] | None = _NOTHING_CHOSEN,
+        *,
+        shipped: bool = True,
+    ) -> None:
         self._bundles: dict[str, BundleInfo] = {}
         self._unreadable: list[str] = []
-        self._choice: dict[ProfileKey, str] | None = {}
+        self._choice = choice
+        if choice is None:
+            self._unreadable.append("no bundle answers: the site's choice cannot be read")
         for directory in ([SHIPPED_BUNDLES] if shipped else []) + list(directories):
             if not directory.is_dir():
                 self._unreadable.append(f"bundle folder {directory} does not exist")
@@ -224,7 +232,6 @@ class Registry:
             for folder in sorted(directory.iterdir()):
                 if folder.is_dir() and not folder.name.startswith((".", "_")):
                     self._read(folder)
-            self._read_choice(directory)
         self._answering = self._matched()
 
     def _read(self, folder: Path) -> None:
@@ -234,16 +241,6 @@ class Registry:
             self._unreadable.append(str(error))
         else:
             self._bundles[info.name] = info
-
-    def _read_choice(self, directory: Path) -> None:
-        try:
-            found = activation.read(directory).active
-        except ModelError as error:
-            self._unreadable.append(f"no bundle answers: {error}")
-            self._choice = None
-        else:
-            if self._choice is not None:
-                self._choice |= found
 
     def _matched(self) -> tuple[Answering, ...]:
         """Return who answers: the activated bundles, then the defaults of all other profiles."""

@@ -457,6 +457,34 @@ class Echo:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigurationVersion:
+    """What the whole dynamic configuration was from a change on, and who made it."""
+
+    number: int
+    """From 1, each one more than the one before it."""
+    at: float
+    who: str
+    why: str
+    document: dict[str, Any]
+    digest: str
+    """SHA-256 of the document in its canonical form."""
+    restored_from: int | None = None
+    """Number of the version that this one returned to, in whole or in one section."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveBundle:
+    """Which bundle answers for a profile."""
+
+    profile: str
+    """As ``MR/BRAIN/T1``."""
+    bundle: str
+    """Its name; empty where no bundle is to answer."""
+    digest: str = ""
+    """Of the bundle when it was chosen."""
+
+
+@dataclass(frozen=True, slots=True)
 class Channel:
     """Where people, or a program of theirs, are told what happens here."""
 

@@ -11,13 +11,25 @@ from storage.records import RuleRow
 from storage.schema import rule as table
 
 
-def save(tx: Connection, name: str, document: dict[str, Any], *, enabled: bool) -> None:
-    """Enter a rule at the end, or replace the one of this name where it stands."""
+def save(
+    tx: Connection,
+    name: str,
+    document: dict[str, Any],
+    *,
+    enabled: bool,
+    position: int | None = None,
+) -> None:
+    """Enter a rule at the end, or replace the one of this name where it stands.
+
+    With a position, the rule is put there; others keep theirs.
+    """
     last = select(func.coalesce(func.max(table.c.position), 0) + 1).scalar_subquery()
-    values = {"document": document, "enabled": enabled, "updated_at": now()}
+    values: dict[str, Any] = {"document": document, "enabled": enabled, "updated_at": now()}
+    if position is not None:
+        values["position"] = position
     tx.execute(
         insert(tx, table)
-        .values(name=name, position=last, **values)
+        .values(name=name, **({"position": last} | values))
         .on_conflict_do_update(index_elements=[table.c.name], set_=values)
     )
 

@@ -334,6 +334,35 @@ forward = Table(
     sqlite_autoincrement=True,
 )
 
+# Append-only, by triggers of the migration: what was in force when is never rewritten.
+configuration_version = Table(
+    "configuration_version",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("document", JSON, nullable=False),
+    Column("digest", DIGEST, nullable=False),
+    Column("restored_from", Integer),
+)
+
+active_bundle = Table(
+    "active_bundle",
+    metadata,
+    Column("profile", Text, primary_key=True),
+    # Empty where no bundle is to answer.
+    Column("bundle", Text, nullable=False),
+    Column("digest", DIGEST, nullable=False),
+)
+
+site_policy = Table(
+    "site_policy",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", JSON, nullable=False),
+)
+
 # Only ever added to: `storage.decision_records`.
 decision_record = Table(
     "decision_record",

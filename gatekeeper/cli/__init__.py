@@ -11,12 +11,14 @@ import gatekeeper
 from gatekeeper.cli import (
     bench,
     channel,
+    configuration,
     demo,
     job,
     ledger,
     model,
     node,
     notification,
+    policy,
     reconcile,
     record,
     roles,
@@ -72,6 +74,8 @@ app.add_typer(rule.app, name="rule")
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
 app.add_typer(model.app, name="model")
+app.add_typer(policy.app, name="policy")
+app.add_typer(configuration.app, name="config")
 app.add_typer(channel.app, name="channel")
 app.add_typer(notification.app, name="notification")
 

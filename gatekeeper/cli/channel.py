@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gatekeeper.cli.changes import By, Why, configuring
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail
 from gatekeeper.cli.site import AsJson, site_of
 from gatekeeper.errors import GatekeeperError
@@ -41,6 +42,8 @@ def add(
     disabled: Annotated[
         bool, typer.Option("--disabled", help="it is told nothing for now")
     ] = False,
+    by: By = "",
+    why: Why = "",
 ) -> None:
     """Add a channel, or replace the one of this name; no process needs a restart."""
     if bool(email) == bool(webhook_url):
@@ -60,7 +63,7 @@ def add(
         details=details,
         enabled=not disabled,
     )
-    with site.database() as database, database.begin() as tx:
+    with configuring(context, by, why, f"channel add {name}") as tx:
         channels.save(tx, channel)
     console.print(f"Saved channel {name}.")
     problem = readiness.problem(channel, notify)
@@ -102,9 +105,9 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def remove(context: typer.Context, name: Name) -> None:
+def remove(context: typer.Context, name: Name, by: By = "", why: Why = "") -> None:
     """Remove a channel; what waits for it is set aside as dead."""
-    with site_of(context).database() as database, database.begin() as tx:
+    with configuring(context, by, why, f"channel remove {name}") as tx:
         removed = channels.remove(tx, name)
     if not removed:
         fail(f"channel {name} is not known")

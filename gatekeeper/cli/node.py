@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from gatekeeper import certificates, sop_classes
 from gatekeeper.cli import node_checks, node_show
+from gatekeeper.cli.changes import By, Why, configuring
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail, short
 from gatekeeper.cli.site import AsJson, Site, site_of
 from gatekeeper.errors import IdentifierError, TransportError
@@ -121,6 +122,8 @@ def add(
     confirm: Confirming = None,
     language: Language = None,
     description: Description = None,
+    by: By = "",
+    why: Why = "",
 ) -> None:
     """Add a node, or replace the one with this AE title; no process needs a restart."""
     site = site_of(context)
@@ -142,7 +145,7 @@ def add(
         description=description,
     )
     node = _checked(site, dataclasses.replace(node, **changes))
-    with site.database() as database, database.begin() as tx:
+    with configuring(context, by, why, f"node add {node.ae_title}") as tx:
         nodes.save(tx, node)
     console.print(f"Saved node {node.ae_title}.")
 
@@ -170,6 +173,8 @@ def edit(
     confirm: Confirming = None,
     language: Language = None,
     description: Description = None,
+    by: By = "",
+    why: Why = "",
 ) -> None:
     """Change what is given of a node; everything else stays. An empty text forgets a field."""
     site = site_of(context)
@@ -194,7 +199,7 @@ def edit(
         changes["host"], changes["port"] = parse_address(address)
     if not changes and role is None:
         fail("say what is to change; `gatekeeper node edit --help` lists it")
-    with site.database() as database, database.begin() as tx:
+    with configuring(context, by, why, f"node edit {ae_title}") as tx:
         before = _known(tx, ae_title)
         node = before if role is None else with_roles(before, tuple(role))
         node = _checked(site, dataclasses.replace(node, **changes))
@@ -208,16 +213,18 @@ def edit(
 
 
 @app.command()
-def enable(context: typer.Context, ae_title: Title) -> None:
+def enable(context: typer.Context, ae_title: Title, by: By = "", why: Why = "") -> None:
     """Let a node call and be called again."""
-    _switch(context, ae_title, enabled=True)
+    with configuring(context, by, why, f"node enable {ae_title}") as tx:
+        _switch(tx, ae_title, enabled=True)
     console.print(f"Node {ae_title} is enabled.")
 
 
 @app.command()
-def disable(context: typer.Context, ae_title: Title) -> None:
+def disable(context: typer.Context, ae_title: Title, by: By = "", why: Why = "") -> None:
     """Refuse a node's calls and send it nothing; what is for it waits until it is enabled."""
-    _switch(context, ae_title, enabled=False)
+    with configuring(context, by, why, f"node disable {ae_title}") as tx:
+        _switch(tx, ae_title, enabled=False)
     console.print(f"Node {ae_title} is disabled; deliveries to it wait.")
 
 
@@ -263,13 +270,15 @@ def remove(
     force: Annotated[
         bool, typer.Option("--force", help="disable the rules that name it, and remove it")
     ] = False,
+    by: By = "",
+    why: Why = "",
 ) -> None:
     """Remove a node; deliveries to it wait until it is added again."""
     from gatekeeper.rules.book import parse_book
     from gatekeeper.rules.check import rules_naming
 
     name = AeTitle.parse(ae_title)
-    with site_of(context).database() as database, database.begin() as tx:
+    with configuring(context, by, why, f"node remove {name}") as tx:
         naming = [rule.name for rule in rules_naming(name, parse_book(rules.listing(tx)).rules)]
         if naming and not force:
             fail(
@@ -338,9 +347,8 @@ def _known(tx: Connection, ae_title: str) -> Node:
     return node
 
 
-def _switch(context: typer.Context, ae_title: str, *, enabled: bool) -> None:
-    with site_of(context).database() as database, database.begin() as tx:
-        nodes.save(tx, dataclasses.replace(_known(tx, ae_title), enabled=enabled))
+def _switch(tx: Connection, ae_title: str, *, enabled: bool) -> None:
+    nodes.save(tx, dataclasses.replace(_known(tx, ae_title), enabled=enabled))
 
 
 def _given(**values: Any) -> dict[str, Any]:

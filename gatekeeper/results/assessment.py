@@ -53,12 +53,14 @@ class SeriesAssessment:
     """One series with what was judged of it.
 
     `volume` and `finding` are None when the series could not be read or has no profile.
+    `false_hold_rate` is that of the series' profile; None where it is the study's.
     """
 
     source: SourceSeries
     judgement: Judgement
     volume: Volume | None = None
     finding: Finding | None = None
+    false_hold_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +75,8 @@ class StudyAssessment:
         created_at: the job's creation, seconds since epoch UTC; every date in the results is
             drawn from it.
         judgement: the study's verdict and reason.
-        false_hold_rate: the stated rate that the verdict rests on.
+        false_hold_rate: the stated rate that the verdict rests on, but for series of a profile
+            with a rate of its own; see `rate_of`.
         series: each series of the study; the assessed ones first.
         ae_title: our own AE title.
         institution: InstitutionName for the results, may be empty.
@@ -101,3 +104,8 @@ class StudyAssessment:
     earlier: tuple[EarlierReport, ...] = ()
     words: Catalogue = field(default_factory=english)
     reference_stands_in: bool = True
+
+    def rate_of(self, series: SeriesAssessment) -> float:
+        """Return the stated false-hold rate that a series' verdict rests on."""
+        own = series.false_hold_rate
+        return self.false_hold_rate if own is None else own

@@ -88,7 +88,7 @@ def _series_group(study: StudyAssessment, series: SeriesAssessment, finding: Fin
     measurements = [
         _number(codes.SCORE, finding.score),
         _number(codes.P_VALUE, finding.p_value),
-        _number(codes.HOLD_RATE, study.false_hold_rate),
+        _number(codes.HOLD_RATE, study.rate_of(series)),
         _number(codes.REFERENCES, finding.levels[0].calibration_size, codes.SUBJECTS),
     ]
     for level in finding.levels:
@@ -109,7 +109,7 @@ def _series_group(study: StudyAssessment, series: SeriesAssessment, finding: Fin
         ),
         referenced_region=_region_of(part, np.array(corners, np.float64)),
         finding_type=codes.WHOLE_SERIES,
-        algorithm_id=_algorithm(finding, study.false_hold_rate),
+        algorithm_id=_algorithm(finding, study.rate_of(series)),
         measurements=measurements,
         qualitative_evaluations=[
             hd.sr.QualitativeEvaluation(codes.GATE_VERDICT, codes.VERDICTS[verdict]),
@@ -132,7 +132,7 @@ def _region_group(
         ),
         referenced_region=_region_of(part, outline(region, finding.map.shape)),
         finding_type=codes.REGION,
-        algorithm_id=_algorithm(finding, study.false_hold_rate),
+        algorithm_id=_algorithm(finding, study.rate_of(series)),
         measurements=[
             _number(codes.VOLUME, region.volume_mm3, codes.CUBIC_MILLIMETRE),
             _number(codes.MAP_PEAK, region.peak),

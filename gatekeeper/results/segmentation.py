@@ -101,7 +101,7 @@ def _segment(
         segmented_property_category=codes.SPATIAL_CONCEPT,
         segmented_property_type=codes.REGION,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=_algorithm(finding, study.false_hold_rate),
+        algorithm_identification=_algorithm(finding, study.rate_of(series)),
         tracking_uid=uids.tracking(study, series, region.label),
         tracking_id=f"{series_title(series, words)}, {words.say(Text.REGION, number=region.label)}",
     )

@@ -150,6 +150,11 @@ def _job(study: StudyAssessment) -> tuple[str, ...]:
         study.ae_title,
         study.institution,
         str(study.series_number),
+        *(
+            f"{series.source.series_instance_uid} {series.false_hold_rate!r}"
+            for series in study.series
+            if series.false_hold_rate is not None
+        ),
         *(() if study.reference_stands_in else ("own calibrations only",)),
         __version__,
         RENDERER,

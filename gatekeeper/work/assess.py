@@ -129,6 +129,14 @@ class _Assessor:
     def _match(self, protocol: Protocol) -> BundleInfo | None:
         return self.registry.match(protocol.modality, protocol.body_part, protocol.sequence)
 
+    def _own_rate(self, info: BundleInfo, protocol: Protocol) -> float | None:
+        """Return the false-hold rate of the profile that a bundle answers for, if it has one."""
+        wanted = (protocol.modality, protocol.body_part, protocol.sequence)
+        for one in self.registry.answering:
+            if one.info.name == info.name and one.profile.matches(*wanted):
+                return self.request.false_hold_rates.get(str(one.profile.key))
+        return self.request.false_hold_rates.get(str(info.profile.key))
+
     def _not_assessed(self, series: ReceivedSeries, reason: str) -> SeriesAssessment:
         return SeriesAssessment(series.source_series(), Judgement(Verdict.UNCALIBRATED, reason))
 
@@ -163,12 +171,13 @@ class _Assessor:
         except NotAssessable as refusal:
             judgement = Judgement(Verdict.UNCALIBRATED, f"Not assessed: {_sentence(refusal)}")
         else:
+            own_rate = self._own_rate(info, candidate.protocol)
             judgement = judge_finding(
                 finding,
-                self.request.false_hold_rate,
+                self.request.false_hold_rate if own_rate is None else own_rate,
                 reference_stands_in=self.request.reference_stands_in,
             )
-            return SeriesAssessment(source, judgement, volume, finding)
+            return SeriesAssessment(source, judgement, volume, finding, own_rate)
         return SeriesAssessment(source, judgement, volume)
 
     def _limit_reached(self, candidate: Candidate) -> str | None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gatekeeper.results.assessment import StudyAssessment
     from gatekeeper.work.messages import Answer, Request, ResultFile
     from gatekeeper.work.stages import Stages
+    from models.activation import ProfileKey
     from models.detector import Detector
     from models.finding import Finding
     from models.registry import BundleInfo, Registry
@@ -121,7 +122,7 @@ class _Server:
 
         configure("ERROR")  # holds the libraries' own loggers and warnings
         stages = Stages()
-        registry = Registry([Path(folder) for folder in request.bundles])
+        registry = Registry([Path(folder) for folder in request.bundles], _choice(request))
         if registry.digest != request.model_digest:
             return {"models": registry.digest}
         self._forget_other_models(registry)
@@ -143,6 +144,14 @@ class _Server:
             return self._detectors[info.digest]
 
         return load_once
+
+
+def _choice(request: Request) -> dict[ProfileKey, str] | None:
+    from models.activation import ProfileKey
+
+    if request.choice is None:
+        return None
+    return {ProfileKey.parse(key): name for key, name in request.choice.items()}
 
 
 def _load(info: BundleInfo, request: Request) -> Detector:

@@ -50,12 +50,15 @@ class Request:
         files: the study's instances.
         scratch: folder for the result files.
         bundles: folders of site bundles.
+        choice: the bundle's name for each profile that the site chose one for, empty for nobody;
+            None when the choice cannot be known.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: processor threads for models; 0 means all.
         maximum_voxels: in one volume, and in all volumes assessed together.
         maximum_series: volumes assessed at most.
         cpu_seconds: processor time for this job.
         false_hold_rate, ae_title, institution, series_number: see `StudyAssessment`.
+        false_hold_rates: rate of each profile that has one of its own.
         heatmap_margin, reference_stands_in: see `StudyAssessment`.
         objects: kinds of result to make in each language; see `gatekeeper.results.kinds`.
         compression: of pictures: ``none``, ``rle`` or ``jpeg2000``.
@@ -87,6 +90,8 @@ class Request:
     compression: str = "none"
     earlier: tuple[EarlierReport, ...] = ()
     catalogues: str = ""
+    choice: Mapping[str, str] | None = field(default_factory=dict[str, str])
+    false_hold_rates: Mapping[str, float] = field(default_factory=dict[str, float])
     reference_stands_in: bool = True
 
     def write(self, path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from gatekeeper.configuration.judging import Judging
 from gatekeeper.results.earlier import EarlierReport
-from gatekeeper.settings import Settings, WorkSettings
+from gatekeeper.settings import WorkSettings
 from gatekeeper.work.destinations import wanted
 from gatekeeper.work.messages import ReceivedFile, Request
 from storage.records import Instance, Job, Node
@@ -29,7 +30,7 @@ def request_for(
     content: Sequence[Instance],
     spool: Spool,
     scratch: Path,
-    settings: Settings,
+    judged_by: Judging,
     known: Sequence[Node],
     earlier: tuple[EarlierReport, ...],
 ) -> Request:
@@ -40,10 +41,11 @@ def request_for(
         content: instances of its study.
         spool: with their files.
         scratch: folder for what the child writes.
-        settings: of the site.
+        judged_by: the settings with the policy over them, and the models, at this moment.
         known: every node; those that take results decide what is made.
         earlier: reports on the study before.
     """
+    settings, choice = judged_by.settings, judged_by.choice
     work = settings.work
     folder, catalogues = settings.models.directory, settings.results.catalogues
     return Request(
@@ -82,4 +84,6 @@ def request_for(
         catalogues=catalogues and str(Path(catalogues).absolute()),
         compression=settings.results.compression,
         earlier=earlier,
+        false_hold_rates=judged_by.false_hold_rates,
+        choice=None if choice is None else {str(key): name for key, name in choice.items()},
     )

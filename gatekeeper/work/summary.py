@@ -45,6 +45,8 @@ def _series(item: SeriesAssessment) -> dict[str, Any]:
             "shape": list(item.volume.array.shape),
             "spacing_mm": [round(value, 4) for value in item.volume.spacing],
         }
+    if item.false_hold_rate is not None:
+        found["false_hold_rate"] = item.false_hold_rate
     if item.finding is not None:
         found |= _finding(item.finding)
     return found

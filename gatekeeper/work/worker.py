@@ -38,6 +38,7 @@ from types import FrameType
 from sqlalchemy import Connection
 
 from gatekeeper.assemble.content import content_digest
+from gatekeeper.configuration import choice, judging
 from gatekeeper.errors import ChildFailed
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.notify import losses
@@ -50,7 +51,6 @@ from gatekeeper.work.heartbeat import Heartbeat
 from gatekeeper.work.messages import ANSWER, Answer, ResultFile
 from gatekeeper.work.process import Child, ChildLimits, ChildOutOfSpace, ChildStopped
 from gatekeeper.work.request import request_for
-from models.registry import Registry
 from storage import backoff, failpoint, instances, jobs, nodes
 from storage.engine import Database, DatabaseUnavailableError
 from storage.filesystem import OUT_OF_SPACE
@@ -121,11 +121,12 @@ class Worker:
         """Work on one job after the other until `stop`."""
         self._prepare_scratch()
         log.info("worker_started", worker=self._name, role="work")
-        self._name_restricted_models()
+        named = self._name_restricted_models()
         failures = 0
         try:
             while not self._stop.is_set():
                 try:
+                    named = named or self._name_restricted_models()
                     found = self.run_once()
                     failures = 0
                 except (DatabaseUnavailableError, ChildFailed) as error:
@@ -141,9 +142,15 @@ class Worker:
             self.close()
             log.info("worker_stopped", worker=self._name, role="work")
 
-    def _name_restricted_models(self) -> None:
-        """Log each model in use whose weights exclude commercial use."""
-        for one in Registry(self._settings.models.directories).answering:
+    def _name_restricted_models(self) -> bool:
+        """Log each model in use whose weights exclude commercial use; False without database."""
+        try:
+            with self._database.read() as tx:
+                registry = choice.registry(tx, self._settings)
+        except DatabaseUnavailableError as error:
+            log.error("worker_hindered", worker=self._name, error=error_name(error))
+            return False
+        for one in registry.answering:
             if one.info.non_commercial:
                 log.warning(
                     "model_not_for_commercial_use",
@@ -152,6 +159,7 @@ class Worker:
                     digest=one.info.digest,
                     profile=str(one.profile.key),
                 )
+        return True
 
     def run_once(self) -> bool:
         """Claim one job and bring it to an end; False when none is due.
@@ -206,6 +214,7 @@ class Worker:
             content = instances.of_study(tx, job.study_instance_uid)
             known = nodes.listing(tx)
             earlier = earlier_reports(tx, job)
+            judged_by = judging.read(tx, self._settings)
         if content_digest(content) != job.content_digest:
             self._fail(
                 job, f"{jobs.SUPERSEDED}: the study changed after revision {job.revision}", None
@@ -218,9 +227,7 @@ class Worker:
             return
         work = self._settings.work
         request = scratch / "request.json"
-        request_for(job, content, self._spool, scratch, self._settings, known, earlier).write(
-            request
-        )
+        request_for(job, content, self._spool, scratch, judged_by, known, earlier).write(request)
         reply = self._child.ask(request, work.cpu_seconds, work.wall_seconds, heartbeat.cancelled)
         if "models" in reply:
             self._models_changed(job, str(reply["models"]))

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from support.small_bundle import PROFILE, small_bundle
 from torch import Tensor
 
-from models import activation, detector
-from models.activation import NOBODY, Activation, ProfileKey
+from models import detector
+from models.activation import NOBODY, ProfileKey
 from models.errors import ModelError, TamperedError
 from models.registry import MANIFEST, SHARED_WEIGHTS, SHIPPED_BUNDLES, Registry, read_bundle
 from models.tensors import read_tensors, take
@@ -54,10 +54,10 @@ def another(bundle: Path, name: str, **statements: Any) -> Path:
     return folder
 
 
-def choose(folder: Path, **chosen: str) -> None:
-    """Keep a choice: profiles with ``_`` for ``/``, each with a bundle's name."""
-    active = {ProfileKey.parse(key.replace("_", "/")): name for key, name in chosen.items()}
-    activation.write(folder, Activation(active))
+def choosing(bundle: Path, **chosen: str) -> Registry:
+    """Return a registry under a choice: profiles with ``_`` for ``/``, with a bundle's name."""
+    choice = {ProfileKey.parse(key.replace("_", "/")): name for key, name in chosen.items()}
+    return Registry([bundle.parent], choice, shipped=False)
 
 
 def republish(bundle: Path, tensors: dict[str, Tensor]) -> None:
@@ -149,12 +149,11 @@ def test_the_activated_bundle_answers_in_place_of_the_default(bundle: Path) -> N
     another(bundle, "chosen", default=False)
     assert answer(only(bundle), *PELVIS) == NAME
 
-    choose(bundle.parent, MR_PELVIS_T2="chosen")
-    assert answer(only(bundle), *PELVIS) == "chosen"
-    assert answer(only(bundle), "MR", "prostate", "t2w") == "chosen"
+    registry = choosing(bundle, MR_PELVIS_T2="chosen")
+    assert answer(registry, *PELVIS) == "chosen"
+    assert answer(registry, "MR", "prostate", "t2w") == "chosen"
 
-    choose(bundle.parent)
-    assert answer(only(bundle), *PELVIS) == NAME
+    assert answer(choosing(bundle), *PELVIS) == NAME
 
 
 def test_a_bundle_for_any_sequence_leaves_other_profiles_alone(bundle: Path) -> None:
@@ -162,13 +161,13 @@ def test_a_bundle_for_any_sequence_leaves_other_profiles_alone(bundle: Path) -> 
     anything = PROFILE["profile"] | {"sequence": "", "sequence_aliases": []}
     another(bundle, "anything", default=False, profile=anything)
 
-    choose(bundle.parent, MR_PELVIS_T1="anything")
-    assert answer(only(bundle), "MR", "PELVIS", "T1") == "anything"
-    assert answer(only(bundle), *PELVIS) == NAME
+    registry = choosing(bundle, MR_PELVIS_T1="anything")
+    assert answer(registry, "MR", "PELVIS", "T1") == "anything"
+    assert answer(registry, *PELVIS) == NAME
 
-    choose(bundle.parent, MR_PELVIS_="anything")
-    assert answer(only(bundle), "MR", "PELVIS", "DWI") == "anything"
-    assert answer(only(bundle), *PELVIS) == NAME
+    registry = choosing(bundle, MR_PELVIS_="anything")
+    assert answer(registry, "MR", "PELVIS", "DWI") == "anything"
+    assert answer(registry, *PELVIS) == NAME
 
 
 @pytest.mark.parametrize("chosen", [NOBODY, "removed"])
@@ -176,17 +175,15 @@ def test_nobody_answers_where_nobody_or_a_missing_bundle_is_chosen(
     bundle: Path, chosen: str
 ) -> None:
     """The default does not slip in for a bundle that a site chose and lost; that is a problem."""
-    choose(bundle.parent, MR_PELVIS_T2=chosen)
-    registry = only(bundle)
+    registry = choosing(bundle, MR_PELVIS_T2=chosen)
 
     assert answer(registry, *PELVIS) is None
     assert [("removed" in problem) for problem in registry.problems()] == [True] * bool(chosen)
 
 
-def test_a_choice_that_cannot_be_read_silences_every_bundle(bundle: Path) -> None:
+def test_a_choice_that_cannot_be_known_silences_every_bundle(bundle: Path) -> None:
     """What the site chose is not known then; a problem says so."""
-    (bundle.parent / activation.ACTIVE).write_text("{")
-    registry = only(bundle)
+    registry = Registry([bundle.parent], None, shipped=False)
 
     assert answer(registry, *PELVIS) is None
     assert any("no bundle answers" in problem for problem in registry.problems())
@@ -207,13 +204,12 @@ def test_the_digest_of_the_set_is_that_of_what_can_answer(bundle: Path) -> None:
     other = another(bundle, "other", default=False)
     assert only(bundle).digest == original
 
-    choose(bundle.parent, MR_PELVIS_T2="other")
-    chosen = only(bundle).digest
+    chosen = choosing(bundle, MR_PELVIS_T2="other").digest
     assert chosen != original
     state(bundle, version="9")
-    assert only(bundle).digest == chosen
+    assert choosing(bundle, MR_PELVIS_T2="other").digest == chosen
     state(other, version="9")
-    assert only(bundle).digest != chosen
+    assert choosing(bundle, MR_PELVIS_T2="other").digest != chosen
 
 
 @pytest.mark.parametrize(

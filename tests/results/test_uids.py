@@ -71,6 +71,13 @@ def test_whatever_changes_the_bytes_changes_every_uid(
     assert all_uids(changed).isdisjoint(all_uids(mni_study))
 
 
+def test_a_rate_of_a_profile_changes_every_uid_too(mni_study: StudyAssessment) -> None:
+    """The objects of the series state it."""
+    series = tuple(replace(one, false_hold_rate=0.01) for one in mni_study.series)
+
+    assert all_uids(replace(mni_study, series=series)).isdisjoint(all_uids(mni_study))
+
+
 def test_heatmaps_follow_their_source_and_their_judge(mni_study: StudyAssessment) -> None:
     """Other slices, another model or another calibration give other heatmaps."""
     (series,) = mni_study.series

@@ -372,3 +372,17 @@ def test_the_evidence_says_what_the_verdict_rests_on(tmp_path: Path, registry: R
     assert kept["series"][1]["protocol"] == "MR (body part not stated) T2"
     assert "Doe" not in text
     assert "TEST" not in text
+
+
+def test_a_profile_may_have_a_rate_of_its_own(tmp_path: Path, registry: Registry) -> None:
+    """It is judged by that, and states it; a rate of another profile changes nothing."""
+    asked = request(series(5), tmp_path, false_hold_rates={"MR/BRAIN/T1": 0.02})
+    found = assess(asked, registry, Fixed(0.04))
+    (only,) = found.series
+    assert (found.judgement.verdict, found.rate_of(only)) == (Verdict.CLEAR, 0.02)
+    assert evidence(found)["series"][0]["false_hold_rate"] == 0.02
+
+    asked = request(series(5), tmp_path, false_hold_rates={"MR/BRAIN/FLAIR": 0.02})
+    found = assess(asked, registry, Fixed(0.04))
+    (only,) = found.series
+    assert (found.judgement.verdict, found.rate_of(only)) == (Verdict.SUSPECT, 0.05)

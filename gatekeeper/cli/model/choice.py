@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from gatekeeper.cli.model.common import BundleName, model_errors, registry_of, site_folder
-from gatekeeper.cli.output import console, emit_rows, fail
-from gatekeeper.cli.site import AsJson
-from models import activation
-from models.activation import NOBODY, Change, ProfileKey
+from gatekeeper.cli.changes import By, Why, configuring, operating_user
+from gatekeeper.cli.model.common import BundleName, model_errors, registry_of, settings_of
+from gatekeeper.cli.output import console, emit_rows, fail, moment, short
+from gatekeeper.cli.site import AsJson, site_of
+from gatekeeper.configuration import changes
+from gatekeeper.configuration import history as versions
+from gatekeeper.configuration.document import differences
+from gatekeeper.configuration.models import NAME as MODELS
+from models.activation import NOBODY, ProfileKey
 from models.registry import Registry
+from storage import active_bundles
+from storage.records import ActiveBundle, ConfigurationVersion
 
 ForProfile = Annotated[
     str | None,
@@ -28,26 +34,34 @@ def register(app: typer.Typer) -> None:
     app.command()(history)
 
 
-def activate(context: typer.Context, name: BundleName, for_profile: ForProfile = None) -> None:
+def activate(
+    context: typer.Context,
+    name: BundleName,
+    for_profile: ForProfile = None,
+    by: By = "",
+    why: Why = "",
+) -> None:
     """Have a bundle answer for its profile, in place of the one that does now."""
-    folder = site_folder(context)
     with model_errors():
         info = registry_of(context).get(name)
         key = info.profile.key if for_profile is None else ProfileKey.parse(for_profile)
         if info.profile.narrowed(key) is None:
             fail(f"{name} is made for {info.profile.key}, not for {key}")
-        with activation.locked(folder):
-            choice = activation.read(folder)
-            changed = choice.changed("activate", key, name, info.version, info.digest)
-            activation.write(folder, changed)
+        with configuring(context, by, why, f"model activate {name} {info.version}") as tx:
+            active_bundles.save(tx, ActiveBundle(str(key), name, info.digest))
     if info.non_commercial:
         console.print(f"Its weights are not for commercial use: {escape(info.weights_licence)}")
     _say_who_answers(registry_of(context), key)
 
 
-def deactivate(context: typer.Context, name: BundleName, for_profile: ForProfile = None) -> None:
+def deactivate(
+    context: typer.Context,
+    name: BundleName,
+    for_profile: ForProfile = None,
+    by: By = "",
+    why: Why = "",
+) -> None:
     """Have a bundle answer no longer: the default does, or nobody when it was the default."""
-    folder = site_folder(context)
     with model_errors():
         registry = registry_of(context)
         wanted = None if for_profile is None else ProfileKey.parse(for_profile)
@@ -56,60 +70,99 @@ def deactivate(context: typer.Context, name: BundleName, for_profile: ForProfile
             for one in registry.answering
             if one.info.name == name and wanted in (None, one.profile.key)
         ]
-        missing = [] if answering else _chosen_but_missing(context, name)
+        # A bundle that was chosen and is not installed any more answers for nothing.
+        missing = [] if answering else _chosen_for(context, name)
         if not answering and not missing:
             fail(f"{name} does not answer for any profile")
         keys = [one.profile.key for one in answering] or missing
-        with activation.locked(folder):
-            choice = activation.read(folder)
+        with configuring(context, by, why, f"model deactivate {name}") as tx:
             for key in keys:
-                is_default = any(one.profile.key == key and one.info.default for one in answering)
-                choice = choice.changed("deactivate", key, NOBODY if is_default else None)
-            activation.write(folder, choice)
+                if any(one.profile.key == key and one.info.default for one in answering):
+                    active_bundles.save(tx, ActiveBundle(str(key), NOBODY))
+                else:
+                    active_bundles.remove(tx, str(key))
     registry = registry_of(context)
     for key in keys:
         _say_who_answers(registry, key)
 
 
-def _chosen_but_missing(context: typer.Context, name: str) -> list[ProfileKey]:
-    """Return the profiles for which a bundle is activated that is not installed any more."""
-    active = activation.read(site_folder(context)).active
-    return [key for key in sorted(active, key=str) if active[key] == name]
+def _chosen_for(context: typer.Context, name: str) -> list[ProfileKey]:
+    """Return the profiles for which a bundle is activated."""
+    with site_of(context).database() as database, database.read() as tx:
+        found = active_bundles.listing(tx)
+    return [ProfileKey.parse(one.profile) for one in found if one.bundle == name]
 
 
-def rollback(context: typer.Context) -> None:
+def rollback(context: typer.Context, by: By = "", why: Why = "") -> None:
     """Undo the last change of who answers; again, to undo the one before it."""
-    folder = site_folder(context)
-    with model_errors():
-        with activation.locked(folder):
-            choice = activation.read(folder).rolled_back()
-            activation.write(folder, choice)
-        registry = registry_of(context)
-        _say_who_answers(registry, ProfileKey.parse(choice.history[-1].profile))
+    site = site_of(context)
+    with model_errors(), site.database() as database:
+        now = changes.noticed(database, site.settings)
+        with database.read() as tx:
+            before = versions.previous(tx, MODELS)
+        if before is None:
+            fail("there is no change to undo")
+        wanted = versions.with_section(now.document, MODELS, before.document)
+        changes.put(
+            database,
+            wanted,
+            by or operating_user(),
+            why or f"model rollback to version {before.number}",
+            settings_of(context),
+            expect=now.number,
+            restored_from=before.number,
+        )
+    registry = registry_of(context)
+    for one in differences(now.document, wanted):
+        _say_who_answers(registry, ProfileKey.parse(one.item))
 
 
 def history(context: typer.Context, as_json: AsJson = False) -> None:
     """List every change of who answers, oldest first."""
-    with model_errors():
-        changes = activation.read(site_folder(context)).history
+    with site_of(context).database() as database, database.read() as tx:
+        found = versions.changes_of(tx, MODELS)
+    listed = _changes(found[::-1])
     emit_rows(
         "Changes",
-        changes,
+        listed,
         {
-            "at": lambda change: change.at,
-            "who": lambda change: escape(change.who),
-            "action": lambda change: change.action,
-            "profile": lambda change: escape(change.profile),
-            "before": lambda change: escape(_chosen(change.before)),
-            "after": lambda change: escape(_described(change)),
+            "version": lambda one: str(one["version"]),
+            "at": lambda one: moment(one["at"]),
+            "who": lambda one: escape(one["who"]),
+            "why": lambda one: escape(one["why"]),
+            "profile": lambda one: escape(one["profile"]),
+            "before": lambda one: escape(_chosen(one["before"])),
+            "after": lambda one: escape(f"{_chosen(one['after'])} {short(one['digest'])}".strip()),
         },
         as_json=as_json,
         empty="Nothing was ever chosen: the defaults answer.",
     )
 
 
-def _described(change: Change) -> str:
-    return " ".join((_chosen(change.after), change.version, change.digest[:12])).strip()
+def _changes(found: list[ConfigurationVersion]) -> list[dict[str, Any]]:
+    """Return a row for each profile that a version chose another bundle for, oldest first."""
+    listed: list[dict[str, Any]] = []
+    before: ConfigurationVersion | None = None
+    for version in found:
+        old = {} if before is None else before.document.get(MODELS, {})
+        new = version.document.get(MODELS, {})
+        for profile in sorted({*old, *new}):
+            if old.get(profile) != new.get(profile):
+                after = new.get(profile, {})
+                listed.append(
+                    {
+                        "version": version.number,
+                        "at": version.at,
+                        "who": version.who,
+                        "why": version.why,
+                        "profile": profile,
+                        "before": old.get(profile, {}).get("bundle"),
+                        "after": after.get("bundle"),
+                        "digest": after.get("digest", ""),
+                    }
+                )
+        before = version
+    return listed
 
 
 def _chosen(name: str | None) -> str:

@@ -15,9 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gatekeeper.cli.output import error_console, fail
 from gatekeeper.cli.site import site_of
+from gatekeeper.configuration import choice
 from gatekeeper.settings import Settings
 from models.errors import ModelError
 from models.registry import BundleInfo, Profile, Registry
+from storage.engine import Database
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -54,15 +56,28 @@ def settings_of(context: typer.Context) -> Settings:
 
 
 def registry_of(context: typer.Context) -> Registry:
-    """Return the bundles of the site and of the package."""
-    return Registry(settings_of(context).models.directories)
+    """Return the bundles of the site and of the package, under the site's choice."""
+    settings = settings_of(context)
+    return Registry(settings.models.directories, _choice(settings))
+
+
+def _choice(settings: Settings) -> choice.Choice | None:
+    """Return the site's choice, without making a database where there is none yet."""
+    database = Database.connect(settings.database.url, settings.database.lock_seconds)
+    try:
+        if database.schema_problem() is not None:
+            return choice.of_file(settings)
+        with database.read() as tx:
+            return choice.chosen(tx, settings)
+    finally:
+        database.dispose()
 
 
 def site_folder(context: typer.Context) -> Path:
     """Return the site's folder of bundles, made when it is missing; ends without one set."""
     directories = settings_of(context).models.directories
     if not directories:
-        fail("models.directory is not set: a site's own bundles and choices are kept there")
+        fail("models.directory is not set: a site's own bundles are kept there")
     directories[0].mkdir(parents=True, exist_ok=True)
     return directories[0]
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gatekeeper.cli.changes import By, Why, configuring
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail, moment
 from gatekeeper.cli.site import AsJson, site_of
 from storage import rules as stored
@@ -59,6 +60,8 @@ def add(
     file: Annotated[
         Path | None, typer.Option(help="TOML file of one rule, or of several as [[rule]]")
     ] = None,
+    by: By = "",
+    why: Why = "",
 ) -> None:
     """Add a rule, from options or from a file; refused when it names what is not there."""
     from gatekeeper.rules.book import save, surroundings
@@ -81,8 +84,9 @@ def add(
         document: dict[str, Any] = {"name": name, "description": description, "when": tests}
         document |= {"then": then, "stop": stop, "enabled": not disabled}
         rules = [parse_rule(document)]
+    names = ", ".join(rule.name for rule in rules)
     site = site_of(context)
-    with site.database() as database, database.begin() as tx:
+    with configuring(context, by, why, f"rule add {names}") as tx:
         around = surroundings(tx, site.settings)
         for offset, rule in enumerate(rules):
             if stored.get(tx, rule.name) is not None:
@@ -145,6 +149,8 @@ def edit(
     context: typer.Context,
     name: Name,
     file: Annotated[Path, typer.Argument(help="TOML file with the whole rule", exists=True)],
+    by: By = "",
+    why: Why = "",
 ) -> None:
     """Replace a rule where it stands."""
     from gatekeeper.rules.book import save, surroundings
@@ -154,20 +160,20 @@ def edit(
     if len(rules) != 1 or rules[0].name != name:
         fail(f"{file.name} has to hold one rule named '{name}'")
     site = site_of(context)
-    with site.database() as database, database.begin() as tx:
+    with configuring(context, by, why, f"rule edit {name}") as tx:
         if stored.get(tx, name) is None:
             fail(f"rule '{name}' is not known")
         save(tx, rules[0], surroundings(tx, site.settings))
     console.print(f"Saved rule {name}.", markup=False)
 
 
-def enable(context: typer.Context, name: Name) -> None:
+def enable(context: typer.Context, name: Name, by: By = "", why: Why = "") -> None:
     """Have a rule asked again; refused when it names what is no longer there."""
     from gatekeeper.rules.book import rule_of, surroundings
     from gatekeeper.rules.check import check_rule
 
     site = site_of(context)
-    with site.database() as database, database.begin() as tx:
+    with configuring(context, by, why, f"rule enable {name}") as tx:
         row = stored.get(tx, name)
         if row is None:
             fail(f"rule '{name}' is not known")
@@ -176,9 +182,9 @@ def enable(context: typer.Context, name: Name) -> None:
     console.print(f"Enabled rule {name}.", markup=False)
 
 
-def disable(context: typer.Context, name: Name) -> None:
+def disable(context: typer.Context, name: Name, by: By = "", why: Why = "") -> None:
     """Ask a rule no longer; it stays."""
-    with site_of(context).database() as database, database.begin() as tx:
+    with configuring(context, by, why, f"rule disable {name}") as tx:
         known = stored.enable(tx, name, enabled=False)
     if not known:
         fail(f"rule '{name}' is not known")
@@ -189,18 +195,20 @@ def move(
     context: typer.Context,
     name: Name,
     position: Annotated[int, typer.Argument(help="1 for the first", min=1)],
+    by: By = "",
+    why: Why = "",
 ) -> None:
     """Ask a rule earlier or later."""
-    with site_of(context).database() as database, database.begin() as tx:
+    with configuring(context, by, why, f"rule move {name} {position}") as tx:
         known = stored.move(tx, name, position)
     if not known:
         fail(f"rule '{name}' is not known")
     console.print(f"Moved rule {name}.", markup=False)
 
 
-def remove(context: typer.Context, name: Name) -> None:
+def remove(context: typer.Context, name: Name, by: By = "", why: Why = "") -> None:
     """Remove a rule."""
-    with site_of(context).database() as database, database.begin() as tx:
+    with configuring(context, by, why, f"rule remove {name}") as tx:
         known = stored.remove(tx, name)
     if not known:
         fail(f"rule '{name}' is not known")
