@@ -8,6 +8,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from gatekeeper.node_sheet import checks, sheet
 from gatekeeper.peering import with_roles
@@ -28,9 +29,9 @@ PACS = dataclasses.replace(
 )
 
 
-def settings(**listen: object) -> Settings:
+def settings(**listen: Any) -> Settings:
     plain = Settings()
-    return dataclasses.replace(plain, listen=dataclasses.replace(plain.listen, **listen))  # pyright: ignore
+    return dataclasses.replace(plain, listen=dataclasses.replace(plain.listen, **listen))
 
 
 def text_of(page: str) -> str:
