@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Self
 
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -85,6 +85,8 @@ class QueryArchive:
         tells_modalities: whether a study's answer has ModalitiesInStudy.
         destination: port of the listener that C-MOVE sends to.
         edits: attributes that it changes in what it stores.
+        drop_after: objects of a retrieval after which it aborts the association, once.
+        before_giving: called before the objects of a retrieval go.
 
     Args:
         kept: see there.
@@ -102,6 +104,8 @@ class QueryArchive:
         self.tells_modalities = True
         self.destination = 0
         self.edits: dict[str, str] = {}
+        self.drop_after = 0
+        self.before_giving: Callable[[], None] = lambda: None
         entity = AE(self.ae_title)
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
         entity.maximum_associations = 50
@@ -176,11 +180,16 @@ class QueryArchive:
             for one in self._matching(event.identifier)
             if one.SOPInstanceUID not in self.withheld
         ]
+        self.before_giving()
         yield len(found)
         if self.answer:
             yield self.answer, None
             return
-        for one in found:
+        for number, one in enumerate(found, start=1):
+            if self.drop_after and number > self.drop_after:
+                self.drop_after = 0
+                event.assoc.abort()
+                return
             self.given.append(str(one.SOPInstanceUID))
             yield 0xFF00, one
 
