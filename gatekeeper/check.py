@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from gatekeeper import certificates, config
+from gatekeeper import certificates, config, peering, sop_classes
 from gatekeeper.configuration import changes, choice
 from gatekeeper.configuration.whole import Whole
 from gatekeeper.errors import ConfigurationError
@@ -28,6 +28,7 @@ from gatekeeper.results import kinds
 from gatekeeper.results.catalogue import CatalogueError, read
 from gatekeeper.results.kinds import UnknownKindError
 from gatekeeper.settings import Settings
+from gatekeeper.sop_classes import UnknownSopClassError
 from gatekeeper.tls import Credentials
 from models.registry import Registry
 from storage import channels, nodes, rules
@@ -150,11 +151,15 @@ def _node_problem(node: Node, catalogues: str) -> str | None:
         return str(error)
     if node.receives_results and not node.port:
         return "receives results but has no port"
+    wrong = peering.problem(node)
+    if wrong is not None:
+        return wrong
     try:
+        sop_classes.parse(node.sop_classes)
         kinds.parse(node.objects)
         if node.receives_results:
             read(node.language, catalogues)
-    except (UnknownKindError, CatalogueError) as error:
+    except (UnknownKindError, UnknownSopClassError, CatalogueError) as error:
         return str(error)
     try:
         socket.getaddrinfo(node.host, node.port or None)

@@ -192,6 +192,19 @@ def find(tx: Connection, sop_instance_uid: str) -> list[Instance]:
     return _select(tx, table.c.sop_instance_uid == sop_instance_uid)
 
 
+def latest_classes(tx: Connection, limit: int = 5000) -> set[tuple[str, str]]:
+    """Return SOP class and transfer syntax of the newest instances that are not our own."""
+    newest = (
+        select(table.c.sop_class_uid, table.c.transfer_syntax_uid, table.c.own_result)
+        .order_by(table.c.id.desc())
+        .limit(limit)
+        .subquery()
+    )
+    query = select(newest.c.sop_class_uid, newest.c.transfer_syntax_uid)
+    rows = tx.execute(query.where(newest.c.own_result.is_(False)).distinct())
+    return {(row[0], row[1]) for row in rows}
+
+
 def count(tx: Connection) -> int:
     """Return how many instances are kept, our own results included."""
     return tx.execute(select(func.count()).select_from(table)).scalar_one()

@@ -86,6 +86,11 @@ def claim(
     return None if claimed is None else get(tx, claimed)
 
 
+def heartbeat(tx: Connection, prior: Prior, lease_seconds: float) -> bool:
+    """Hold a claim for so many seconds from now; False when it is no longer this attempt's."""
+    return leases.heartbeat(tx, table, prior.id, prior.attempt, lease_seconds)
+
+
 def answered(tx: Connection, asked: Prior, chosen: Sequence[str], reason: str = "") -> bool:
     """End a request with the prior studies that were chosen, newest first.
 

@@ -22,6 +22,20 @@ KINDS: dict[str, str] = {
     "key-objects": "the slices to look at (KOS)",
 }
 """Name, at most 16 characters -> what it is."""
+CLASSES: dict[str, str] = {
+    "report": "1.2.840.10008.5.1.4.1.1.88.34",
+    "report-2d": "1.2.840.10008.5.1.4.1.1.88.33",
+    "report-enhanced": "1.2.840.10008.5.1.4.1.1.88.22",
+    "plain-report": "1.2.840.10008.5.1.4.1.1.88.11",
+    "montage": "1.2.840.10008.5.1.4.1.1.7",
+    "heatmap": "1.2.840.10008.5.1.4.1.1.7",
+    "segmentation": "1.2.840.10008.5.1.4.1.1.66.4",
+    "parametric-map": "1.2.840.10008.5.1.4.1.1.30",
+    "presentation": "1.2.840.10008.5.1.4.1.1.11.1",
+    "key-objects": "1.2.840.10008.5.1.4.1.1.88.59",
+    "statement": "1.2.840.10008.5.1.4.1.1.88.11",
+}
+"""Kind -> SOP Class UID of its objects."""
 STATEMENT = "statement"
 """Basic Text SR that says why no series was assessed: every destination takes it."""
 DOCUMENTS: tuple[str, ...] = (

@@ -9,6 +9,7 @@ and logged as an error.
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,9 +37,6 @@ from storage.records import (
     Prior,
 )
 from storage.spool import Spool
-
-_LEASE_MARGIN = 60.0
-"""Seconds of a lease on a prior beyond what its calls may take."""
 
 log = get_logger()
 
@@ -78,6 +76,8 @@ class Errands:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._busy: dict[_Line, threading.Thread] = {}
+        self._fetching: dict[_Line, Prior] = {}
+        self._next_beat = 0.0
         self._receiver: Receiver | None = None
         self._thread = threading.Thread(target=self._run, name="errands", daemon=True)
 
@@ -103,12 +103,26 @@ class Errands:
         while not self._stopping.is_set():
             self._busy = {line: one for line, one in self._busy.items() if one.is_alive()}
             try:
+                self._beat()
                 started = self._start_one()
             except DatabaseUnavailableError as error:
                 log.error("database_unavailable", role="send", error=error_name(error))
                 started = False
             if not started:
                 self._stopping.wait(self._office.settings.send.poll_seconds)
+
+    def _beat(self) -> None:
+        """Hold the claims of priors, whose calls take long; three times a lease."""
+        now = time.monotonic()
+        if now < self._next_beat:
+            return
+        lease = self._office.settings.send.lease_seconds
+        self._next_beat = now + lease / 3
+        held = [task for line, task in self._fetching.items() if line in self._busy]
+        if held:
+            with self._office.database.begin() as tx:
+                for task in held:
+                    priors.heartbeat(tx, task, lease)
 
     def _start_one(self) -> bool:
         """Claim one call and start on it; False when there is none to claim."""
@@ -131,7 +145,10 @@ class Errands:
         thread = threading.Thread(
             target=self._call, args=(task, known.get(task.node)), name="errand", daemon=True
         )
-        self._busy[_Line(task.node, isinstance(task, Prior))] = thread
+        line = _Line(task.node, isinstance(task, Prior))
+        self._busy[line] = thread
+        if isinstance(task, Prior):
+            self._fetching[line] = task
         thread.start()
         return True
 
@@ -146,9 +163,7 @@ class Errands:
             )
 
     def _claim_prior(self, paused: set[str]) -> Prior | None:
-        settings = self._office.settings
-        # Three queries at most, and the study.
-        lease = 3 * settings.send.find_seconds + settings.priors.retrieve_seconds + _LEASE_MARGIN
+        lease = self._office.settings.send.lease_seconds
         busy = {line.node for line in self._busy if line.priors}
         with self._office.database.begin() as tx:
             return priors.claim(tx, self._name, lease, sorted(paused | busy))

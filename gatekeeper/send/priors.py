@@ -157,8 +157,8 @@ def _study(fetcher: Fetcher, task: Prior, node: Node) -> int:
         ended = retrieve.move(node, task.prior_study_uid, settings, seconds)
     else:
         classes = {uid for uid in content.values() if uid}
-        if not classes:
-            raise TransportError("it does not say of which SOP classes the prior study is")
+        if "" in content.values():
+            classes |= retrieve.USUAL_CLASSES
         take = _taker(fetcher, task, node)
         ended = retrieve.get(node, task.prior_study_uid, classes, settings, take, seconds)
     missing = _missing(fetcher, task, content)

@@ -44,6 +44,16 @@ TRANSFER_SYNTAXES = (
 )
 """What is proposed for each class, as far as 128 contexts go: an archive then sends as it keeps."""
 
+_ROOT = "1.2.840.10008.5.1.4.1.1."
+_USUAL = (
+    "1 1.1 1.2 2 2.1 3.1 4 4.1 4.2 6.1 6.2 7 7.1 7.2 7.3 7.4 11.1 12.1 12.2 20 30 66 66.4 88.11 "
+    "88.22 88.33 88.34 88.59 104.1 128 130 481.1 481.2 481.3 481.5"
+)
+USUAL_CLASSES = frozenset(_ROOT + end for end in _USUAL.split())
+"""Classes proposed where an archive does not tell those of a study, as DCMTK's does not:
+radiography, CT, ultrasound, MR, secondary capture, presentation states, angiography, nuclear
+medicine, PET, maps, segmentations, reports, key objects, PDF and radiotherapy (PS3.4 annex B.5)."""
+
 _LEVEL, _STUDY = 0x00080052, 0x0020000D
 _SUCCESS, _PENDING, _SOME_FAILED = 0x0000, 0xFF00, 0xB000
 _OUT_OF_RESOURCES, _NO_SUCH_CLASS = 0xA700, 0x0122
@@ -109,10 +119,10 @@ def get(
         as_scp=sorted(classes),
     ) as association:
         context = dialogue.chosen(association, STUDY_ROOT_GET)
-        if not any(one[0] in classes for one in association.accepted):
-            raise TransportError("it accepts no SOP class of the study for C-GET")
-        if refused := sorted(set(classes) & association.scp_refused):
-            raise TransportError(f"it does not store on our association: {', '.join(refused[:3])}")
+        accepted = {one[0] for one in association.accepted} & set(classes)
+        if not accepted - association.scp_refused:
+            refused = "stores none on our association" if accepted else "accepts none"
+            raise TransportError(f"of the SOP classes of the study it {refused} (C-GET)")
         message_id = association.next_message_id()
         association.send(
             context,

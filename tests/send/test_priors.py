@@ -12,6 +12,7 @@ import pytest
 import structlog
 from listen.wire import associated, image_file, running, settings_for, store
 from pynetdicom import _config
+from sqlalchemy import Connection, select
 from support.query_archive import CT, QueryArchive, study
 from support.waiting import until
 
@@ -21,6 +22,7 @@ from gatekeeper.settings import SendSettings, Settings
 from storage import instances, jobs, nodes, priors, studies
 from storage.engine import Database
 from storage.records import Instance, Node, Prior, PriorState, Retrieve, Role
+from storage.schema import prior as table
 from storage.spool import Spool
 
 PATIENCE = 30
@@ -343,6 +345,81 @@ def test_a_dead_archive_ends_the_request(a_site: Callable[..., Site]) -> None:
     assert (row.state, row.attempt) == (PriorState.DEAD, 2)
     assert "no connection" in row.reason
     assert site.balanced()
+
+
+@sqlite_only
+def test_an_archive_that_drops_the_association_is_asked_again(a_site: Callable[..., Site]) -> None:
+    """What had come is kept; the prior counts as received once all of it is here."""
+    site = a_site()
+    with QueryArchive(study(OLD, "20230101", count=3)) as archive:
+        archive.drop_after = 1
+        site.archive(archive)
+        site.request()
+        with site.running():
+            rows = site.ended()
+
+    assert (rows[1].state, rows[1].attempt) == (PriorState.RECEIVED, 2)
+    assert len(site.kept(OLD)) == 3
+    assert site.balanced()
+
+
+@sqlite_only
+def test_what_a_killed_sender_was_fetching_is_fetched_by_the_next(
+    a_site: Callable[..., Site],
+) -> None:
+    """Its lease ends, a tick takes it back."""
+    site = a_site()
+    with QueryArchive(study(OLD, "20230101")) as archive:
+        site.archive(archive)
+        site.request()
+        with site.database.begin() as tx:
+            assert priors.claim(tx, "killed", -1.0) is not None
+        periodic.tick_rescue(periodic.Context(site.settings, site.database, site.spool))
+        with site.running():
+            rows = site.ended()
+
+    assert [(row.state, row.attempt) for row in rows] == [
+        (PriorState.FOUND, 2),
+        (PriorState.RECEIVED, 1),
+    ]
+
+
+@sqlite_only
+def test_a_claim_is_held_while_a_large_prior_comes(a_site: Callable[..., Site]) -> None:
+    """The lease is short, so that a sender that was killed delays nothing, and it is renewed."""
+    site = a_site()
+    site.settings = dataclasses.replace(
+        site.settings, send=dataclasses.replace(site.settings.send, lease_seconds=2.0)
+    )
+    context = periodic.Context(site.settings, site.database, site.spool)
+    renewed: list[bool] = []
+
+    def slow() -> None:
+        with site.database.read() as tx:
+            first = _lease(tx)
+
+        def again() -> bool:
+            periodic.tick_rescue(context)
+            with site.database.read() as tx:
+                return _lease(tx) > first + 2.0
+
+        until(again, PATIENCE, "the lease is renewed again and again")
+        renewed.append(True)
+
+    with QueryArchive(study(OLD, "20230101")) as archive:
+        archive.before_giving = slow
+        site.archive(archive)
+        site.request()
+        with site.running():
+            rows = site.ended()
+
+    assert renewed == [True]
+    assert [(row.state, row.attempt) for row in rows][1] == (PriorState.RECEIVED, 1)
+
+
+def _lease(tx: Connection) -> float:
+    claimed = select(table.c.lease_until).where(table.c.state == "claimed")
+    return tx.execute(claimed).scalar_one()
 
 
 def test_a_request_that_nobody_takes_is_given_up_by_age(a_site: Callable[..., Site]) -> None:

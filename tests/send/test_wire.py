@@ -176,7 +176,9 @@ def test_a_store_request_is_read_as_pynetdicom_writes_it() -> None:
     encoded = encode(written, True, True)
     assert encoded is not None
 
-    assert command.read_request(encoded) == command.Request(0x0001, 65535, MR, "1.2.3.45", True)
+    assert command.read_request(encoded) == command.Request(
+        0x0001, 65535, MR, "1.2.3.45", True, "MOVER"
+    )
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Self
 
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -85,11 +84,18 @@ class QueryArchive:
         withheld: SOP Instance UIDs that are found and not given.
         tells_modalities: whether a study's answer has ModalitiesInStudy.
         destination: port of the listener that C-MOVE sends to.
+        edits: attributes that it changes in what it stores.
+        drop_after: objects of a retrieval after which it aborts the association, once.
+        before_giving: called before the objects of a retrieval go.
+
+    Args:
+        kept: see there.
+        classes: SOP classes that it takes and gives.
     """
 
     ae_title = "ARCHIVE"
 
-    def __init__(self, kept: Sequence[Dataset]) -> None:
+    def __init__(self, kept: Sequence[Dataset], classes: Sequence[str] = (MR, CT)) -> None:
         self.kept = list(kept)
         self.given: list[str] = []
         self.asked: list[tuple[str, str]] = []
@@ -97,13 +103,16 @@ class QueryArchive:
         self.withheld: set[str] = set()
         self.tells_modalities = True
         self.destination = 0
-        self.silent = threading.Event()
+        self.edits: dict[str, str] = {}
+        self.drop_after = 0
+        self.before_giving: Callable[[], None] = lambda: None
         entity = AE(self.ae_title)
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
         entity.maximum_associations = 50
         for uid in (FIND, GET, MOVE):
             entity.add_supported_context(uid)
-        for uid in (MR, CT):
+        entity.add_supported_context("1.2.840.10008.1.1")
+        for uid in classes:
             # As SCP it is stored to, as SCU it gives by C-GET.
             entity.add_supported_context(uid, scu_role=True, scp_role=True)
             entity.add_requested_context(uid, ExplicitVRLittleEndian)
@@ -171,16 +180,23 @@ class QueryArchive:
             for one in self._matching(event.identifier)
             if one.SOPInstanceUID not in self.withheld
         ]
+        self.before_giving()
         yield len(found)
         if self.answer:
             yield self.answer, None
             return
-        for one in found:
+        for number, one in enumerate(found, start=1):
+            if self.drop_after and number > self.drop_after:
+                self.drop_after = 0
+                event.assoc.abort()
+                return
             self.given.append(str(one.SOPInstanceUID))
             yield 0xFF00, one
 
     def _store(self, event: evt.Event) -> Status:
         dataset = event.dataset
         dataset.file_meta = event.file_meta
+        for keyword, value in self.edits.items():
+            setattr(dataset, keyword, value)
         self.kept.append(dataset)
         return 0x0000
