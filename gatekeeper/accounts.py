@@ -40,7 +40,7 @@ class Entry:
 
     account: str
     """``instance``, ``result``, ``file``, ``slot``, ``study``, ``job``, ``delivery``,
-    ``confirmation`` or ``commitment``."""
+    ``forward``, ``confirmation`` or ``commitment``."""
     key: str
     """UID, digest or number."""
     cause: str

@@ -11,6 +11,9 @@ a remark (`gatekeeper.accounts`):
 - Every done job has one outcome, and one delivery to each node that the outcome names.
 - Every delivery's objects are stored, or waiting, or it is set aside with a reason; a committed one
   has its node's word. A confirmation that did not come is a remark.
+- Every forward has come to an end, or waits for something that is still to come: a verdict, a
+  person, or the end of its hold. What was sent to a node, and what it is to be copied as it comes,
+  is on a delivery to it, instance by instance. What is held is a remark.
 - Every instance that we committed to before a node is kept, and the node has the report or is owed
   it; one that is given up is a remark.
 - A state that this version does not know is a difference.
@@ -40,8 +43,9 @@ from gatekeeper.accounts import (
     judge_unkept,
     judge_unsent,
 )
+from gatekeeper.forward_accounts import judge_forward, judge_uncopied
 from storage import ledger as facts
-from storage import slots, stocktake
+from storage import ledger_forwards, slots, stocktake
 from storage.engine import Database
 from storage.spool import Spool
 from storage.stocktake import Kept, SpoolFile
@@ -134,6 +138,11 @@ def _enter_rows(books: Ledger, tx: Connection, overdue_seconds: float) -> None:
         books.counts["objects to deliver"] += delivery.items
         books.counts["objects delivered"] += delivery.stored
         books.enter(judge_delivery(delivery, overdue_seconds, idle.deliveries))
+    for forward in ledger_forwards.forwards(tx):
+        books.counts[f"forwards {forward.state}"] += 1
+        books.enter(judge_forward(forward, overdue_seconds))
+    for lacking in ledger_forwards.uncopied(tx):
+        books.enter(judge_uncopied(lacking, overdue_seconds))
     for asked in facts.confirmations(tx):
         books.counts[f"confirmations {asked.state}"] += 1
         books.enter(judge_confirmation(asked, overdue_seconds, idle.errands))

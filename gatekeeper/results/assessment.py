@@ -82,6 +82,7 @@ class StudyAssessment:
         series_number: SeriesNumber of the report; heatmap series count on from it.
         earlier: the reports of the latest job on this study before this one.
         words: the texts of the language that the results are in.
+        left_out: rules that together left out every image series; then there are no results.
     """
 
     study_instance_uid: Uid
@@ -98,3 +99,4 @@ class StudyAssessment:
     series_number: int = 9100
     earlier: tuple[EarlierReport, ...] = ()
     words: Catalogue = field(default_factory=english)
+    left_out: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gatekeeper.settings.documented import setting
+from gatekeeper.settings.gating import GateSettings
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
 from gatekeeper.settings.sending import CommitmentSettings, SendSettings
 from gatekeeper.settings.site import (
@@ -27,6 +28,7 @@ from gatekeeper.settings.working import ModelSettings, ResultSettings, WorkSetti
 __all__ = [
     "CommitmentSettings",
     "DatabaseSettings",
+    "GateSettings",
     "ListenSettings",
     "LogSettings",
     "ModelSettings",
@@ -57,6 +59,7 @@ class Settings:
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
     send: SendSettings = field(default_factory=SendSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
@@ -119,6 +122,7 @@ def section_class(name: str) -> Any:
         "work": WorkSettings,
         "models": ModelSettings,
         "results": ResultSettings,
+        "gate": GateSettings,
         "send": SendSettings,
         "commitment": CommitmentSettings,
         "retention": RetentionSettings,

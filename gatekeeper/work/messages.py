@@ -61,6 +61,8 @@ class Request:
         compression: of pictures: ``none``, ``rle`` or ``jpeg2000``.
         earlier: the reports of the latest job on this study before this one.
         catalogues: folder of the hospital's own catalogues of texts; empty when there is none.
+        models: Series Instance UID -> bundle that a rule names for it.
+        skipped: Series Instance UID -> rule that leaves it out.
     """
 
     job: int
@@ -87,6 +89,8 @@ class Request:
     compression: str = "none"
     earlier: tuple[EarlierReport, ...] = ()
     catalogues: str = ""
+    models: Mapping[str, str] = field(default_factory=dict[str, str])
+    skipped: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def write(self, path: Path) -> None:
         """Write the request to `path`."""

@@ -81,4 +81,6 @@ def request_for(
         catalogues=catalogues and str(Path(catalogues).absolute()),
         compression=settings.results.compression,
         earlier=earlier,
+        models=job.instructions.get("models", {}),
+        skipped=job.instructions.get("skipped", {}),
     )

@@ -39,6 +39,8 @@ from sqlalchemy import Connection
 
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.errors import ChildFailed
+from gatekeeper.gate import passing, ruling
+from gatekeeper.gate.policy import policy_of
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.settings import Settings
 from gatekeeper.work.destinations import taken_of
@@ -51,7 +53,7 @@ from models.registry import Registry
 from storage import backoff, failpoint, instances, jobs, nodes
 from storage.engine import Database, DatabaseUnavailableError
 from storage.filesystem import OUT_OF_SPACE
-from storage.records import Job, Outcome, Result
+from storage.records import Instance, Job, Outcome, Result
 from storage.settlement import ResultConflictError
 from storage.spool import Spool
 
@@ -62,6 +64,8 @@ SCRATCH = "scratch"
 _RESIDUE_SECONDS = 3600.0
 _CHUNK = 1 << 20
 _STORING_AT_ONCE = 8
+_FAIR = 3
+"""Every so many claims take the oldest job, however urgent others are."""
 
 
 def serve(settings: Settings) -> None:
@@ -99,6 +103,7 @@ class Worker:
         )
         self._stop = threading.Event()
         self._chance = random.Random()  # noqa: S311 - spreads retries
+        self._claims = 0
         self._scratch = spool.root / SCRATCH
 
     @property
@@ -161,8 +166,10 @@ class Worker:
         """
         self._child.start(self._stop)
         work = self._settings.work
+        self._claims += 1
+        oldest = self._claims % _FAIR == 0
         with self._database.begin() as tx:
-            job = jobs.claim(tx, self._name, work.lease_seconds)
+            job = jobs.claim(tx, self._name, work.lease_seconds, oldest=oldest)
         if job is None:
             return False
         self._log("job_claimed", job)
@@ -228,7 +235,7 @@ class Worker:
         stages = dict(answer.stages)
         stages["store"] = round((time.perf_counter() - started) * 1000, 3)
         stages["queued"] = round(((job.claimed_at or job.created_at) - job.created_at) * 1000, 3)
-        self._settle(job, answer, stages, results)
+        self._settle(job, answer, stages, results, content)
 
     def _store(self, scratch: Path, file: ResultFile) -> Result:
         """Move one result file into the spool."""
@@ -250,9 +257,14 @@ class Worker:
         )
 
     def _settle(
-        self, job: Job, answer: Answer, stages: dict[str, float], results: Sequence[Result]
+        self,
+        job: Job,
+        answer: Answer,
+        stages: dict[str, float],
+        results: Sequence[Result],
+        content: Sequence[Instance],
     ) -> None:
-        """Write outcome, results and deliveries in one commit, under the attempt's fence."""
+        """Write outcome, results, deliveries and what passes the gate in one fenced commit."""
         outcome = Outcome(
             job_id=job.id,
             verdict=answer.verdict,
@@ -263,13 +275,22 @@ class Worker:
             stages=stages,
         )
 
+        plan = ruling.when_judged(self._database, self._spool, content, outcome)
+        done = passing.Proceedings()
+
         def settle(tx: Connection) -> bool:
-            takers = taken_of(nodes.listing(tx), results)
+            known = nodes.listing(tx)
+            takers = taken_of(known, results)
             failpoint.reached("worker.settling", job.study_instance_uid)
-            return jobs.settle(tx, job.id, job.attempt, outcome, results, *takers)
+            if not jobs.settle(tx, job.id, job.attempt, outcome, results, *takers):
+                return False
+            policy = policy_of(tx, self._settings.gate)
+            passing.judged(tx, done, job, outcome, plan, policy, known)
+            return True
 
         if self._write(settle):
             failpoint.reached("worker.settled", job.study_instance_uid)
+            done.log()
             log.info(
                 "job_done",
                 job=job.id,
