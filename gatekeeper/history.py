@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from storage import deliveries, jobs, outcomes, studies
+from storage import deliveries, feedback, forwards, jobs, outcomes, studies
 from storage.records import (
     HAS_ALL,
     ConfirmationState,
     Delivery,
     DeliveryState,
+    Feedback,
+    Forward,
+    ForwardState,
     Job,
     JobState,
     Outcome,
@@ -33,11 +36,21 @@ class JobHistory:
 
 
 @dataclass(frozen=True, slots=True)
+class ForwardHistory:
+    """One forward with the delivery that brings it."""
+
+    forward: Forward
+    delivery: Delivery | None
+
+
+@dataclass(frozen=True, slots=True)
 class StudyHistory:
-    """One study with all its jobs, newest first."""
+    """One study with all its jobs, newest first, and what the gate decided, oldest first."""
 
     study: Study
     jobs: tuple[JobHistory, ...]
+    forwards: tuple[ForwardHistory, ...] = ()
+    feedback: tuple[Feedback, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,8 @@ class StudySummary:
     verdict: str
     reason: str
     p_value: float | None
+    held_from: tuple[str, ...] = ()
+    """AE titles of nodes that it is held from."""
 
 
 def read_history(tx: Connection, study_instance_uid: str) -> StudyHistory | None:
@@ -60,7 +75,12 @@ def read_history(tx: Connection, study_instance_uid: str) -> StudyHistory | None
     if study is None:
         return None
     found = sorted(jobs.listing(tx, study=study_instance_uid), key=lambda job: job.id, reverse=True)
-    return StudyHistory(study, tuple(_job_history(tx, job) for job in found))
+    return StudyHistory(
+        study,
+        tuple(_job_history(tx, job) for job in found),
+        tuple(_forward_history(tx, one) for one in forwards.of_study(tx, study_instance_uid)),
+        tuple(feedback.of_study(tx, study_instance_uid)),
+    )
 
 
 def read_summaries(tx: Connection, limit: int) -> list[StudySummary]:
@@ -80,6 +100,7 @@ def read_summaries(tx: Connection, limit: int) -> list[StudySummary]:
                 verdict=outcome.verdict if outcome is not None else "",
                 reason=outcome.reason if outcome is not None else "",
                 p_value=outcome.p_value if outcome is not None else None,
+                held_from=_held_from(history),
             )
         )
     return summaries
@@ -108,6 +129,16 @@ def _sent(deliveries: Sequence[Delivery]) -> str:
     if ConfirmationState.DEAD in answers:
         return "not confirmed"
     return "done" if answers <= {None, ConfirmationState.COMMITTED} else "confirming"
+
+
+def _held_from(history: StudyHistory | None) -> tuple[str, ...]:
+    found = () if history is None else history.forwards
+    return tuple(one.forward.node for one in found if one.forward.state is ForwardState.HELD)
+
+
+def _forward_history(tx: Connection, forward: Forward) -> ForwardHistory:
+    number = forward.delivery_id
+    return ForwardHistory(forward, None if number is None else deliveries.get(tx, number))
 
 
 def _job_history(tx: Connection, job: Job) -> JobHistory:

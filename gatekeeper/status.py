@@ -9,7 +9,16 @@ from datetime import UTC, datetime
 from gatekeeper import certificates
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.settings import TlsSettings
-from storage import commitments, confirmations, deliveries, instances, jobs, pauses, studies
+from storage import (
+    commitments,
+    confirmations,
+    deliveries,
+    forwards,
+    instances,
+    jobs,
+    pauses,
+    studies,
+)
 from storage.engine import Database
 from storage.records import DeliveryState, JobState
 from storage.spool import Spool
@@ -35,6 +44,8 @@ class Status:
     """Since when, in seconds since 1970, intake is paused at which mark."""
     removed: int = 0
     """Instances whose files retention removed."""
+    forwards: dict[str, int] = field(default_factory=dict[str, int])
+    """Contents of studies on their way to nodes."""
     waiting_for_space: int = 0
     """Jobs that wait because a disk was full."""
 
@@ -65,7 +76,11 @@ class Status:
 
     def _asked(self) -> list[tuple[str, str]]:
         """Return the lines of what only some sites use."""
-        lines = {"confirmations": self.confirmations, "commitments": self.commitments}
+        lines = {
+            "forwards": self.forwards,
+            "confirmations": self.confirmations,
+            "commitments": self.commitments,
+        }
         found = [(name, _counts(counts)) for name, counts in lines.items() if any(counts.values())]
         if self.removed:
             found.append(("removed", f"{self.removed} instances by retention"))
@@ -91,6 +106,7 @@ def read(database: Database, spool: Spool, tls: TlsSettings | None = None) -> St
             commitments={str(state): number for state, number in commitments.counts(tx).items()},
             intake_paused=pauses.paused(tx),
             removed=instances.count_removed(tx),
+            forwards={str(state): number for state, number in forwards.counts(tx).items()},
             waiting_for_space=jobs.waiting_for_space(tx),
         )
 

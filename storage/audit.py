@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,8 +106,17 @@ def verify(tx: Connection, head: str = "") -> Verified:
         tx: the open transaction.
         head: digest of a line, kept elsewhere, that has to be in it; empty for none.
     """
+    query = select(table).order_by(table.c.id)
+    rows = tx.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE})
+    try:
+        return _verified(rows.mappings(), head)
+    finally:
+        rows.close()
+
+
+def _verified(rows: Iterable[RowMapping], head: str) -> Verified:
     previous, lines, found = BEGINNING, 0, not head
-    for row in _all(tx):
+    for row in rows:
         lines += 1
         if row["previous"] != previous:
             problem = "it does not follow the line before: one was left out, put in or changed"
@@ -120,12 +129,6 @@ def verify(tx: Connection, head: str = "") -> Verified:
         problem = f"the line of digest {head} is not in it: the newest lines were cut off"
         return Verified(lines, previous, lines + 1, problem)
     return Verified(lines, previous)
-
-
-def _all(tx: Connection) -> Iterator[RowMapping]:
-    query = select(table).order_by(table.c.id)
-    rows = tx.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE})
-    return iter(rows.mappings())
 
 
 def _digest(line: RowMapping | Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ import typer
 
 import gatekeeper
 from gatekeeper.cli import (
+    audit,
     bench,
     demo,
     job,
@@ -65,6 +66,7 @@ app.add_typer(node.app, name="node")
 app.add_typer(tls.app, name="tls")
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
+app.add_typer(audit.app, name="audit")
 app.add_typer(model.app, name="model")
 
 

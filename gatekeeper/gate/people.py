@@ -83,7 +83,9 @@ def _decide(
     reviewer = _text("name of the reviewer", by, LONGEST_NAME)
     because = _text("reason", reason, LONGEST_TEXT)
     _known(tx, study_uid)
-    found = [one for one in forwards.of_study(tx, study_uid) if node in ("", one.node)]
+    # What is copied as it comes waits for nobody.
+    gated = [one for one in forwards.of_study(tx, study_uid) if one.gated]
+    found = [one for one in gated if node in ("", one.node)]
     due = sorted((one for one in found if one.state in _OPEN[to]), key=lambda forward: forward.node)
     if not due:
         raise GateRefused(_nothing_to_decide(study_uid, node, found))
@@ -134,7 +136,7 @@ def _known(tx: Connection, study_uid: str) -> None:
 def _nothing_to_decide(study_uid: str, node: str, found: Sequence[Forward]) -> str:
     of = f"study {study_uid}"
     if not found:
-        return f"{of} is not forwarded to {node or 'any node'}, so nothing of it is held"
+        return f"{of} does not pass the gate to {node or 'any node'}, so nothing of it is held"
     latest = {one.node: one for one in found}
     stands = "; ".join(f"{one.node}: {_stands(one)}" for one in latest.values())
     return f"{of} is not held ({stands})"

@@ -14,9 +14,9 @@ from gatekeeper.settings import GateSettings
 from storage.engine import Database
 from storage.records import ForwardState
 
-HOLD_ALL = Policy(*(Action.HOLD,) * 4)
-FORWARD_ALL = Policy(*(Action.FORWARD,) * 4)
-REJECT_ALL = Policy(*(Action.REJECT,) * 4)
+HOLD_ALL = Policy(Action.HOLD, Action.HOLD, Action.HOLD, Action.HOLD)
+FORWARD_ALL = Policy(Action.FORWARD, Action.FORWARD, Action.FORWARD, Action.FORWARD)
+REJECT_ALL = Policy(Action.REJECT, Action.REJECT, Action.REJECT, Action.REJECT)
 VERDICTS = (*Verdict, None)
 
 
