@@ -21,6 +21,8 @@ from gatekeeper.identifiers import AeTitle, IdentifierError
 from gatekeeper.results import kinds
 from gatekeeper.results.catalogue import CatalogueError, read
 from gatekeeper.results.kinds import UnknownKindError
+from gatekeeper.rules.book import Book, read_book, surroundings
+from gatekeeper.rules.check import Surroundings, refusals
 from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials
 from models.registry import Registry
@@ -78,7 +80,9 @@ def _database(settings: Settings) -> Iterator[Answer]:
         if problem is None:
             with database.read() as tx:
                 found = nodes.listing(tx)
+                book, around = read_book(tx), surroundings(tx, settings)
             yield from _nodes(found, settings)
+            yield from _rules(book, around)
     except (SQLAlchemyError, OSError) as error:
         yield Answer("database.url", False, f"cannot be reached: {type(error).__name__}")
     finally:
@@ -97,6 +101,15 @@ def _nodes(found: list[Node], settings: Settings) -> Iterator[Answer]:
         yield Answer(
             "nodes", False, "no node receives results: `gatekeeper node add AE HOST:PORT --results`"
         )
+
+
+def _rules(book: Book, around: Surroundings) -> Iterator[Answer]:
+    for name, problem in book.problems.items():
+        yield Answer(f"rule.{name}", False, f"{problem}; studies are planned without it")
+    for rule in book.rules:
+        if rule.enabled:
+            wrong = [f"{place}: {problem}" for place, problem in refusals(rule, around)]
+            yield Answer(f"rule.{rule.name}", not wrong, "; ".join(wrong) or rule.phase.value)
 
 
 def _node_problem(node: Node, catalogues: str) -> str | None:

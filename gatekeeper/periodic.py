@@ -25,9 +25,10 @@ from gatekeeper import certificates, residue
 from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.errors import ConfigurationError
-from gatekeeper.gate import limits, passing, ruling
+from gatekeeper.gate import limits, passing
 from gatekeeper.gate.copying import copy
 from gatekeeper.gate.policy import policy_of
+from gatekeeper.gate.ruling import Court, instructions
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.retention import retain
 from gatekeeper.settings import CommitmentSettings, SendSettings, Settings, WorkSettings
@@ -60,6 +61,11 @@ class Context:
     jitter: random.Random = field(default_factory=random.Random)
     copied: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
     """What `gatekeeper.gate.copying` need not look at again."""
+
+    @property
+    def court(self) -> Court:
+        """Where rules are asked."""
+        return Court(self.database, self.spool, self.settings.rules)
 
     def model_digest(self) -> str:
         """Return the digest of the active models, read afresh."""
@@ -98,14 +104,14 @@ def _complete(context: Context, study: Study, model_digest: str) -> bool:
     """Complete one study unless it changed since it was looked at."""
     uid = study.study_instance_uid
     # What it changed to, when it did, completes another time, and is not what was asked about.
-    plan = ruling.on_receipt(context.database, context.spool, uid)
+    plan = context.court.on_receipt(uid)
     with context.database.begin() as tx:
         content = instances.of_study(tx, uid)
         digest = content_digest(content)
         revision = studies.complete(tx, uid, digest, study.last_received_at)
         if revision is None or not content:
             return False
-        said = ruling.instructions(plan)
+        said = instructions(plan)
         job = jobs.enqueue(tx, uid, digest, model_digest, revision, plan.priority, said)
         done = passing.expect(tx, uid, digest, revision, plan, nodes.listing(tx))
         done.close(tx)
@@ -134,8 +140,7 @@ def tick_gate(context: Context) -> int:
     gate = context.settings.gate
     with context.database.read() as tx:
         policy = policy_of(tx, gate)
-    ask = functools.partial(ruling.of_forward, context.database, context.spool)
-    return limits.look(context.database, policy, gate.decide_at_once, ask)
+    return limits.look(context.database, policy, gate.decide_at_once, context.court.of_forward)
 
 
 def tick_rescue(context: Context) -> int:

@@ -383,3 +383,16 @@ class Confirmation:
     """How often instances that the node does not keep were queued again."""
     attempts_before: int = 0
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRow:
+    """One rule as stored."""
+
+    name: str
+    position: int
+    """Rules are asked in this order."""
+    enabled: bool
+    document: dict[str, Any]
+    """JSON: condition and actions; see `gatekeeper.rules.document`."""
+    updated_at: float = 0.0

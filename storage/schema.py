@@ -361,3 +361,13 @@ feedback = Table(
     Index(None, "job_id"),
     sqlite_autoincrement=True,
 )
+
+rule = Table(
+    "rule",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("document", JSON, nullable=False),
+    Column("updated_at", Double, nullable=False),
+)

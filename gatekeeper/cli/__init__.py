@@ -18,6 +18,7 @@ from gatekeeper.cli import (
     node,
     reconcile,
     roles,
+    rule,
     site,
     study,
     tls,
@@ -64,6 +65,7 @@ bench.register(app)
 ledger.register(app)
 app.add_typer(node.app, name="node")
 app.add_typer(tls.app, name="tls")
+app.add_typer(rule.app, name="rule")
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
 app.add_typer(audit.app, name="audit")

@@ -15,7 +15,9 @@ from gatekeeper.errors import IdentifierError
 from gatekeeper.identifiers import AeTitle
 from gatekeeper.results.catalogue import ENGLISH, CatalogueError, read
 from gatekeeper.results.kinds import KINDS, USUAL, VIEWERS, UnknownKindError, parse
-from storage import nodes
+from gatekeeper.rules.book import read_book
+from gatekeeper.rules.check import rules_naming
+from storage import nodes, rules
 from storage.records import Confirm, Node
 
 app = typer.Typer(
@@ -137,13 +139,28 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
 
 @app.command()
 def remove(
-    context: typer.Context, ae_title: Annotated[str, typer.Argument(help="its AE title")]
+    context: typer.Context,
+    ae_title: Annotated[str, typer.Argument(help="its AE title")],
+    force: Annotated[
+        bool, typer.Option("--force", help="disable the rules that name it, and remove it")
+    ] = False,
 ) -> None:
     """Remove a node; deliveries to it wait until it is added again."""
+    name = AeTitle.parse(ae_title)
     with site_of(context).database() as database, database.begin() as tx:
-        removed = nodes.remove(tx, AeTitle.parse(ae_title))
+        naming = [rule.name for rule in rules_naming(name, read_book(tx).rules)]
+        if naming and not force:
+            fail(
+                f"{'rules name' if len(naming) > 1 else 'a rule names'} node {name}: "
+                f"{', '.join(naming)}; change them first, or disable them by --force"
+            )
+        for rule in naming:
+            rules.enable(tx, rule, enabled=False)
+        removed = nodes.remove(tx, name)
     if not removed:
         fail(f"node {ae_title} is not known")
+    for rule in naming:
+        console.print(f"Disabled rule {rule}.")
     console.print(f"Removed node {ae_title}.")
 
 

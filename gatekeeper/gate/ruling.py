@@ -6,37 +6,116 @@ without a rule no file is opened.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import Connection, select
+
+from gatekeeper.rules import evaluate
+from gatekeeper.rules.book import read_book
+from gatekeeper.rules.facts import Judged, StudyFacts
 from gatekeeper.rules.plan import Plan
+from gatekeeper.rules.read import study_facts
+from gatekeeper.rules.rule import Rule, needed
 from gatekeeper.rules.verdict import Verdict
-from storage.engine import Database
-from storage.records import Forward, Instance, Outcome
+from gatekeeper.settings import RuleSettings
+from storage import instances, jobs, outcomes, studies
+from storage.engine import Database, now
+from storage.records import Forward, Instance, Outcome, Study
 from storage.spool import Spool
 
 
-def on_receipt(database: Database, spool: Spool, study_uid: str) -> Plan:
-    """Return what rules say of a study as it is now in the database."""
-    del database, spool, study_uid
-    return Plan()
+@dataclass(frozen=True, slots=True)
+class Court:
+    """Where rules are asked.
+
+    Attributes:
+        database: with the rules and the rows of the studies.
+        spool: with their files.
+        limits: of what is read.
+    """
+
+    database: Database
+    spool: Spool
+    limits: RuleSettings
+
+    def on_receipt(self, study_uid: str) -> Plan:
+        """Return what rules say of a study as it is now in the database.
+
+        Raises:
+            DatabaseUnavailableError: if the database is in trouble.
+        """
+        return self._ask(study_uid, None, evaluate.on_receipt)
+
+    def when_judged(self, study_uid: str, content: Sequence[Instance], outcome: Outcome) -> Plan:
+        """Return what rules say once this content of a study is judged; as `on_receipt`."""
+        judged = judged_of(outcome)
+
+        def ask(rules: Sequence[Rule], facts: StudyFacts) -> Plan:
+            return evaluate.when_judged(rules, facts, judged)
+
+        return self._ask(study_uid, content, ask)
+
+    def of_forward(self, forward: Forward, verdict: Verdict | None) -> Plan:
+        """Return what rules say of a forward that waits too long, or was judged before."""
+        outcome = None
+        if verdict is not None:
+            with self.database.read() as tx:
+                uid, content = forward.study_instance_uid, forward.content_digest
+                job = jobs.of_content(tx, uid, content)
+                outcome = None if job is None else outcomes.of_job(tx, job.id)
+        judged = Judged("") if outcome is None else judged_of(outcome)
+
+        def ask(rules: Sequence[Rule], facts: StudyFacts) -> Plan:
+            return evaluate.when_judged(rules, facts, judged)
+
+        return self._ask(forward.study_instance_uid, None, ask)
+
+    def _ask(
+        self,
+        study_uid: str,
+        content: Sequence[Instance] | None,
+        ask: Callable[[Sequence[Rule], StudyFacts], Plan],
+    ) -> Plan:
+        with self.database.read() as tx:
+            rules = read_book(tx).rules
+            found = _read(tx, study_uid, content) if rules else None
+        if found is None:
+            return Plan()
+        study, given, at = found
+        facts = study_facts(study, given, self.spool, at, needed(rules), self.limits)
+        return ask(rules, facts)
 
 
-def when_judged(
-    database: Database, spool: Spool, content: Sequence[Instance], outcome: Outcome
-) -> Plan:
-    """Return what rules say once this content of a study is judged."""
-    del database, spool, content, outcome
-    return Plan()
-
-
-def of_forward(database: Database, spool: Spool, forward: Forward, verdict: Verdict | None) -> Plan:
-    """Return what rules say of a forward that has to do without a verdict of its own time."""
-    del database, spool, forward, verdict
-    return Plan()
+def judged_of(outcome: Outcome) -> Judged:
+    """Return what rules may ask of an outcome."""
+    scored = [one for one in outcome.evidence.get("series", []) if "p_value" in one]
+    own = [bool(one.get("own_calibration")) for one in scored]
+    return Judged(
+        verdict="" if outcome.evidence.get("left_out") else outcome.verdict,
+        p_value=outcome.p_value,
+        detectors=tuple(dict.fromkeys(str(one["profile"]) for one in scored)),
+        device_calibrated=all(own) if own else None,
+    )
 
 
 def instructions(plan: Plan) -> dict[str, Any]:
     """Return what a job carries of a plan to the worker; empty when there is nothing to say."""
     found = {"models": dict(plan.models), "skipped": dict(plan.skipped)}
     return {name: value for name, value in found.items() if value}
+
+
+def _read(
+    tx: Connection, study_uid: str, content: Sequence[Instance] | None
+) -> tuple[Study, Sequence[Instance], float] | None:
+    """Return a study, its content, and the moment that rules about the time are asked about.
+
+    That is its completion, so that a rule says the same before and after the analysis.
+    """
+    study = studies.get(tx, study_uid)
+    if study is None:
+        return None
+    at = study.completed_at if content is not None else None
+    moment = at or tx.execute(select(now())).scalar_one()
+    return study, content or instances.of_study(tx, study_uid), moment

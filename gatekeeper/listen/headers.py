@@ -193,6 +193,41 @@ def _identifying_values(data: bytes, encoding: _Encoding, *, whole: bool) -> dic
     return values
 
 
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """The first bytes of a data set, inflated, and how they are encoded."""
+
+    data: bytes
+    implicit: bool
+    little: bool
+
+    def elements(self) -> Iterator[tuple[int, int, int]]:
+        """Yield tag, start and stop of each top-level element that is whole, its header included.
+
+        Raises:
+            RefusedInstance: when they do not parse.
+        """
+        end = 0
+        try:
+            for tag, _, stop in _elements(self.data, _Encoding(self.implicit, self.little)):
+                yield tag, end, stop
+                end = stop
+        except _CutOffError:
+            return
+
+
+def beginning(data: bytes, transfer_syntax_uid: str) -> Beginning:
+    """Return the beginning of a data set of which `data` are the first bytes.
+
+    Raises:
+        RefusedInstance: when it is deflated and does not inflate.
+    """
+    if transfer_syntax_uid in DEFLATED:
+        data = _inflate(data)
+    encoding = _encoding_in_use(data, _encoding(transfer_syntax_uid))
+    return Beginning(data, encoding.implicit, encoding.little)
+
+
 def agree(identity: Identity, sop_class_uid: str, sop_instance_uid: str) -> None:
     """Check that the data set is the object that the C-STORE command announced.
 

@@ -23,7 +23,7 @@ from gatekeeper.settings.site import (
     SpoolSettings,
     TickSettings,
 )
-from gatekeeper.settings.working import ModelSettings, ResultSettings, WorkSettings
+from gatekeeper.settings.working import ModelSettings, ResultSettings, RuleSettings, WorkSettings
 
 __all__ = [
     "CommitmentSettings",
@@ -34,6 +34,7 @@ __all__ = [
     "ModelSettings",
     "ResultSettings",
     "RetentionSettings",
+    "RuleSettings",
     "SendSettings",
     "SettingRow",
     "Settings",
@@ -58,6 +59,7 @@ class Settings:
     tls: TlsSettings = field(default_factory=TlsSettings)
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
+    rules: RuleSettings = field(default_factory=RuleSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     send: SendSettings = field(default_factory=SendSettings)
@@ -121,6 +123,7 @@ def section_class(name: str) -> Any:
         "tls": TlsSettings,
         "work": WorkSettings,
         "models": ModelSettings,
+        "rules": RuleSettings,
         "results": ResultSettings,
         "gate": GateSettings,
         "send": SendSettings,

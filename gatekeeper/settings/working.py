@@ -84,6 +84,29 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleSettings:
+    """What is read of a study for the rules; nothing, when no rule asks about headers."""
+
+    header_kib: int = setting(
+        4096,
+        "bytes of one file within which what rules ask about must lie; what lies later is absent",
+        unit="KiB",
+        minimum=64,
+        maximum=65536,
+    )
+    maximum_series: int = setting(
+        500, "series of one study whose headers are read, one of each", minimum=1, maximum=10000
+    )
+    maximum_headers: int = setting(
+        5000,
+        "headers of one study read for its geometry, when a rule asks for series.kind or "
+        "series.slice_spacing",
+        minimum=1,
+        maximum=100000,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ResultSettings:
     """The objects returned to the PACS."""
 

@@ -61,6 +61,8 @@ _BODY_PARTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("WHOLEBODY", r"whole[-_ ]?body|ganzk"),
     )
 )
+BODY_PARTS = tuple(label for label, _ in _BODY_PARTS)
+"""Every body part that a series may have."""
 _BODY_FIELDS = ("BodyPartExamined", "SeriesDescription", "ProtocolName", "StudyDescription")
 
 _E = r"(?![a-z])"
@@ -110,6 +112,9 @@ _BEFORE_CONTRAST = re.compile(
     rf"{_B}(?:pre|nativ[a-z]*|without|w/?o|non?|ohne|sans){_E}[-_ ]*(?:(?:{_AGENT})[a-z]*)?"
 )
 _NO_AGENT = frozenset({"", "NO", "NONE", "N", "0", "N/A", "NA", "NO CONTRAST"})
+
+SEQUENCES = (*dict.fromkeys(label for label, _ in _SEQUENCES), "T1C", "FLAIRC")
+"""Every MR contrast that a series may have."""
 
 _LOCALIZER_WORDS = re.compile(
     rf"{_B}(?:locali[sz]|scout|survey|topogram|scano(?:gram)?{_E}|3[-_ ]?plane|loc{_E})"

@@ -69,6 +69,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "bundle_digest": finding.model_digest,
         "calibration_digest": finding.calibration_digest,
         "calibration": finding.calibration_description,
+        "own_calibration": finding.own_calibration,
         "milliseconds": {name: round(value, 3) for name, value in finding.milliseconds.items()},
     }
 

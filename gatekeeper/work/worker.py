@@ -39,8 +39,9 @@ from sqlalchemy import Connection
 
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.errors import ChildFailed
-from gatekeeper.gate import passing, ruling
+from gatekeeper.gate import passing
 from gatekeeper.gate.policy import policy_of
+from gatekeeper.gate.ruling import Court
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.settings import Settings
 from gatekeeper.work.destinations import taken_of
@@ -275,7 +276,8 @@ class Worker:
             stages=stages,
         )
 
-        plan = ruling.when_judged(self._database, self._spool, content, outcome)
+        court = Court(self._database, self._spool, self._settings.rules)
+        plan = court.when_judged(job.study_instance_uid, content, outcome)
         done = passing.Proceedings()
 
         def settle(tx: Connection) -> bool:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import Connection
 from support.passage import Passage
 
 from gatekeeper.errors import GateRefused
@@ -198,7 +199,7 @@ def test_feedback_without_a_verdict_or_a_name_is_refused(passage: Passage) -> No
     refused(passage, lambda tx: people.comment(tx, STUDY, "", agrees=True), "is empty")
 
 
-def refused(passage: Passage, act: Callable[..., object], said: str) -> None:
+def refused(passage: Passage, act: Callable[[Connection], object], said: str) -> None:
     """Assert that a decision is refused with these words and leaves no line."""
     with passage.database.read() as tx:
         before = len(audit.listing(tx, limit=1000))
