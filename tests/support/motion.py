@@ -1,0 +1,53 @@
+"""A real scan as if the patient had moved: torchio's motion in the pixels of its own slices.
+
+Every second slice and pixel is left out first, so that a test takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from gatekeeper.identifiers import Uid
+
+
+def moved(paths: Sequence[Path], seed: int = 1, degrees: float = 10.0) -> list[Dataset]:
+    """Return every second slice of a series after strong motion, as another study.
+
+    Args:
+        paths: of one series of single-frame images without compression.
+        seed: of the motion.
+        degrees: of the largest turn, and millimetres of the largest shift.
+    """
+    datasets = sorted((dcmread(path) for path in paths), key=_along_the_normal)[::2]
+    first = np.stack([dataset.pixel_array[::2, ::2] for dataset in datasets])
+    after = _with_motion(first.astype(np.float32), seed, degrees).astype(first.dtype)
+    for dataset, pixels in zip(datasets, after, strict=True):
+        dataset.Rows, dataset.Columns = pixels.shape
+        dataset.PixelSpacing = [2 * float(value) for value in dataset.PixelSpacing]
+        dataset.PixelData = pixels.tobytes()
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+            setattr(dataset, keyword, Uid.derive("moved", str(seed), str(dataset[keyword].value)))
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return datasets
+
+
+def _with_motion(array: NDArray[np.float32], seed: int, degrees: float) -> NDArray[np.float32]:
+    import torch
+    import torchio
+
+    torch.manual_seed(seed)
+    motion: Any = torchio.RandomMotion(degrees=degrees, translation=degrees, num_transforms=2)
+    result = np.asarray(motion(array[np.newaxis])[0], np.float32)
+    return np.clip(result, 0, array.max())
+
+
+def _along_the_normal(dataset: Dataset) -> float:
+    row, column = np.reshape(np.array(dataset.ImageOrientationPatient, float), (2, 3))
+    return float(np.cross(row, column) @ np.array(dataset.ImagePositionPatient, float))
