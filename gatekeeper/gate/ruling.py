@@ -1,29 +1,27 @@
 """Ruling: what the site's rules say of a study, when it is complete and once it is judged.
 
-The facts come from the files in the spool, so rules are asked outside of a transaction that writes;
-without a rule no file is opened.
+The facts come from the files in the spool, so rules are asked outside of a transaction that writes.
+Without a rule no file is opened, and what reads headers is not even imported: a worker needs none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
 
-from gatekeeper.rules import evaluate
-from gatekeeper.rules.book import read_book
-from gatekeeper.rules.facts import Judged, StudyFacts
 from gatekeeper.rules.plan import Plan
-from gatekeeper.rules.read import study_facts
-from gatekeeper.rules.rule import Rule, needed
 from gatekeeper.rules.verdict import Verdict
 from gatekeeper.settings import RuleSettings
-from storage import instances, jobs, outcomes, studies
+from storage import instances, jobs, outcomes, rules, studies
 from storage.engine import Database, now
 from storage.records import Forward, Instance, Outcome, Study
 from storage.spool import Spool
+
+if TYPE_CHECKING:
+    from gatekeeper.rules.facts import Judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,50 +44,58 @@ class Court:
         Raises:
             DatabaseUnavailableError: if the database is in trouble.
         """
-        return self._ask(study_uid, None, evaluate.on_receipt)
+        return self._ask(study_uid, None, None)
 
     def when_judged(self, study_uid: str, content: Sequence[Instance], outcome: Outcome) -> Plan:
         """Return what rules say once this content of a study is judged; as `on_receipt`."""
-        judged = judged_of(outcome)
-
-        def ask(rules: Sequence[Rule], facts: StudyFacts) -> Plan:
-            return evaluate.when_judged(rules, facts, judged)
-
-        return self._ask(study_uid, content, ask)
+        return self._ask(study_uid, content, lambda: judged_of(outcome))
 
     def of_forward(self, forward: Forward, verdict: Verdict | None) -> Plan:
         """Return what rules say of a forward that waits too long, or was judged before."""
+        return self._ask(
+            forward.study_instance_uid, None, lambda: self._judged_before(forward, verdict)
+        )
+
+    def _judged_before(self, forward: Forward, verdict: Verdict | None) -> Judged:
+        from gatekeeper.rules.facts import Judged
+
         outcome = None
         if verdict is not None:
             with self.database.read() as tx:
-                uid, content = forward.study_instance_uid, forward.content_digest
-                job = jobs.of_content(tx, uid, content)
+                job = jobs.of_content(tx, forward.study_instance_uid, forward.content_digest)
                 outcome = None if job is None else outcomes.of_job(tx, job.id)
-        judged = Judged("") if outcome is None else judged_of(outcome)
-
-        def ask(rules: Sequence[Rule], facts: StudyFacts) -> Plan:
-            return evaluate.when_judged(rules, facts, judged)
-
-        return self._ask(forward.study_instance_uid, None, ask)
+        return Judged("") if outcome is None else judged_of(outcome)
 
     def _ask(
         self,
         study_uid: str,
         content: Sequence[Instance] | None,
-        ask: Callable[[Sequence[Rule], StudyFacts], Plan],
+        judged: Callable[[], Judged] | None,
     ) -> Plan:
         with self.database.read() as tx:
-            rules = read_book(tx).rules
-            found = _read(tx, study_uid, content) if rules else None
+            if not any(row.enabled for row in rules.listing(tx)):
+                return Plan()
+            from gatekeeper.rules.book import read_book
+
+            book = read_book(tx).rules
+            found = _read(tx, study_uid, content)
         if found is None:
             return Plan()
+        from gatekeeper.rules import evaluate
+        from gatekeeper.rules.read import study_facts
+        from gatekeeper.rules.rule import needed
+
         study, given, at = found
-        facts = study_facts(study, given, self.spool, at, needed(rules), self.limits)
-        return ask(rules, facts)
+        facts = study_facts(study, given, self.spool, at, needed(book), self.limits)
+        if judged is None:
+            return evaluate.on_receipt(book, facts)
+        return evaluate.when_judged(book, facts, judged())
 
 
 def judged_of(outcome: Outcome) -> Judged:
     """Return what rules may ask of an outcome."""
+    from gatekeeper.rules.facts import Judged
+
     scored = [one for one in outcome.evidence.get("series", []) if "p_value" in one]
     own = [bool(one.get("own_calibration")) for one in scored]
     return Judged(

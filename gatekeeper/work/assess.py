@@ -77,7 +77,12 @@ def assess_study(
     found.sort(key=lambda item: item.finding is None)
     images = {series.series_instance_uid for series in received if series.images or series.problem}
     judgements = [item.judgement for item in found if item.source.series_instance_uid in images]
-    rules = {request.skipped.get(uid, "") for uid in images}
+    # Where there is nothing to judge, as in a study of localizers, every series counts.
+    everything = {series.series_instance_uid for series in received}
+    rules = {request.skipped.get(uid, "") for uid in images or everything}
+    left_out = () if "" in rules else tuple(sorted(rules))
+    if left_out and not judgements:
+        judgements = [item.judgement for item in found]
     return StudyAssessment(
         study_instance_uid=Uid(request.study_instance_uid),
         content_digest=Digest(request.content_digest),
@@ -92,7 +97,7 @@ def assess_study(
         heatmap_margin=request.heatmap_margin,
         series_number=request.series_number,
         earlier=request.earlier,
-        left_out=() if "" in rules else tuple(sorted(rules)),
+        left_out=left_out,
     )
 
 

@@ -28,7 +28,9 @@ def moved(paths: Sequence[Path], seed: int = 1, degrees: float = 10.0) -> list[D
     datasets = sorted((dcmread(path) for path in paths), key=_along_the_normal)[::2]
     first = np.stack([dataset.pixel_array[::2, ::2] for dataset in datasets])
     after = _with_motion(first.astype(np.float32), seed, degrees).astype(first.dtype)
-    for dataset, pixels in zip(datasets, after, strict=True):
+    for number, (dataset, pixels) in enumerate(zip(datasets, after, strict=True), start=1):
+        dataset.InstanceNumber = number
+        dataset.SliceThickness = 2 * float(dataset.SliceThickness)
         dataset.Rows, dataset.Columns = pixels.shape
         dataset.PixelSpacing = [2 * float(value) for value in dataset.PixelSpacing]
         dataset.PixelData = pixels.tobytes()
