@@ -24,6 +24,7 @@ from storage.records import (
     Job,
     Node,
     Outcome,
+    Result,
     Role,
 )
 from storage.spool import Spool
@@ -102,16 +103,21 @@ class Passage:
             passing.expect(tx, study, content, revision, plan, nodes.listing(tx)).close(tx)
 
     def judge(
-        self, study: str, verdict: str, plan: Plan | None = None, **evidence: Any
+        self,
+        study: str,
+        verdict: str,
+        plan: Plan | None = None,
+        results: Sequence[Result] = (),
+        **evidence: Any,
     ) -> passing.Proceedings:
-        """Settle the job of a study's content as a worker does."""
+        """Settle the job of a study's content as a worker does, with results to the archive."""
         done = passing.Proceedings()
         with self.database.begin() as tx:
             claimed = jobs.claim(tx, "test", 600)
             assert claimed is not None
             assert claimed.study_instance_uid == study
             outcome = Outcome(claimed.id, verdict, f"Because {verdict}.", None, None, evidence)
-            assert jobs.settle(tx, claimed.id, claimed.attempt, outcome, [], [])
+            assert jobs.settle(tx, claimed.id, claimed.attempt, outcome, results, ["ARCHIVE"])
             known = nodes.listing(tx)
             passing.judged(tx, done, claimed, outcome, plan or Plan(), self.policy, known)
         return done
