@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Build the wheel, install it in a fresh environment, and run the suite outside the source tree.
+# Build the wheel, install it in a fresh environment, and run tests outside the source tree:
+# those of WHEEL_TESTS, all of them without.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
@@ -18,4 +19,4 @@ cp -r "$here/tests" "$work/tests"
 cp "$here/pyproject.toml" "$work/pyproject.toml"
 cd "$work"
 export GATEKEEPER_SHARED_DATA="${GATEKEEPER_SHARED_DATA:-$here/../shared/data}"
-PYTHONSAFEPATH=1 "$work/venv/bin/pytest" -c "$work/pyproject.toml" --rootdir "$work" ${PYTEST_ARGS:-}
+PYTHONSAFEPATH=1 "$work/venv/bin/pytest" -c "$work/pyproject.toml" --rootdir "$work" ${PYTEST_ARGS:-} ${WHEEL_TESTS:-}

@@ -12,12 +12,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from storage.jobs import NO_SPACE
+from storage.jobs import NO_SPACE, SUPERSEDED
 from storage.ledger import (
     CommitmentFacts,
     ConfirmationFacts,
     DeliveryFacts,
     JobFacts,
+    NotificationFacts,
     StudyFacts,
 )
 from storage.records import (
@@ -26,6 +27,7 @@ from storage.records import (
     ConfirmationState,
     DeliveryState,
     JobState,
+    NotificationState,
     StudyState,
 )
 from storage.stocktake import Kept, Slot, SpoolFile
@@ -40,7 +42,7 @@ class Entry:
 
     account: str
     """``instance``, ``result``, ``file``, ``slot``, ``study``, ``job``, ``delivery``,
-    ``forward``, ``confirmation`` or ``commitment``."""
+    ``forward``, ``confirmation``, ``commitment`` or ``notification``."""
     key: str
     """UID, digest or number."""
     cause: str
@@ -100,7 +102,7 @@ def judge_job(
         ),
     )
     yield from _broken("job", str(job.id), rules)
-    if dead and job.reason and not job.reason.startswith("superseded"):
+    if dead and job.reason and not job.reason.startswith(SUPERSEDED):
         yield Entry("job", str(job.id), f"set aside: {job.reason}", remark=True)
     elif job.state == JobState.QUEUED and job.reason.startswith(NO_SPACE):
         yield Entry("job", str(job.id), f"it {job.reason}", remark=True)
@@ -215,6 +217,24 @@ def judge_commitment(
     elif owed.state == CommitmentState.QUEUED and not owed.node_enabled:
         cause = f"its report waits until node {owed.node} is enabled"
         yield Entry("commitment", str(owed.id), cause, remark=True)
+
+
+def judge_notification(told: NotificationFacts, overdue_seconds: float) -> Iterator[Entry]:
+    """Yield what does not add up about a notification.
+
+    One that waits for long is none of it: a channel takes only so many messages an hour.
+    """
+    dead = told.state == NotificationState.DEAD
+    claimed = told.state == NotificationState.CLAIMED
+    rules = (
+        _known(told.state, NotificationState),
+        (dead and not told.reason, _UNREASONED),
+        (claimed and _longer(told.lease_over_for, overdue_seconds), _LEASE_OVER),
+    )
+    yield from _broken("notification", str(told.id), rules)
+    if dead and told.reason:
+        cause = f"channel {told.channel} was not told: {told.reason}"
+        yield Entry("notification", str(told.id), cause, remark=True)
 
 
 def judge_file(

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 _DAY_SECONDS = 86400.0
+_TOLD_AT_DAYS = (0, 1, 3, 7, 14)
+"""Under each of these many days left, people are told once more."""
 _LARGEST_FILE = 1024 * 1024
 _FINGERPRINT = re.compile(r"(?:sha-?256)?(?: fingerprint)?[ =]*([0-9a-f]{64})")
 
@@ -86,6 +88,12 @@ class Expiry:
     key: str
     certificate: Certificate
     days: int
+
+
+def stage(expiry: Expiry) -> str:
+    """Return the certificate and how near its end is: new when people are to be told again."""
+    near = next((str(days) for days in _TOLD_AT_DAYS if expiry.days < days), "soon")
+    return f"{expiry.certificate.fingerprint}:{near}"
 
 
 def fingerprint(der: bytes) -> Digest:

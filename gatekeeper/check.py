@@ -1,7 +1,7 @@
 """Is this site fit to run? One answer a key, each naming what is wrong.
 
-Covers the settings, the database and its schema, the spool's folder and space, the nodes, TLS, and
-the models with their digests. Nothing is changed.
+Covers the settings, the database and its schema, the spool's folder and space, the nodes, TLS,
+channels, and the models with their digests. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gatekeeper import certificates, config
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.identifiers import AeTitle, IdentifierError
+from gatekeeper.notify import readiness
 from gatekeeper.results import kinds
 from gatekeeper.results.catalogue import CatalogueError, read
 from gatekeeper.results.kinds import UnknownKindError
@@ -26,9 +27,9 @@ from gatekeeper.rules.check import Surroundings, refusals
 from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials
 from models.registry import Registry
-from storage import nodes
+from storage import channels, nodes
 from storage.engine import Database
-from storage.records import Confirm, Node
+from storage.records import Channel, Confirm, Node
 from storage.spool import Spool
 
 
@@ -58,12 +59,17 @@ def run(config_file: Path | None) -> list[Answer]:
 
 def _secrets(config_file: Path | None, settings: Settings) -> Iterator[Answer]:
     path = config_file or Path(config.DEFAULT_FILE)
-    if make_url(settings.database.url).password is None or not path.exists():
+    if not path.exists() or not path.stat().st_mode & 0o077:
         return
-    if "GATEKEEPER_DATABASE_URL" not in os.environ and path.stat().st_mode & 0o077:
-        yield Answer(
-            "database.url", False, f"holds a password, and others may read {path}: chmod 600"
-        )
+    held = {
+        "database.url": make_url(settings.database.url).password is not None,
+        "notify.smtp_password": bool(settings.notify.smtp_password),
+        "notify.webhook_key": bool(settings.notify.webhook_key),
+    }
+    for key, secret in held.items():
+        variable = f"GATEKEEPER_{key.replace('.', '_').upper()}"
+        if secret and variable not in os.environ:
+            yield Answer(key, False, f"holds a password, and others may read {path}: chmod 600")
 
 
 def _database(settings: Settings) -> Iterator[Answer]:
@@ -79,10 +85,11 @@ def _database(settings: Settings) -> Iterator[Answer]:
         yield Answer("database.url", problem is None, problem or shown)
         if problem is None:
             with database.read() as tx:
-                found = nodes.listing(tx)
+                found, told = nodes.listing(tx), channels.listing(tx)
                 book, around = read_book(tx), surroundings(tx, settings)
             yield from _nodes(found, settings)
             yield from _rules(book, around)
+            yield from _channels(told, settings)
     except (SQLAlchemyError, OSError) as error:
         yield Answer("database.url", False, f"cannot be reached: {type(error).__name__}")
     finally:
@@ -110,6 +117,12 @@ def _rules(book: Book, around: Surroundings) -> Iterator[Answer]:
         if rule.enabled:
             wrong = [f"{place}: {problem}" for place, problem in refusals(rule, around)]
             yield Answer(f"rule.{rule.name}", not wrong, "; ".join(wrong) or rule.phase.value)
+
+
+def _channels(found: list[Channel], settings: Settings) -> Iterator[Answer]:
+    for one in found:
+        problem = readiness.problem(one, settings.notify)
+        yield Answer(f"channel.{one.name}", problem is None, str(problem or one.address))
 
 
 def _node_problem(node: Node, catalogues: str) -> str | None:

@@ -16,6 +16,7 @@ a remark (`gatekeeper.accounts`):
   is on a delivery to it, instance by instance. What is held is a remark.
 - Every instance that we committed to before a node is kept, and the node has the report or is owed
   it; one that is given up is a remark.
+- A notification that is given up is a remark.
 - A state that this version does not know is a difference.
 - Whatever waits has an owner: a lease that ended long ago, a study quiet for long, a queue that
   nobody serves, and a delivery to a node that is not known are differences.
@@ -39,6 +40,7 @@ from gatekeeper.accounts import (
     judge_delivery,
     judge_file,
     judge_job,
+    judge_notification,
     judge_study,
     judge_unkept,
     judge_unsent,
@@ -149,6 +151,9 @@ def _enter_rows(books: Ledger, tx: Connection, overdue_seconds: float) -> None:
     for owed in facts.commitments(tx):
         books.counts[f"commitments {owed.state}"] += 1
         books.enter(judge_commitment(owed, overdue_seconds, idle.errands))
+    for told in facts.notifications(tx):
+        books.counts[f"notifications {told.state}"] += 1
+        books.enter(judge_notification(told, overdue_seconds))
 
 
 class _Comparison:

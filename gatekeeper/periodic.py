@@ -21,7 +21,7 @@ from types import FrameType
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
-from gatekeeper import certificates, residue
+from gatekeeper import certificates, decision_record, residue
 from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.errors import ConfigurationError
@@ -30,8 +30,17 @@ from gatekeeper.gate.copying import copy
 from gatekeeper.gate.policy import policy_of
 from gatekeeper.gate.ruling import Court, instructions
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.notify import losses
+from gatekeeper.notify.announce import announce
+from gatekeeper.notify.events import CertificateExpires
 from gatekeeper.retention import retain
-from gatekeeper.settings import CommitmentSettings, SendSettings, Settings, WorkSettings
+from gatekeeper.settings import (
+    CommitmentSettings,
+    NotifySettings,
+    SendSettings,
+    Settings,
+    WorkSettings,
+)
 from models.registry import Registry
 from storage import (
     backoff,
@@ -42,6 +51,7 @@ from storage import (
     instances,
     jobs,
     nodes,
+    notifications,
     studies,
 )
 from storage.engine import Database
@@ -146,9 +156,11 @@ def tick_gate(context: Context) -> int:
 def tick_rescue(context: Context) -> int:
     """Take back what was claimed by who stopped renewing the claim; return how many."""
     work, send = context.settings.work, context.settings.send
-    report = context.settings.commitment
+    report, notify = context.settings.commitment, context.settings.notify
 
-    def delay(limits: WorkSettings | SendSettings | CommitmentSettings) -> Callable[[int], float]:
+    def delay(
+        limits: WorkSettings | SendSettings | CommitmentSettings | NotifySettings,
+    ) -> Callable[[int], float]:
         return functools.partial(
             backoff.delay,
             first=limits.retry_seconds,
@@ -162,7 +174,14 @@ def tick_rescue(context: Context) -> int:
             "deliveries_rescued": deliveries.rescue(tx, send.maximum_attempts, delay(send)),
             "confirmations_rescued": confirmations.rescue(tx, send.maximum_attempts, delay(send)),
             "reports_rescued": commitments.rescue(tx, report.maximum_attempts, delay(report)),
+            "notifications_rescued": notifications.rescue(
+                tx, notify.maximum_attempts, delay(notify)
+            ),
         }
+        for job in lost["jobs_rescued"].dead_ids:
+            losses.job_dead(tx, job)
+        for delivery in lost["deliveries_rescued"].dead_ids:
+            losses.delivery_dead(tx, delivery)
         failpoint.reached("tick.rescuing")
     for kind, found in lost.items():
         if found.requeued:
@@ -173,11 +192,18 @@ def tick_rescue(context: Context) -> int:
 
 
 def tick_sweep(context: Context) -> int:
-    """Settle or remove what broken transfers and ended listeners left; return files removed."""
+    """Settle or remove what broken transfers and ended listeners left; return files removed.
+
+    Notifications that ended long ago are forgotten too.
+    """
     seconds = context.settings.tick.residue_seconds
     removed = residue.sweep(context.database, context.spool, seconds)
     if removed:
         log.info("spool_swept", count=removed)
+    with context.database.begin() as tx:
+        forgotten = notifications.forget(tx, context.settings.notify.keep_days)
+    if forgotten:
+        log.info("notifications_forgotten", count=forgotten)
     return removed
 
 
@@ -197,12 +223,29 @@ def tick_certificates(context: Context) -> int:
             certificate=one.certificate.fingerprint,
             days=one.days,
         )
+    if due:
+        with context.database.begin() as tx:
+            for one in due:
+                announce(tx, CertificateExpires(one.key, one.days), certificates.stage(one))
     return len(due)
 
 
 def tick_retain(context: Context) -> int:
     """Remove received files that are delivered and due to go; return how many."""
     return retain(context.database, context.spool, context.settings.retention)
+
+
+def tick_record(context: Context) -> int:
+    """Sign a record of each study that something was decided about; return how many."""
+    try:
+        return decision_record.sign_due(
+            context.database,
+            context.settings.signing_key,
+            context.settings.records.studies_at_once,
+        )
+    except ConfigurationError as error:
+        log.error("records_not_signed", reason=str(error))
+        return 0
 
 
 TICKS: dict[str, Tick] = {
@@ -213,6 +256,7 @@ TICKS: dict[str, Tick] = {
     "sweep": tick_sweep,
     "certificates": tick_certificates,
     "retain": tick_retain,
+    "record": tick_record,
 }
 """Every tick by name; each has a setting ``tick.NAME_seconds``."""
 
@@ -251,6 +295,7 @@ def scheduler(context: Context) -> BackgroundScheduler:
         "sweep": context.settings.tick.sweep_seconds,
         "certificates": context.settings.tick.certificates_seconds,
         "retain": context.settings.tick.retain_seconds,
+        "record": context.settings.tick.record_seconds,
     }
     background = BackgroundScheduler(
         timezone=UTC,

@@ -16,6 +16,7 @@ from storage import (
     forwards,
     instances,
     jobs,
+    notifications,
     pauses,
     studies,
 )
@@ -46,6 +47,8 @@ class Status:
     """Instances whose files retention removed."""
     forwards: dict[str, int] = field(default_factory=dict[str, int])
     """Contents of studies on their way to nodes."""
+    notifications: dict[str, int] = field(default_factory=dict[str, int])
+    """What channels were told or are to be told."""
     waiting_for_space: int = 0
     """Jobs that wait because a disk was full."""
 
@@ -80,6 +83,7 @@ class Status:
             "forwards": self.forwards,
             "confirmations": self.confirmations,
             "commitments": self.commitments,
+            "notifications": self.notifications,
         }
         found = [(name, _counts(counts)) for name, counts in lines.items() if any(counts.values())]
         if self.removed:
@@ -104,6 +108,9 @@ def read(database: Database, spool: Spool, tls: TlsSettings | None = None) -> St
                 str(state): number for state, number in confirmations.counts(tx).items()
             },
             commitments={str(state): number for state, number in commitments.counts(tx).items()},
+            notifications={
+                str(state): number for state, number in notifications.counts(tx).items()
+            },
             intake_paused=pauses.paused(tx),
             removed=instances.count_removed(tx),
             forwards={str(state): number for state, number in forwards.counts(tx).items()},

@@ -186,10 +186,10 @@ class Assessor:
             model_digest=self.info.digest,
             calibration_digest=calibration.digest,
             calibration_description=calibration.description,
-            own_calibration=bool(calibration.device),
             milliseconds=clock.milliseconds,
             defects=tuple(one.sentence for one in wrong if one.check not in tolerated),
             remarks=tuple(one.sentence for one in wrong if one.check in tolerated),
+            site_calibrated=calibration is not self.calibration,
         )
 
     @property

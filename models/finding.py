@@ -81,9 +81,9 @@ class Finding:
         model_digest: SHA-256 of the bundle's manifest.
         calibration_digest: SHA-256 of the calibration scores used.
         calibration_description: which subjects, how many, from where, in one sentence.
+        site_calibrated: whether those subjects were acquired with the scan's own scanner and
+            protocol; without, the bundle's reference population stands in for them.
         milliseconds: time of each step.
-        own_calibration: whether the calibration is of the scan's own device and protocol, not the
-            bundle's own.
         defects: what is wrong with the series as received, in sentences: repeated, empty or
             missing slices, a head cut off, values that cannot be right. No model is asked.
         remarks: the same, of kinds that clean scans of this profile show too often to hold for.
@@ -107,4 +107,4 @@ class Finding:
     milliseconds: dict[str, float]
     defects: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
-    own_calibration: bool = False
+    site_calibrated: bool = False

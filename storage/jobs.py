@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
 
-from storage import deliveries, leases, settlement
+from storage import decision_records, deliveries, leases, settlement
 from storage.engine import facts, insert, now
 from storage.leases import Rescued
 from storage.records import Job, JobState, Outcome, Result
@@ -19,6 +19,9 @@ from storage.schema import job as table
 
 NO_SPACE = "waits for space: "
 """Beginning of the reason of a job that waits because a disk was full."""
+
+SUPERSEDED = "superseded"
+"""Beginning of the reason of a dead job in whose place there is, or will be, another."""
 
 _COLUMNS = [column for column in table.c if column.name != "updated_at"]
 
@@ -121,6 +124,7 @@ def settle(
     }
     destinations = [node for node, items in wanted.items() if items]
     settlement.write(tx, job_id, outcome, results, destinations)
+    decision_records.note(tx, existing(tx, job_id).study_instance_uid)
     for node in destinations:
         deliveries.create(tx, node, wanted[node], job_id)
     return True

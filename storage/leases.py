@@ -10,7 +10,7 @@ since; its waits are void, or a job could stand still for as long as the step.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import (
@@ -44,6 +44,7 @@ class Rescued:
 
     requeued: int
     dead: int
+    dead_ids: tuple[int, ...] = field(default=(), compare=False)
 
 
 def queued_values() -> dict[str, Any]:
@@ -184,17 +185,17 @@ def rescue(
         .limit(RESCUE_LIMIT)
         .with_for_update(skip_locked=True)
     ).all()
-    dead = 0
+    dead: list[int] = []
     for found, attempt, before in expired:
         made = attempt - before
         reason = f"the {holder} of attempt {attempt} stopped without an answer"
         if made >= maximum_attempts:
-            dead += 1
+            dead.append(found)
             reason += f"; given up after {made} attempts"
             fail(tx, table, found, attempt, reason, None)
         else:
             fail(tx, table, found, attempt, reason, delay(made) if callable(delay) else delay)
-    return Rescued(len(expired) - dead, dead)
+    return Rescued(len(expired) - len(dead), len(dead), tuple(dead))
 
 
 def retry(tx: Connection, table: Table, id: int) -> bool:

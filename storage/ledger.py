@@ -33,6 +33,7 @@ from storage.schema import (
     job,
     job_result,
     node,
+    notification,
     outcome,
     result,
     study,
@@ -135,6 +136,17 @@ class CommitmentFacts:
     items: int
     unkept: int
     """Instances that we committed to and do not keep, nor another node in our place."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationFacts:
+    """What a channel is told of one event."""
+
+    id: int
+    channel: str
+    state: str
+    reason: str
+    lease_over_for: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +358,19 @@ def commitments(tx: Connection) -> Iterator[CommitmentFacts]:
     )
     for row in _stream(tx, query):
         yield CommitmentFacts(*row)
+
+
+def notifications(tx: Connection) -> Iterator[NotificationFacts]:
+    """Yield every notification, the oldest first."""
+    query = select(
+        notification.c.id,
+        notification.c.channel,
+        notification.c.state,
+        notification.c.reason,
+        now() - notification.c.lease_until,
+    ).order_by(notification.c.id)
+    for row in _stream(tx, query):
+        yield NotificationFacts(*row)
 
 
 def idle(tx: Connection) -> Idle:

@@ -371,3 +371,57 @@ rule = Table(
     Column("document", JSON, nullable=False),
     Column("updated_at", Double, nullable=False),
 )
+
+# Only ever added to: `storage.decision_records`.
+decision_record = Table(
+    "decision_record",
+    metadata,
+    Column("study_instance_uid", UID, ForeignKey(study.c.study_instance_uid), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("made_at", Double, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("digest", DIGEST, nullable=False),
+    Column("key_id", DIGEST, nullable=False),
+    Column("signature", Text, nullable=False),
+    Index(None, "key_id"),
+)
+
+# Studies that something was decided about since their latest record.
+record_due = Table(
+    "record_due",
+    metadata,
+    Column("study_instance_uid", UID, ForeignKey(study.c.study_instance_uid), primary_key=True),
+    Column("since", Double, nullable=False),
+)
+
+channel = Table(
+    "channel",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("kind", STATE, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("events", JSON, nullable=False),
+    Column("details", STATE, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+)
+
+notification = Table(
+    "notification",
+    metadata,
+    Column("id", Id, primary_key=True),
+    # No foreign key: a channel that is removed blocks no event.
+    Column("channel", String(64), nullable=False),
+    Column("event", String(32), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("dedup", Text, nullable=False),
+    Column("delivery_id", String(36), nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("digest_id", Id, ForeignKey("notification.id")),
+    *_leased(),
+    UniqueConstraint("channel", "dedup"),
+    Index(None, "state", "id"),
+    _waiting("notification"),
+    Index(None, "channel", "finished_at"),
+    Index(None, "digest_id"),
+    sqlite_autoincrement=True,
+)

@@ -11,12 +11,15 @@ import gatekeeper
 from gatekeeper.cli import (
     audit,
     bench,
+    channel,
     demo,
     job,
     ledger,
     model,
     node,
+    notification,
     reconcile,
+    record,
     roles,
     rule,
     site,
@@ -66,10 +69,13 @@ ledger.register(app)
 app.add_typer(node.app, name="node")
 app.add_typer(tls.app, name="tls")
 app.add_typer(rule.app, name="rule")
+record.register(study.app)
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
 app.add_typer(audit.app, name="audit")
 app.add_typer(model.app, name="model")
+app.add_typer(channel.app, name="channel")
+app.add_typer(notification.app, name="notification")
 
 
 def main() -> None:

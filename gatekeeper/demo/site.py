@@ -109,6 +109,8 @@ def _settings_text(folder: Path, port: int, quiet_seconds: float) -> str:
         f'[database]\nurl = "sqlite:///{place}/gatekeeper.db"\n\n'
         f'[spool]\ndirectory = "{place}/spool"\nlow_water_mib = 256\n\n'
         f'[listen]\nhost = "{_LOOPBACK}"\nport = {port}\nquiet_seconds = {quiet_seconds}\n\n'
+        # The sample's scanner has no calibration: the shipped reference population stands in.
+        '[models]\nwithout_calibration = "reference"\n\n'
         "[work]\npoll_seconds = 0.1\n\n[send]\npoll_seconds = 0.1\n\n"
         "[tick]\ncomplete_seconds = 0.25\n"
     )

@@ -1,7 +1,4 @@
-"""Alerts: what people are told of the gate's decisions.
-
-Each is an event in the log. `tell` is the one place where they become notifications.
-"""
+"""Alerts: what people are told of the gate's decisions, in the log and through the outbox."""
 
 from __future__ import annotations
 
@@ -12,7 +9,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from gatekeeper.log import get_logger
+from gatekeeper.notify import events
+from gatekeeper.notify.announce import announce
 from gatekeeper.rules.plan import Telling
+from storage import notifications
 
 log = get_logger()
 
@@ -22,9 +22,11 @@ class Event(enum.StrEnum):
 
     HELD = "study_held"
     REJECTED = "study_rejected"
+    RELEASED = "study_released"
     FORWARDED = "study_forwarded_unclear"
     """Forwarded with another verdict than CLEAR, or with none."""
     ENDING = "hold_ends_soon"
+    EXPIRED = "hold_expired"
     LATE = "verdict_came_late"
     """A study was forwarded without a verdict, and is not CLEAR."""
     RULE = "rule_says_so"
@@ -37,31 +39,32 @@ class Alert:
     Attributes:
         event: what happened.
         study: Study Instance UID.
+        revision: of the study.
         node: AE title of the destination; empty when it is about none.
         verdict: empty when there is none.
-        reason: in one sentence.
-        channel: that a rule names; empty for the usual ones.
+        reason: in one sentence; empty where a person's words would be it.
+        until: when a hold ends, in seconds since 1970.
+        outcome: what then becomes of the study, or has.
+        channel: that a rule names; empty for those that want the event.
         rule: the rule that names it.
     """
 
     event: Event
     study: str
+    revision: int
     node: str = ""
     verdict: str = ""
     reason: str = ""
+    until: float | None = None
+    outcome: str = ""
     channel: str = ""
     rule: str = ""
 
-    @property
-    def key(self) -> str:
-        """The same for the same thing told twice."""
-        return ":".join((self.event, self.study, self.node, self.channel, self.rule))
 
-
-def of_rules(study: str, verdict: str, tells: Iterable[Telling]) -> list[Alert]:
+def of_rules(study: str, revision: int, verdict: str, tells: Iterable[Telling]) -> list[Alert]:
     """Return what rules say that channels are told."""
     return [
-        Alert(Event.RULE, study, verdict=verdict, channel=one.channel, rule=one.rule)
+        Alert(Event.RULE, study, revision, verdict=verdict, channel=one.channel, rule=one.rule)
         for one in tells
     ]
 
@@ -69,10 +72,41 @@ def of_rules(study: str, verdict: str, tells: Iterable[Telling]) -> list[Alert]:
 def tell(tx: Connection, alerts: Iterable[Alert]) -> None:
     """Queue the notifications of these alerts in the transaction that they are about.
 
-    THE SEAM OF NOTIFICATIONS: `storage.notifications.enqueue(tx, channel, event, facts, dedup)` is
-    called here for each alert, with `Alert.key` to tell it once.
+    A study that is held from several nodes is told of once a revision.
     """
-    del tx, alerts
+    for one in alerts:
+        happening = _happening(one)
+        if happening is None:
+            continue
+        key = f"{one.study}:{one.revision}"
+        if isinstance(happening, events.RuleNotifies):
+            facts = events.facts_of(happening)
+            dedup = f"{happening.event}:{one.rule}:{key}"
+            subject = events.subject_of(facts)
+            notifications.enqueue(tx, one.channel, happening.event, subject, facts, dedup)
+        else:
+            announce(tx, happening, key)
+
+
+def _happening(one: Alert) -> events.Happening | None:
+    """Return the event that channels know; None for what the worker or nobody announces."""
+    match one.event:
+        case Event.HELD:
+            return events.StudyHeld(one.study, one.until, one.rule)
+        case Event.REJECTED:
+            return events.StudyRejected(one.study)
+        case Event.RELEASED:
+            return events.StudyReleased(one.study)
+        case Event.ENDING:
+            return events.HoldEndsSoon(one.study, one.until or 0.0, one.outcome)
+        case Event.EXPIRED:
+            return events.HoldExpired(one.study, one.outcome)
+        case Event.RULE:
+            return events.RuleNotifies(one.study, one.rule)
+        case Event.FORWARDED if not one.verdict:
+            return events.ModelUnavailable("analysis", one.reason)
+        case _:
+            return None
 
 
 def log_alerts(alerts: Iterable[Alert]) -> None:

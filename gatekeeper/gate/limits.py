@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from gatekeeper.gate.alerts import Alert, Event
-from gatekeeper.gate.passing import Proceedings, carry_out
+from gatekeeper.gate.passing import OUTCOMES, Proceedings, carry_out
 from gatekeeper.gate.policy import Policy, at_limit, decide
 from gatekeeper.rules.plan import Plan
 from gatekeeper.rules.verdict import Verdict
@@ -104,20 +104,20 @@ def _near_limit(database: Database, policy: Policy, at_once: int) -> int:
         done = Proceedings()
         with database.begin() as tx:
             if forwards.warned(tx, forward):
-                reason = f"It is {_THEN[policy.at_limit.value]} at the end of the longest hold."
+                outcome = OUTCOMES[policy.at_limit]
                 done.alerts.append(
                     Alert(
                         Event.ENDING,
                         forward.study_instance_uid,
+                        forward.revision,
                         forward.node,
                         forward.verdict,
-                        reason,
+                        f"It is {outcome} at the end of the longest hold.",
+                        forward.hold_until,
+                        outcome,
                     )
                 )
             done.close(tx)
         done.log()
         warned += len(done.alerts)
     return warned
-
-
-_THEN = {"forward": "forwarded", "reject": "rejected", "hold": "held"}

@@ -16,11 +16,11 @@ from gatekeeper.assemble.content import content_digest
 from gatekeeper.errors import GateRefused
 from gatekeeper.gate import alerts
 from gatekeeper.gate.alerts import Alert, Event
-from gatekeeper.gate.policy import Action, Decision, Policy, decide
+from gatekeeper.gate.policy import HOLD_LIMIT, Action, Decision, Policy, decide
 from gatekeeper.log import get_logger
 from gatekeeper.rules.plan import Forwarding, Plan
 from gatekeeper.rules.verdict import Verdict
-from storage import audit, copies, forwards, instances, studies
+from storage import audit, copies, decision_records, forwards, instances, studies
 from storage.records import Forward, ForwardState, Instance, Job, Node, Outcome
 
 log = get_logger()
@@ -29,6 +29,8 @@ SYSTEM = "gatekeeper"
 """Actor of what follows from what was received, and nobody decided."""
 
 
+OUTCOMES = {Action.HOLD: "held", Action.FORWARD: "forwarded", Action.REJECT: "rejected"}
+"""What becomes of a study, in a word."""
 LEFT_OUT = "left_out"
 """Key in `Outcome.evidence` of the rules that left out every series of a study."""
 
@@ -68,8 +70,10 @@ class Proceedings:
     alerts: list[Alert] = field(default_factory=list[Alert])
 
     def close(self, tx: Connection) -> None:
-        """Write trail and notifications, the last thing in the transaction."""
+        """Write trail and notifications, and ask for new decision records: the last thing."""
         alerts.tell(tx, self.alerts)
+        for study in sorted({line.study for line in self.lines if line.study}):
+            decision_records.note(tx, study)
         for line in self.lines:
             audit.append(tx, line.actor, line.action, line.study, line.job, line.detail)
 
@@ -113,7 +117,7 @@ def expect(
         plan: what rules say on receipt.
         known: all nodes, disabled ones included.
     """
-    done = Proceedings()
+    done = Proceedings(alerts=alerts.of_rules(study_uid, revision, "", plan.tells))
     by_ae = {node.ae_title: node for node in known}
     reasons = {node.ae_title: "" for node in known if node.receives_studies}
     for one in plan.forwards:
@@ -181,14 +185,14 @@ def judged(
         carry_out(tx, done, forward, decision, verdict.value, job.id)
     if verdict is not Verdict.CLEAR and not left_out_by:
         done.alerts += [
-            Alert(Event.LATE, uid, one.node, verdict.value, reason)
+            Alert(Event.LATE, uid, one.revision, one.node, verdict.value, reason)
             for one in forwards.of_study(tx, uid)
             if one.content_digest == content
             and one.gated
             and one.state is ForwardState.SENT
             and not one.verdict
         ]
-    done.alerts += alerts.of_rules(uid, verdict.value, plan.tells)
+    done.alerts += alerts.of_rules(uid, job.revision, verdict.value, plan.tells)
     done.close(tx)
 
 
@@ -212,7 +216,7 @@ def carry_out(
     if not fenced:
         return False
     done.passed.append(Passed(forward, decision.state, delivery))
-    detail = {
+    detail: dict[str, Any] = {
         "node": forward.node,
         "revision": forward.revision,
         "content": forward.content_digest,
@@ -225,15 +229,30 @@ def carry_out(
     uid = forward.study_instance_uid
     done.lines.append(Line(decision.by, decision.action.value, uid, job_id, detail))
     if decision.alert:
-        event = {
-            Action.HOLD: Event.HELD,
-            Action.FORWARD: Event.FORWARDED,
-            Action.REJECT: Event.REJECTED,
-        }[decision.action]
-        done.alerts.append(
-            Alert(event, uid, forward.node, verdict or forward.verdict, decision.reason)
-        )
+        done.alerts.append(_alert(tx, forward, decision, verdict or forward.verdict))
     return True
+
+
+def _alert(tx: Connection, forward: Forward, decision: Decision, verdict: str) -> Alert:
+    event = {
+        Action.HOLD: Event.HELD,
+        Action.FORWARD: Event.FORWARDED,
+        Action.REJECT: Event.REJECTED,
+    }[decision.action]
+    if decision.by == HOLD_LIMIT:
+        event = Event.EXPIRED
+    now = forwards.get(tx, forward.id)
+    return Alert(
+        event,
+        forward.study_instance_uid,
+        forward.revision,
+        forward.node,
+        verdict,
+        decision.reason,
+        until=None if now is None else now.hold_until,
+        outcome=OUTCOMES[decision.action],
+        rule=decision.by.removeprefix("rule ") if decision.by.startswith("rule ") else "",
+    )
 
 
 def _end(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from gatekeeper.errors import GateRefused
+from gatekeeper.gate.alerts import Alert, Event
 from gatekeeper.gate.passing import Line, Passed, Proceedings, content_of, deliver
 from storage import feedback as words
 from storage import forwards, jobs, outcomes, studies
@@ -101,6 +102,8 @@ def _decide(
             "reason": because,
             "delivery": done.passed[-1].delivery_id,
         }
+        event = Event.RELEASED if to is ForwardState.SENT else Event.REJECTED
+        done.alerts.append(Alert(event, study_uid, forward.revision, forward.node, forward.verdict))
         action = "release" if to is ForwardState.SENT else "reject"
         number = None if job is None else job.id
         done.lines.append(Line(reviewer, action, study_uid, number, detail))

@@ -97,7 +97,7 @@ def judged_of(outcome: Outcome) -> Judged:
     from gatekeeper.rules.facts import Judged
 
     scored = [one for one in outcome.evidence.get("series", []) if "p_value" in one]
-    own = [bool(one.get("own_calibration")) for one in scored]
+    own = [bool(one.get("site_calibrated")) for one in scored]
     return Judged(
         verdict="" if outcome.evidence.get("left_out") else outcome.verdict,
         p_value=outcome.p_value,

@@ -26,6 +26,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.commitment import PUSH_MODEL
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.notify.announce import announce
+from gatekeeper.notify.events import IntakePaused
 from gatekeeper.settings import Settings
 from storage import jobs, pauses
 from storage.engine import Database, DatabaseUnavailableError
@@ -170,6 +172,8 @@ class Mark:
             with self._database.begin() as tx:
                 if paused:
                     pauses.pause(tx, self._name)
+                    since = pauses.paused(tx)[self._name]
+                    announce(tx, IntakePaused(self._name, since), f"{self._name}:{since:.3f}")
                 else:
                     pauses.resume(tx, self._name)
         except (SQLAlchemyError, OSError) as error:

@@ -83,6 +83,8 @@ class StudyAssessment:
         earlier: the reports of the latest job on this study before this one.
         words: the texts of the language that the results are in.
         left_out: rules that together left out every image series; then there are no results.
+        reference_stands_in: whether a bundle's own reference population may decide about a scan
+            whose scanner and protocol have no calibration.
     """
 
     study_instance_uid: Uid
@@ -100,3 +102,4 @@ class StudyAssessment:
     earlier: tuple[EarlierReport, ...] = ()
     words: Catalogue = field(default_factory=english)
     left_out: tuple[str, ...] = ()
+    reference_stands_in: bool = True

@@ -150,6 +150,7 @@ def _job(study: StudyAssessment) -> tuple[str, ...]:
         study.ae_title,
         study.institution,
         str(study.series_number),
+        *(() if study.reference_stands_in else ("own calibrations only",)),
         __version__,
         RENDERER,
         *study.words.identity,

@@ -51,7 +51,9 @@ _LOOKS_AT = {
 }
 
 
-def judge_finding(finding: Finding, false_hold_rate: float) -> Judgement:
+def judge_finding(
+    finding: Finding, false_hold_rate: float, *, reference_stands_in: bool = True
+) -> Judgement:
     """Return the verdict on one assessed series.
 
     The p-value is that of one combined score against the reference subjects; the levels only say
@@ -62,6 +64,8 @@ def judge_finding(finding: Finding, false_hold_rate: float) -> Judgement:
         finding: the detector's calibrated answer, with at least one level.
         false_hold_rate: share of normal scans that may be held, between 0 and 1. It holds for
             each series by itself: a study of several assessed series is held more often.
+        reference_stands_in: whether the bundle's own reference population may decide about a scan
+            whose scanner and protocol have no calibration; if not, nothing is decided.
     """
     level = most_extreme(finding.levels)
     size = level.calibration_size
@@ -69,6 +73,11 @@ def judge_finding(finding: Finding, false_hold_rate: float) -> Judgement:
     if not 0.0 < finding.p_value <= 1.0:
         return Judgement(
             Verdict.UNREADABLE, "Not decided: the detector gave no usable p-value for this scan."
+        )
+    if not (reference_stands_in or finding.site_calibrated):
+        return Judgement(
+            Verdict.UNCALIBRATED,
+            "Not decided: this scanner and protocol have no calibration of their own.",
         )
     if 1.0 / (size + 1) > false_hold_rate:
         return Judgement(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from gatekeeper.errors import TransportError
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.notify import losses
 from gatekeeper.send.recorder import Recorder
 from gatekeeper.send.retrying import delay_after
 from gatekeeper.send.statuses import Disposition
@@ -161,7 +162,10 @@ def _end(
             elif finished:
                 confirmations.forget(tx, delivery.id)
             return finished
-        return deliveries.fail(tx, delivery.id, delivery.attempt, failure.reason, failure.delay)
+        held = deliveries.fail(tx, delivery.id, delivery.attempt, failure.reason, failure.delay)
+        if held and failure.delay is None:
+            losses.delivery_dead(tx, delivery.id)
+        return held
 
 
 def _give_back(desk: Desk, delivery: Delivery) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 
-from gatekeeper.settings import CommitmentSettings, SendSettings
+from gatekeeper.settings import CommitmentSettings, NotifySettings, SendSettings
 from storage import backoff
 
 # Not for secrets: jitter keeps failed calls from coming back together.
 _JITTER = random.Random()  # noqa: S311
 
 
-def delay_after(made: int, limit: int, settings: SendSettings | CommitmentSettings) -> float | None:
+def delay_after(
+    made: int, limit: int, settings: SendSettings | CommitmentSettings | NotifySettings
+) -> float | None:
     """Return the seconds until the next attempt; None once `limit` attempts were made."""
     if made >= limit:
         return None

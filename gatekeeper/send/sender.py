@@ -24,6 +24,7 @@ from types import FrameType
 
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.notify.messenger import Messenger
 from gatekeeper.send.attempt import Desk, deliver
 from gatekeeper.send.dimse import DimseTransport
 from gatekeeper.send.errands import Errands, Office
@@ -181,6 +182,7 @@ def serve(settings: Settings) -> None:
         name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         sender = Sender(desk, name)
         errands = Errands(Office(database, desk.spool, settings), name)
+        messenger = Messenger(database, settings, name)
 
         def stop(_number: int, _frame: FrameType | None) -> None:
             sender.stop()
@@ -190,8 +192,10 @@ def serve(settings: Settings) -> None:
         threading.excepthook = _thread_failed
         log.info("started", role="send", pid=os.getpid(), worker=name)
         errands.start()
+        messenger.start()
         sender.run()
         errands.stop(settings.send.stop_seconds)
+        messenger.stop(settings.send.stop_seconds)
         log.info("stopped", role="send", pid=os.getpid())
     finally:
         database.dispose()

@@ -10,15 +10,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from gatekeeper.settings.documented import setting
 from gatekeeper.settings.gating import GateSettings
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
+from gatekeeper.settings.notifying import NotifySettings
 from gatekeeper.settings.sending import CommitmentSettings, SendSettings
 from gatekeeper.settings.site import (
     DatabaseSettings,
     LogSettings,
+    RecordSettings,
     RetentionSettings,
     SpoolSettings,
     TickSettings,
@@ -32,6 +35,8 @@ __all__ = [
     "ListenSettings",
     "LogSettings",
     "ModelSettings",
+    "NotifySettings",
+    "RecordSettings",
     "ResultSettings",
     "RetentionSettings",
     "RuleSettings",
@@ -64,9 +69,17 @@ class Settings:
     gate: GateSettings = field(default_factory=GateSettings)
     send: SendSettings = field(default_factory=SendSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    records: RecordSettings = field(default_factory=RecordSettings)
     tick: TickSettings = field(default_factory=TickSettings)
     log: LogSettings = field(default_factory=LogSettings)
+
+    @property
+    def signing_key(self) -> Path:
+        """The file of the key that signs decision records."""
+        beside = Path(self.spool.directory).parent / "signing.pem"
+        return Path(self.records.signing_key) if self.records.signing_key else beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +141,9 @@ def section_class(name: str) -> Any:
         "gate": GateSettings,
         "send": SendSettings,
         "commitment": CommitmentSettings,
+        "notify": NotifySettings,
         "retention": RetentionSettings,
+        "records": RecordSettings,
         "tick": TickSettings,
         "log": LogSettings,
     }[name]

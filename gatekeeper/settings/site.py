@@ -82,6 +82,21 @@ class RetentionSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordSettings:
+    """The signed record of what was decided about each study."""
+
+    signing_key: str = setting(
+        "",
+        "file of the key that signs, made when there is none; empty means signing.pem beside the "
+        "spool's folder. Keep it and the public keys beside it safe: they tell what was signed "
+        "from a forgery",
+    )
+    studies_at_once: int = setting(
+        200, "most records signed in one tick; the rest waits for the next", minimum=1
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class TickSettings:
     """Periodic work."""
 
@@ -108,6 +123,9 @@ class TickSettings:
     )
     certificates_seconds: float = setting(
         86400.0, "how often it is looked at which certificates expire", unit="s", minimum=1
+    )
+    record_seconds: float = setting(
+        2.0, "how often decisions are looked at for signing", unit="s", minimum=0.1
     )
     retain_seconds: float = setting(
         600.0, "how often received files are looked at for removal", unit="s", minimum=1

@@ -70,12 +70,24 @@ class ModelSettings:
         minimum=0.0001,
         maximum=0.5,
     )
+    without_calibration: str = setting(
+        "undecided",
+        "a scan whose scanner and protocol have no calibration of their own (`gatekeeper model "
+        "calibrate`): undecided, which is UNCALIBRATED, or judged by the bundle's own reference "
+        "population, whose false-hold rate may not hold there",
+        choices=("undecided", "reference"),
+    )
     calibration_subjects: int = setting(
         19,
         "fewest subjects of one scanner and protocol that `gatekeeper model calibrate` takes; "
         "with n of them no p-value is under 1 / (n + 1)",
         minimum=1,
     )
+
+    @property
+    def reference_stands_in(self) -> bool:
+        """Whether a bundle's own reference population decides where there is no calibration."""
+        return self.without_calibration == "reference"
 
     @property
     def directories(self) -> tuple[Path, ...]:

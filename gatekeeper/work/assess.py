@@ -91,6 +91,7 @@ def assess_study(
         created_at=request.created_at,
         judgement=judge_study(judgements),
         false_hold_rate=request.false_hold_rate,
+        reference_stands_in=request.reference_stands_in,
         series=tuple(found),
         ae_title=request.ae_title,
         institution=request.institution,
@@ -180,7 +181,11 @@ class _Assessor:
         except NotAssessable as refusal:
             judgement = Judgement(Verdict.UNCALIBRATED, f"Not assessed: {_sentence(refusal)}")
         else:
-            judgement = judge_finding(finding, self.request.false_hold_rate)
+            judgement = judge_finding(
+                finding,
+                self.request.false_hold_rate,
+                reference_stands_in=self.request.reference_stands_in,
+            )
             return SeriesAssessment(source, judgement, volume, finding)
         return SeriesAssessment(source, judgement, volume)
 

@@ -56,7 +56,7 @@ class Request:
         maximum_series: volumes assessed at most.
         cpu_seconds: processor time for this job.
         false_hold_rate, ae_title, institution, series_number: see `StudyAssessment`.
-        heatmap_margin: see `StudyAssessment`.
+        heatmap_margin, reference_stands_in: see `StudyAssessment`.
         objects: kinds of result to make in each language; see `gatekeeper.results.kinds`.
         compression: of pictures: ``none``, ``rle`` or ``jpeg2000``.
         earlier: the reports of the latest job on this study before this one.
@@ -91,6 +91,7 @@ class Request:
     catalogues: str = ""
     models: Mapping[str, str] = field(default_factory=dict[str, str])
     skipped: Mapping[str, str] = field(default_factory=dict[str, str])
+    reference_stands_in: bool = True
 
     def write(self, path: Path) -> None:
         """Write the request to `path`."""

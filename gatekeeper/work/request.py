@@ -73,6 +73,7 @@ def request_for(
         maximum_series=work.maximum_series,
         cpu_seconds=work.cpu_seconds,
         false_hold_rate=settings.models.false_hold_rate,
+        reference_stands_in=settings.models.reference_stands_in,
         ae_title=settings.listen.ae_title,
         institution=settings.results.institution,
         heatmap_margin=settings.results.flagged_margin,

@@ -26,6 +26,7 @@ def evidence(assessment: StudyAssessment) -> dict[str, Any]:
     """Return what the verdict rests on, series by series."""
     found: dict[str, Any] = {
         "false_hold_rate": assessment.false_hold_rate,
+        "reference_stands_in": assessment.reference_stands_in,
         "series": [_series(item) for item in assessment.series],
     }
     if assessment.left_out:
@@ -69,7 +70,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "bundle_digest": finding.model_digest,
         "calibration_digest": finding.calibration_digest,
         "calibration": finding.calibration_description,
-        "own_calibration": finding.own_calibration,
+        "site_calibrated": finding.site_calibrated,
         "milliseconds": {name: round(value, 3) for name, value in finding.milliseconds.items()},
     }
 

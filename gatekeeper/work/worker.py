@@ -40,16 +40,16 @@ from sqlalchemy import Connection
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.errors import ChildFailed
 from gatekeeper.gate import passing
-from gatekeeper.gate.policy import policy_of
 from gatekeeper.gate.ruling import Court
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.notify import losses
 from gatekeeper.settings import Settings
-from gatekeeper.work.destinations import taken_of
 from gatekeeper.work.earlier import earlier_reports
 from gatekeeper.work.heartbeat import Heartbeat
 from gatekeeper.work.messages import ANSWER, Answer, ResultFile
 from gatekeeper.work.process import Child, ChildLimits, ChildOutOfSpace, ChildStopped
 from gatekeeper.work.request import request_for
+from gatekeeper.work.settling import settle
 from models.registry import Registry
 from storage import backoff, failpoint, instances, jobs, nodes
 from storage.engine import Database, DatabaseUnavailableError
@@ -212,7 +212,9 @@ class Worker:
             known = nodes.listing(tx)
             earlier = earlier_reports(tx, job)
         if content_digest(content) != job.content_digest:
-            self._fail(job, f"superseded: the study changed after revision {job.revision}", None)
+            self._fail(
+                job, f"{jobs.SUPERSEDED}: the study changed after revision {job.revision}", None
+            )
             return
         gone = sum(item.removed_at is not None for item in content)
         if gone:
@@ -275,22 +277,11 @@ class Worker:
             evidence=answer.evidence | {"peak_mib": answer.peak_mib},
             stages=stages,
         )
-
         court = Court(self._database, self._spool, self._settings.rules)
         plan = court.when_judged(job.study_instance_uid, content, outcome)
         done = passing.Proceedings()
 
-        def settle(tx: Connection) -> bool:
-            known = nodes.listing(tx)
-            takers = taken_of(known, results)
-            failpoint.reached("worker.settling", job.study_instance_uid)
-            if not jobs.settle(tx, job.id, job.attempt, outcome, results, *takers):
-                return False
-            policy = policy_of(tx, self._settings.gate)
-            passing.judged(tx, done, job, outcome, plan, policy, known)
-            return True
-
-        if self._write(settle):
+        if self._write(lambda tx: settle(tx, done, job, outcome, results, plan, self._settings)):
             failpoint.reached("worker.settled", job.study_instance_uid)
             done.log()
             log.info(
@@ -311,7 +302,7 @@ class Worker:
         When that job exists already, another worker may hold the models that this job names: it
         is tried again, and dead at last.
         """
-        reason = "superseded: the models changed since the job was made"
+        reason = f"{jobs.SUPERSEDED}: the models changed since the job was made"
 
         def replace(tx: Connection) -> bool:
             study, content = job.study_instance_uid, job.content_digest
@@ -346,8 +337,13 @@ class Worker:
         self._failed(job, f"{jobs.NO_SPACE}{reason}", delay, written)
 
     def _fail(self, job: Job, reason: str, delay: float | None) -> None:
-        written = self._write(lambda tx: jobs.fail(tx, job.id, job.attempt, reason, delay))
-        self._failed(job, reason, delay, written)
+        def give_up(tx: Connection) -> bool:
+            held = jobs.fail(tx, job.id, job.attempt, reason, delay)
+            if held and delay is None:
+                losses.job_dead(tx, job.id)
+            return held
+
+        self._failed(job, reason, delay, self._write(give_up))
 
     def _failed(self, job: Job, reason: str, delay: float | None, written: bool) -> None:
         state = "lost" if not written else "dead" if delay is None else "queued"

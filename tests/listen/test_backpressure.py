@@ -32,9 +32,9 @@ from gatekeeper.listen import backpressure
 from gatekeeper.listen.associations import OpenAssociation
 from gatekeeper.listen.backpressure import Mark, Marks, disk_marks, queue_marks
 from gatekeeper.listen.receive import Receiver
-from storage import instances, jobs, pauses
+from storage import channels, instances, jobs, notifications, pauses
 from storage.engine import Database
-from storage.records import Instance
+from storage.records import Channel, ChannelKind, Instance
 from storage.spool import Spool
 
 PATIENCE = 30
@@ -84,10 +84,12 @@ def nobody_watches() -> bool:
 def test_a_pause_is_shown_since_when_and_ends_without_traffic(
     database: Database, tmp_path: Path
 ) -> None:
-    """Asked once while it lasts; one log line when it begins and one when it ends."""
+    """Asked once while it lasts; one log line when it begins and one when it ends; told once."""
     spool = Spool(tmp_path / "spool")
     free = [5]
     mark = Mark("disk", Marks(10, 20), lambda: free[0], database)
+    with database.begin() as tx:
+        channels.save(tx, Channel("desk", ChannelKind.EMAIL, "desk@hospital.example"))
 
     def shown() -> dict[str, float]:
         return status.read(database, spool).intake_paused
@@ -109,6 +111,9 @@ def test_a_pause_is_shown_since_when_and_ends_without_traffic(
     assert not mark.is_paused()
     changes = [one["event"] for one in events if one["event"].startswith("intake_")]
     assert changes == ["intake_paused", "intake_resumed"]
+    with database.read() as tx:
+        (told,) = notifications.listing(tx)
+    assert told.facts == {"mark": "disk", "since": since}
 
 
 @sqlite_only

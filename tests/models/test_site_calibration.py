@@ -93,6 +93,8 @@ def test_a_scan_of_the_same_scanner_and_protocol_is_judged_by_it(found: SiteCali
     own = assessor.detect(normal)
     assert own.levels[0].calibration_size == 5
     assert own.p_value > 1 / 6
+    assert own.site_calibrated
+    assert not assessor.detect(replace(normal, device="OTHER")).site_calibrated
     assert assessor.detect(strange).p_value == pytest.approx(1 / 6)
     assert assessor.detect(replace(normal, protocol="OTHER")).levels[0].calibration_size == 4
 

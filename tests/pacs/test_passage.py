@@ -42,6 +42,7 @@ def judging(tmp_path: Path, sqlite_url: str, sqlite_database: Database) -> Gener
         sqlite_database,
         GATEKEEPER_MODELS_DIRECTORY=str(folder),
         GATEKEEPER_MODELS_FALSE_HOLD_RATE=FALSE_HOLD_RATE,
+        GATEKEEPER_MODELS_WITHOUT_CALIBRATION="reference",
         GATEKEEPER_WORK_DEVICE="cpu",
         GATEKEEPER_WORK_MEMORY_MIB="4096",
     ) as gate:
@@ -107,7 +108,8 @@ def test_a_real_scan_with_motion_is_held_from_downstream_alone(
     paths = written(moved(source), tmp_path / "moved")
     study = str(dcmread(paths[0], stop_before_pixels=True).StudyInstanceUID)
     archive, downstream = orthanc(aet="ARCHIVE"), orthanc(aet="AI")
-    with running_gate(tmp_path / "gate", sqlite_url, sqlite_database) as gate:
+    judged = {"GATEKEEPER_MODELS_WITHOUT_CALIBRATION": "reference"}
+    with running_gate(tmp_path / "gate", sqlite_url, sqlite_database, **judged) as gate:
         receivers(gate, archive, downstream)
         send(gate, paths)
         until(lambda: archive.count() == len(paths), 60, "the archive has it all")

@@ -205,6 +205,17 @@ def test_every_verdict_is_told_in_german(
     assert amounts(told) == amounts(reason)
 
 
+def test_a_scanner_without_a_calibration_is_told_in_german() -> None:
+    """In words that do not sound like normal."""
+    finding = Finding.__new__(Finding)
+    level = Level("place", "?", 1.0, 0.5, 19, 1.0)
+    for name, value in (("levels", (level,)), ("p_value", 0.5), ("site_calibrated", False)):
+        object.__setattr__(finding, name, value)
+    reason = judge_finding(finding, 0.05, reference_stands_in=False).reason
+
+    assert read("de").told(reason).startswith("Nicht entschieden: ")
+
+
 def amounts(text: str) -> list[str]:
     """Return the numbers in a text, in order of size, with a decimal point."""
     return sorted(found.replace(",", ".") for found in re.findall(r"\d+(?:[.,]\d+)*", text))

@@ -149,6 +149,21 @@ def test_a_broken_p_value_is_never_clear(p_value: float) -> None:
     assert judge_finding(finding(p_value), 0.05).verdict is Verdict.UNREADABLE
 
 
+@pytest.mark.parametrize("p_value", [1 / 20, 1.0])
+def test_a_scanner_without_a_calibration_is_neither_held_nor_passed(p_value: float) -> None:
+    """Unless the site says that the reference population stands in; its own calibration always."""
+    strange = finding(p_value)
+    own = replace(strange, site_calibrated=True)
+
+    undecided = judge_finding(strange, 0.05, reference_stands_in=False)
+
+    assert undecided.verdict is Verdict.UNCALIBRATED
+    assert undecided.reason == (
+        "Not decided: this scanner and protocol have no calibration of their own."
+    )
+    assert judge_finding(own, 0.05, reference_stands_in=False) == judge_finding(strange, 0.05)
+
+
 @given(
     size=st.integers(1, 500),
     rate=st.floats(0.0001, 0.5),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def pelvis(study: str, seed: int = 0, *, degraded: bool = False, number: int = 1
     ]
 
 
-def written(datasets: list[Dataset], folder: Path) -> list[Path]:
+def written(datasets: Sequence[Dataset], folder: Path) -> list[Path]:
     """Write a series as files and return them in order."""
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []

@@ -169,6 +169,7 @@ class Ward:
             base,
             database=replace(base.database, url=url),
             spool=replace(base.spool, directory=str(folder / "spool")),
+            models=replace(base.models, without_calibration="reference"),
             work=replace(base.work, **(defaults | work)),
         )
 

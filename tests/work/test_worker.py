@@ -22,15 +22,16 @@ from work.phantoms import ROOT, Ward, encoded, image, series
 
 import gatekeeper
 from gatekeeper.errors import ChildFailed
+from gatekeeper.notify.events import Event
 from gatekeeper.results.common import to_bytes
 from gatekeeper.work import worker as worker_module
 from gatekeeper.work.heartbeat import Heartbeat
 from gatekeeper.work.worker import SCRATCH, Worker
 from models.registry import Registry
-from storage import deliveries, jobs, outcomes
+from storage import channels, deliveries, jobs, notifications, outcomes
 from storage.engine import Database, DatabaseUnavailableError
 from storage.failpoint import VARIABLE
-from storage.records import JobState, Outcome
+from storage.records import Channel, ChannelKind, JobState, Outcome
 from storage.schema import instance
 from storage.schema import job as job_table
 
@@ -123,8 +124,13 @@ def test_an_unreadable_study_is_an_outcome_at_the_first_attempt(ward: Ward) -> N
 def test_a_crash_is_tried_again_and_then_set_aside_and_the_queue_moves_on(
     small: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A study that crashes the analysis goes dead with its reason; the next is done."""
+    """A study that crashes the analysis goes dead with its reason; the next is done.
+
+    People are told of both, since neither was decided.
+    """
     monkeypatch.setenv(VARIABLE, f"child.read=segfault@{ROOT}.1")
+    with small.database.begin() as tx:
+        channels.save(tx, Channel("desk", ChannelKind.EMAIL, "desk@hospital.example"))
     poisoned, healthy = small.study(ct(1)), small.study(ct(2))
     with working(small) as worker:
         for _ in range(3):
@@ -137,6 +143,16 @@ def test_a_crash_is_tried_again_and_then_set_aside_and_the_queue_moves_on(
     assert dead.reason.endswith("given up after 2 attempts")
     assert outcome(small, poisoned) is None
     assert small.job(healthy).state is JobState.DONE
+    with small.database.read() as tx:
+        told = notifications.listing(tx)
+    assert {one.event: one.facts for one in told} == {
+        Event.JOB_DEAD: {"job": poisoned, "study": f"{ROOT}.1", "reason": dead.reason},
+        Event.STUDY_NOT_DECIDED: {
+            "job": healthy,
+            "study": f"{ROOT}.2",
+            "verdict": "UNCALIBRATED",
+        },
+    }
 
 
 def test_a_detector_that_segfaults_ends_as_a_dead_letter(

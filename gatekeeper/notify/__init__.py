@@ -1,0 +1,1 @@
+"""Telling people what happens: events, their messages, and how those travel."""
