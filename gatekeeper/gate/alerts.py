@@ -90,34 +90,29 @@ def tell(tx: Connection, alerts: Iterable[Alert]) -> None:
 
 def _happening(one: Alert) -> events.Happening | None:
     """Return the event that channels know; None for what the worker or nobody announces."""
-    match one.event:
-        case Event.HELD:
-            return events.StudyHeld(one.study, one.until, one.rule)
-        case Event.REJECTED:
-            return events.StudyRejected(one.study)
-        case Event.RELEASED:
-            return events.StudyReleased(one.study)
-        case Event.ENDING:
-            return events.HoldEndsSoon(one.study, one.until or 0.0, one.outcome)
-        case Event.EXPIRED:
-            return events.HoldExpired(one.study, one.outcome)
-        case Event.RULE:
-            return events.RuleNotifies(one.study, one.rule)
-        case Event.FORWARDED if not one.verdict:
-            return events.ModelUnavailable("analysis", one.reason)
-        case _:
-            return None
+    if one.event is Event.FORWARDED:
+        return None if one.verdict else events.ModelUnavailable("analysis", one.reason)
+    known: dict[Event, events.Happening] = {
+        Event.HELD: events.StudyHeld(one.study, one.until, one.rule),
+        Event.REJECTED: events.StudyRejected(one.study),
+        Event.RELEASED: events.StudyReleased(one.study),
+        Event.ENDING: events.HoldEndsSoon(one.study, one.until or 0.0, one.outcome),
+        Event.EXPIRED: events.HoldExpired(one.study, one.outcome),
+        Event.RULE: events.RuleNotifies(one.study, one.rule),
+    }
+    return known.get(one.event)
 
 
 def log_alerts(alerts: Iterable[Alert]) -> None:
     """Log alerts; to be called once their transaction is committed."""
     for one in alerts:
-        log.warning(
-            one.event.value,
-            study=one.study,
-            node=one.node or None,
-            verdict=one.verdict or None,
-            reason=one.reason or None,
-            rule=one.rule or None,
-            key=one.channel or None,
-        )
+        told = {
+            "study": one.study,
+            "node": one.node,
+            "verdict": one.verdict,
+            "reason": one.reason,
+            "rule": one.rule,
+            "key": one.channel,
+        }
+        say = log.info if one.event is Event.RELEASED else log.warning
+        say(one.event.value, **{name: value for name, value in told.items() if value})

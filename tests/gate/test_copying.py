@@ -211,3 +211,16 @@ def test_what_need_not_be_looked_at_again_is_forgotten_in_the_end(passage: Passa
     tick(passage)
 
     assert passage.context.copied == {}
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_study_that_is_locked_is_copied_all_the_same(passage: Passage, database_url: str) -> None:
+    """Somebody holds its row: copies write none of it."""
+    passage.receive(STUDY)
+    holder = Database.connect(database_url)
+    with holder.begin() as tx:
+        tx.execute(update(study_table).values(state=study_table.c.state))
+        assert tick(passage) == 2
+    holder.dispose()
+
+    assert tick(passage) == 0

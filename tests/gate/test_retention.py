@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from support.dicom_peers import ScriptedPeer
 from support.passage import Passage
 
 from gatekeeper import periodic
 from gatekeeper.gate import people
 from gatekeeper.retention import retain
-from gatekeeper.settings import RetentionSettings
+from gatekeeper.send.attempt import Desk, deliver
+from gatekeeper.send.dimse import DimseTransport
+from gatekeeper.settings import RetentionSettings, SendSettings
 from storage import deliveries, instances, nodes
-from storage.records import Result
+from storage.records import DeliveryState, Node, Result
 from storage.schema import instance as table
 from storage.spool import Digest
 
@@ -107,3 +110,34 @@ def test_a_study_that_rules_left_out_goes_once_it_was_forwarded(passage: Passage
     deliver_all(passage)
 
     assert retained(passage) == 0
+
+
+@pytest.mark.parametrize("status", [0xA700, 0xA900])
+def test_a_copy_that_the_node_answered_with_a_failure_is_no_copy(
+    passage: Passage, status: int
+) -> None:
+    """Its answer is on record, it is not delivered, and its file is kept."""
+    passage.receive(STUDY)
+    passage.complete(STUDY)
+    passage.judge(STUDY, "CLEAR")
+    periodic.tick_forward(passage.context)
+
+    def answer(number: int, _uid: str) -> int:
+        return status if number == 1 else 0x0000
+
+    with ScriptedPeer(answer) as peer:
+        once = SendSettings(maximum_attempts=1, brief_attempts=1)
+        desk = Desk(passage.database, passage.spool, DimseTransport("GATEKEEPER", once), once)
+        with passage.database.begin() as tx:
+            [of_archive] = deliveries.listing(tx, node="ARCHIVE")
+            claims = [deliveries.claim(tx, "test", 600) for _ in range(2)]
+        [mine] = [one for one in claims if one is not None and one.id == of_archive.id]
+        deliver(desk, mine, Node("ARCHIVE", "127.0.0.1", peer.port), lambda: False)
+
+    with passage.database.read() as tx:
+        ended = deliveries.get(tx, of_archive.id)
+        items = deliveries.items_of(tx, of_archive.id)
+    assert ended is not None
+    assert (ended.state, ended.items_stored) == (DeliveryState.DEAD, 1)
+    assert [item.status for item in items] == [0x0000, status]
+    assert retained(passage) == 2

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from gatekeeper.identifiers import Uid
 
 
-def moved(paths: Sequence[Path], seed: int = 1, degrees: float = 10.0) -> Sequence[Dataset]:
+def moved(paths: Sequence[Path], seed: int = 1, degrees: float = 35.0) -> Sequence[Dataset]:
     """Return every second slice of a series after strong motion, as another study.
 
     Args:
@@ -45,7 +45,7 @@ def _with_motion(array: NDArray[np.float32], seed: int, degrees: float) -> NDArr
     from torchio.transforms import RandomMotion
 
     torch.manual_seed(seed)
-    motion: Any = RandomMotion(degrees=degrees, translation=degrees, num_transforms=2)
+    motion: Any = RandomMotion(degrees=degrees, translation=degrees, num_transforms=6)
     result = np.asarray(motion(array[np.newaxis])[0], np.float32)
     return np.clip(result, 0, array.max())
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from work.phantoms import encoded
+
 from gatekeeper import periodic
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.gate import passing
@@ -28,6 +30,7 @@ from storage.records import (
     Role,
 )
 from storage.spool import Spool
+from support.objects import mr_slice
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -65,7 +68,7 @@ class Passage:
         received: list[Instance] = []
         for _ in range(count):
             uid = f"{study}.1.{next(self._numbers)}"
-            kept = self.spool.store(f"image {uid}".encode())
+            kept = self.spool.store(_image(uid, study))
             values: dict[str, Any] = {
                 "sop_instance_uid": uid,
                 "sop_class_uid": MR,
@@ -147,3 +150,9 @@ class Passage:
 
     def uids(self, node: str) -> list[str]:
         return [item.sop_instance_uid for item in self.sent(node)]
+
+
+def _image(uid: str, study: str) -> bytes:
+    dataset = mr_slice(1)
+    dataset.SOPInstanceUID, dataset.StudyInstanceUID = uid, study
+    return encoded(dataset)
