@@ -11,9 +11,10 @@ from support.passage import Passage
 
 from gatekeeper.errors import GateRefused
 from gatekeeper.gate import people
-from storage import audit, feedback
+from gatekeeper.rules.plan import Plan, Telling
+from storage import audit, channels, feedback, notifications
 from storage.engine import Database
-from storage.records import ForwardState, Node, Role
+from storage.records import Channel, ChannelKind, ForwardState, Node, Role
 
 STUDY = "1.2.3"
 WHO = "Dr Who"
@@ -207,3 +208,40 @@ def refused(passage: Passage, act: Callable[[Connection], object], said: str) ->
         act(tx)
     with passage.database.read() as tx:
         assert len(audit.listing(tx, limit=1000)) == before
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_a_study_whose_uid_breaks_the_rules_passes_the_gate_like_any_other(
+    passage: Passage,
+) -> None:
+    """Real scanners send UUIDs; people are told without naming it, and nothing stands still."""
+    with passage.database.begin() as tx:
+        channels.save(tx, Channel("desk", ChannelKind.EMAIL, "desk@example.org"))
+    odd = "550e8400-e29b-41d4-a716-446655440000"
+    passage.walk(odd, "SUSPECT")
+    with passage.database.begin() as tx:
+        people.release(tx, odd, WHO, "fine")
+
+    assert passage.forwards(odd) == ["sent"]
+    with passage.database.read() as tx:
+        told = notifications.listing(tx)
+    assert sorted(one.event for one in told) == ["study-held", "study-released"]
+    assert all("study" not in one.facts for one in told)
+
+
+def test_people_are_told_of_what_is_held_once_whatever_the_number_of_nodes(
+    passage: Passage,
+) -> None:
+    """In the commit of the decision; a rule tells its own channel."""
+    passage.add(AI2)
+    with passage.database.begin() as tx:
+        channels.save(tx, Channel("desk", ChannelKind.EMAIL, "desk@example.org"))
+    plan = Plan(tells=(Telling("desk", "motion"),))
+    passage.walk(STUDY, "SUSPECT", plan)
+
+    with passage.database.read() as tx:
+        told = notifications.listing(tx)
+    assert sorted((one.event, one.facts.get("rule")) for one in told) == [
+        ("rule", "motion"),
+        ("study-held", None),
+    ]
