@@ -44,7 +44,7 @@ class Entry:
 
     account: str
     """``instance``, ``result``, ``file``, ``slot``, ``study``, ``job``, ``delivery``,
-    ``confirmation``, ``commitment``, ``notification`` or ``prior``."""
+    ``forward``, ``confirmation``, ``commitment``, ``notification`` or ``prior``."""
     key: str
     """UID, digest or number."""
     cause: str

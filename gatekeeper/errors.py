@@ -6,6 +6,7 @@ GatekeeperError
 ├── IdentifierError        a UID, AE title or digest that is not one
 ├── RefusedInstance        an instance we do not take, with the C-STORE status to answer
 ├── UnreadableSeries       pixels or geometry that cannot be read honestly
+├── GateRefused            a person's decision that cannot be taken
 ├── TransportError         a peer that could not be reached or broke off
 └── ChildFailed            the limited child process ended without an answer
 ```
@@ -54,6 +55,10 @@ class RefusedInstance(GatekeeperError):
 
 class UnreadableSeries(GatekeeperError):
     """A series whose pixels or geometry cannot be read honestly; the text is shown to people."""
+
+
+class GateRefused(GatekeeperError):
+    """A person's decision on a study that cannot be taken; the text says why, and is for them."""
 
 
 class TransportError(GatekeeperError):

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from storage import deliveries, jobs, outcomes, priors, studies
+from storage import deliveries, feedback, forwards, jobs, outcomes, priors, studies
 from storage.records import (
     HAS_ALL,
     ConfirmationState,
     Delivery,
     DeliveryState,
+    Feedback,
+    Forward,
+    ForwardState,
     Job,
     JobState,
     Outcome,
@@ -34,13 +37,23 @@ class JobHistory:
 
 
 @dataclass(frozen=True, slots=True)
+class ForwardHistory:
+    """One forward with the delivery that brings it."""
+
+    forward: Forward
+    delivery: Delivery | None
+
+
+@dataclass(frozen=True, slots=True)
 class StudyHistory:
-    """One study with all its jobs, newest first."""
+    """One study with all its jobs, newest first, and what the gate decided, oldest first."""
 
     study: Study
     jobs: tuple[JobHistory, ...]
     priors: tuple[Prior, ...] = ()
     """What was asked of archives for it, and what they had, the newest first."""
+    forwards: tuple[ForwardHistory, ...] = ()
+    feedback: tuple[Feedback, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,8 @@ class StudySummary:
     verdict: str
     reason: str
     p_value: float | None
+    held_from: tuple[str, ...] = ()
+    """AE titles of nodes that it is held from."""
 
 
 def read_history(tx: Connection, study_instance_uid: str) -> StudyHistory | None:
@@ -67,6 +82,8 @@ def read_history(tx: Connection, study_instance_uid: str) -> StudyHistory | None
         study,
         tuple(_job_history(tx, job) for job in found),
         tuple(priors.listing(tx, study_instance_uid)),
+        tuple(_forward_history(tx, one) for one in forwards.of_study(tx, study_instance_uid)),
+        tuple(feedback.of_study(tx, study_instance_uid)),
     )
 
 
@@ -87,6 +104,7 @@ def read_summaries(tx: Connection, limit: int) -> list[StudySummary]:
                 verdict=outcome.verdict if outcome is not None else "",
                 reason=outcome.reason if outcome is not None else "",
                 p_value=outcome.p_value if outcome is not None else None,
+                held_from=_held_from(history),
             )
         )
     return summaries
@@ -115,6 +133,16 @@ def _sent(deliveries: Sequence[Delivery]) -> str:
     if ConfirmationState.DEAD in answers:
         return "not confirmed"
     return "done" if answers <= {None, ConfirmationState.COMMITTED} else "confirming"
+
+
+def _held_from(history: StudyHistory | None) -> tuple[str, ...]:
+    found = () if history is None else history.forwards
+    return tuple(one.forward.node for one in found if one.forward.state is ForwardState.HELD)
+
+
+def _forward_history(tx: Connection, forward: Forward) -> ForwardHistory:
+    number = forward.delivery_id
+    return ForwardHistory(forward, None if number is None else deliveries.get(tx, number))
 
 
 def _job_history(tx: Connection, job: Job) -> JobHistory:

@@ -11,6 +11,9 @@ a remark (`gatekeeper.accounts`):
 - Every done job has one outcome, and one delivery to each node that the outcome names.
 - Every delivery's objects are stored, or waiting, or it is set aside with a reason; a committed one
   has its node's word. A confirmation that did not come is a remark.
+- Every forward has come to an end, or waits for something that is still to come: a verdict, a
+  person, or the end of its hold. What was sent to a node, and what it is to be copied as it comes,
+  is on a delivery to it, instance by instance. What is held is a remark.
 - Every instance that we committed to before a node is kept, and the node has the report or is owed
   it; one that is given up is a remark.
 - Every prior study that was asked for is here, or waiting, or given up with a reason, which is a
@@ -45,8 +48,9 @@ from gatekeeper.accounts import (
     judge_unkept,
     judge_unsent,
 )
+from gatekeeper.forward_accounts import judge_forward, judge_uncopied
 from storage import ledger as facts
-from storage import ledger_priors, slots, stocktake
+from storage import ledger_forwards, ledger_priors, slots, stocktake
 from storage.engine import Database
 from storage.spool import Spool
 from storage.stocktake import Kept, SpoolFile
@@ -134,11 +138,23 @@ def _enter_rows(books: Ledger, tx: Connection, overdue_seconds: float) -> None:
         books.counts["outcomes"] += job.outcomes
         books.enter(judge_job(job, overdue_seconds, idle.jobs))
     books.enter(judge_unsent(*one) for one in facts.unsent(tx))
+    _enter_exchanges(books, tx, overdue_seconds, idle)
+
+
+def _enter_exchanges(
+    books: Ledger, tx: Connection, overdue_seconds: float, idle: facts.Idle
+) -> None:
+    """Enter what goes to other nodes, comes from them, or is told."""
     for delivery in facts.deliveries(tx):
         books.counts[f"deliveries {delivery.state}"] += 1
         books.counts["objects to deliver"] += delivery.items
         books.counts["objects delivered"] += delivery.stored
         books.enter(judge_delivery(delivery, overdue_seconds, idle.deliveries))
+    for forward in ledger_forwards.forwards(tx):
+        books.counts[f"forwards {forward.state}"] += 1
+        books.enter(judge_forward(forward, overdue_seconds))
+    for lacking in ledger_forwards.uncopied(tx):
+        books.enter(judge_uncopied(lacking, overdue_seconds))
     for asked in facts.confirmations(tx):
         books.counts[f"confirmations {asked.state}"] += 1
         books.enter(judge_confirmation(asked, overdue_seconds, idle.errands))

@@ -1,4 +1,4 @@
-"""Periodic work: complete studies, rescue lost claims, sweep residue, watch certificates, retain.
+"""Periodic work: complete studies, forward them, end holds, rescue lost claims, sweep and retain.
 
 Each tick is a function that may run twice, late, or in two processes at once, and does no more
 than the work that is there: the database decides who did it. A tick that meets trouble logs it
@@ -26,6 +26,10 @@ from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.configuration import changes, choice
 from gatekeeper.errors import ConfigurationError
+from gatekeeper.gate import limits, passing
+from gatekeeper.gate.copying import copy
+from gatekeeper.gate.policy import policy_of
+from gatekeeper.gate.ruling import Court, instructions
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.notify import losses
 from gatekeeper.notify.announce import announce
@@ -68,6 +72,13 @@ class Context:
     database: Database
     spool: Spool
     jitter: random.Random = field(default_factory=random.Random)
+    copied: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
+    """What `gatekeeper.gate.copying` need not look at again."""
+
+    @property
+    def court(self) -> Court:
+        """Where rules are asked."""
+        return Court(self.database, self.spool, self.settings.rules)
 
     def model_digest(self) -> str:
         """Return the digest of the active models, read afresh."""
@@ -83,7 +94,7 @@ Tick = Callable[[Context], int]
 def tick_complete(context: Context) -> int:
     """Mark quiet studies complete and queue a job for each; return how many were completed.
 
-    A study and its job are one transaction, so none can be complete without its job.
+    A study, its job and its forwards are one transaction, so none can be complete without them.
     """
     listen = context.settings.listen
     with context.database.read() as tx:
@@ -101,19 +112,26 @@ def tick_complete(context: Context) -> int:
     if not due:
         return 0
     model_digest = context.model_digest()
-    return sum(_complete(context.database, study, model_digest) for study in due)
+    return sum(_complete(context, study, model_digest) for study in due)
 
 
-def _complete(database: Database, study: Study, model_digest: str) -> bool:
+def _complete(context: Context, study: Study, model_digest: str) -> bool:
     """Complete one study unless it changed since it was looked at."""
     uid = study.study_instance_uid
-    with database.begin() as tx:
+    # What it changed to, when it did, completes another time, and is not what was asked about.
+    plan = context.court.on_receipt(uid)
+    with context.database.begin() as tx:
         content = instances.of_study(tx, uid)
         digest = content_digest(content)
         revision = studies.complete(tx, uid, digest, study.last_received_at)
         if revision is None or not content:
             return False
-        job = jobs.enqueue(tx, uid, digest, model_digest, revision)
+        said = instructions(plan)
+        job = jobs.enqueue(tx, uid, digest, model_digest, revision, plan.priority, said)
+        for one in plan.fetches:
+            priors.request(tx, uid, one.node, one.rule, one.count, one.modality)
+        done = passing.expect(tx, uid, digest, revision, plan, nodes.listing(tx))
+        done.close(tx)
         failpoint.reached("tick.completing", uid)
     failpoint.reached("tick.completed", uid)
     log.info(
@@ -124,7 +142,22 @@ def _complete(database: Database, study: Study, model_digest: str) -> bool:
         digest=digest,
         job=job,
     )
+    done.log()
     return True
+
+
+def tick_forward(context: Context) -> int:
+    """Copy received instances to nodes that wait for no verdict; return how many."""
+    gate = context.settings.gate
+    return copy(context.database, gate.copy_instances, gate.decide_at_once, context.copied)
+
+
+def tick_gate(context: Context) -> int:
+    """End holds whose time is over, and waits for a verdict; return how many it decided about."""
+    gate = context.settings.gate
+    with context.database.read() as tx:
+        policy = policy_of(tx, gate)
+    return limits.look(context.database, policy, gate.decide_at_once, context.court.of_forward)
 
 
 def tick_rescue(context: Context) -> int:
@@ -229,6 +262,8 @@ def tick_record(context: Context) -> int:
 
 TICKS: dict[str, Tick] = {
     "complete": tick_complete,
+    "forward": tick_forward,
+    "gate": tick_gate,
     "rescue": tick_rescue,
     "sweep": tick_sweep,
     "certificates": tick_certificates,
@@ -266,6 +301,8 @@ def scheduler(context: Context) -> BackgroundScheduler:
     """
     seconds = {
         "complete": context.settings.tick.complete_seconds,
+        "forward": context.settings.tick.forward_seconds,
+        "gate": context.settings.tick.gate_seconds,
         "rescue": context.settings.tick.rescue_seconds,
         "sweep": context.settings.tick.sweep_seconds,
         "certificates": context.settings.tick.certificates_seconds,

@@ -13,6 +13,7 @@ from storage import (
     commitments,
     confirmations,
     deliveries,
+    forwards,
     instances,
     jobs,
     notifications,
@@ -47,6 +48,8 @@ class Status:
     """Since when, in seconds since 1970, intake is paused at which mark."""
     removed: int = 0
     """Instances whose files retention removed."""
+    forwards: dict[str, int] = field(default_factory=dict[str, int])
+    """Contents of studies on their way to nodes."""
     notifications: dict[str, int] = field(default_factory=dict[str, int])
     """What channels were told or are to be told."""
     waiting_for_space: int = 0
@@ -80,6 +83,7 @@ class Status:
     def _asked(self) -> list[tuple[str, str]]:
         """Return the lines of what only some sites use."""
         lines = {
+            "forwards": self.forwards,
             "confirmations": self.confirmations,
             "commitments": self.commitments,
             "notifications": self.notifications,
@@ -114,6 +118,7 @@ def read(database: Database, spool: Spool, tls: TlsSettings | None = None) -> St
             priors={str(state): number for state, number in priors.counts(tx).items()},
             intake_paused=pauses.paused(tx),
             removed=instances.count_removed(tx),
+            forwards={str(state): number for state, number in forwards.counts(tx).items()},
             waiting_for_space=jobs.waiting_for_space(tx),
         )
 

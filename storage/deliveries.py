@@ -26,6 +26,7 @@ from storage.records import (
     Delivery,
     DeliveryItem,
     DeliveryState,
+    Instance,
     Result,
 )
 from storage.schema import confirmation, instance, job, result
@@ -39,7 +40,9 @@ _NOTE = (
 )
 
 
-def create(tx: Connection, node: str, items: Sequence[Result], job_id: int | None = None) -> int:
+def create(
+    tx: Connection, node: str, items: Sequence[Result | Instance], job_id: int | None = None
+) -> int:
     """Queue a delivery of these objects, in this order, and return its id.
 
     Raises:

@@ -7,6 +7,7 @@ outcome comes of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
 
@@ -26,9 +27,24 @@ _COLUMNS = [column for column in table.c if column.name != "updated_at"]
 
 
 def enqueue(
-    tx: Connection, study_uid: str, content_digest: str, model_digest: str, revision: int
+    tx: Connection,
+    study_uid: str,
+    content_digest: str,
+    model_digest: str,
+    revision: int,
+    priority: int = 0,
+    instructions: Mapping[str, Any] | None = None,
 ) -> int | None:
     """Queue a job and return its id; None when that job exists, whatever became of it.
+
+    Args:
+        tx: the open transaction.
+        study_uid: the Study Instance UID.
+        content_digest: what is to be analysed.
+        model_digest: with which set of models.
+        revision: of the study.
+        priority: higher is claimed first; 0 is routine.
+        instructions: JSON; what the rules say of the analysis.
 
     Raises:
         sqlalchemy.exc.IntegrityError: if there is no such study.
@@ -41,6 +57,8 @@ def enqueue(
             content_digest=str(content_digest),
             model_digest=str(model_digest),
             revision=revision,
+            priority=priority,
+            instructions=dict(instructions or {}),
             **leases.queued_values(),
         )
         .on_conflict_do_nothing(index_elements=key)
@@ -48,9 +66,17 @@ def enqueue(
     ).scalar_one_or_none()
 
 
-def claim(tx: Connection, worker: str, lease_seconds: float) -> Job | None:
-    """Claim the oldest job that is due, one attempt more, or return None."""
-    claimed = leases.claim_row(tx, table, worker, lease_seconds)
+def claim(tx: Connection, worker: str, lease_seconds: float, *, oldest: bool = False) -> Job | None:
+    """Claim the most urgent job that is due, of those the oldest, or return None.
+
+    Args:
+        tx: the open transaction.
+        worker: who claims.
+        lease_seconds: how long the claim holds without a heartbeat.
+        oldest: take the oldest job, however urgent others are, so that none waits for ever.
+    """
+    first = [] if oldest else [table.c.priority.desc()]
+    claimed = leases.claim_row(tx, table, worker, lease_seconds, first=first)
     return None if claimed is None else _job(claimed)
 
 
@@ -163,6 +189,18 @@ def get(tx: Connection, job_id: int) -> Job | None:
 def existing(tx: Connection, job_id: int) -> Job:
     """Return the job of this id, which is known to exist."""
     return _job(tx.execute(select(*_COLUMNS).where(table.c.id == job_id)).mappings().one())
+
+
+def of_content(tx: Connection, study_uid: str, content_digest: str) -> Job | None:
+    """Return the latest job for this content of a study, or None."""
+    query = (
+        select(*_COLUMNS)
+        .where(table.c.study_instance_uid == study_uid, table.c.content_digest == content_digest)
+        .order_by(table.c.id.desc())
+        .limit(1)
+    )
+    row = tx.execute(query).mappings().one_or_none()
+    return None if row is None else _job(row)
 
 
 def listing(

@@ -79,8 +79,12 @@ def claim_row(
     worker: str,
     lease_seconds: float,
     *conditions: ColumnElement[bool],
+    first: Sequence[ColumnElement[Any]] = (),
 ) -> RowMapping | None:
-    """Claim the oldest row that is due and return it, or None; one statement."""
+    """Claim the oldest row that is due and return it, or None; one statement.
+
+    `first` is what goes before age in the order of the rows.
+    """
     due = (
         select(table.c.id)
         .where(
@@ -89,7 +93,7 @@ def claim_row(
             or_(table.c.not_before <= now(), clock_was_set_back(table)),
             *conditions,
         )
-        .order_by(table.c.id)
+        .order_by(*first, table.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()

@@ -379,6 +379,8 @@ class Forward:
     """Who released or rejected it: a person's name, ``rule NAME``, ``policy`` or ``hold limit``."""
     delivery_id: int | None = None
     """The delivery that brings it; None before it is sent, or when nothing was left to send."""
+    warned_at: float | None = None
+    """When people were told that the end of the hold is near; None before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -535,3 +537,34 @@ class RuleRow:
     document: dict[str, Any]
     """JSON: condition and actions; see `gatekeeper.rules.document`."""
     updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One line of the audit trail, chained to the one before."""
+
+    id: int
+    at: float
+    actor: str
+    """A person's name, ``rule NAME``, ``policy`` or ``hold limit``."""
+    action: str
+    study: str
+    job: int | None
+    detail: dict[str, Any]
+    previous: str
+    """Digest of the line before, 64 zeros for the first."""
+    digest: str
+    """SHA-256 of the canonical form of all of this but `id`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """A reviewer's word on the verdict of a job."""
+
+    id: int
+    at: float
+    job_id: int
+    reviewer: str
+    verdict: str
+    agrees: bool
+    remark: str

@@ -1,9 +1,11 @@
 """Retention: which received files may go, the row that says so first, and the file after it.
 
-A file may go when its study is complete and analysed as it is, every delivery of its results has
-ended (committed, where the node confirms), and nothing that is not at its end needs it. What we
-committed to before a node stays, unless another node has committed to that very instance. Of a
-prior study, which is never complete, a file may go when no study whose prior it is waits for it.
+A file may go when its study is complete and analysed as it is, nothing of it waits at the gate or
+is held, every delivery of its results has ended (committed, where the node confirms), and nothing
+that is not at its end needs it. A held verdict keeps a study until the gate has sent its latest
+content on or rejected it; without a gated node, for ever. What we committed to before a node stays,
+unless another node has committed to that very instance. Of a prior study, which is never complete,
+a file may go when no study whose prior it is waits for it.
 
 `mark` writes `removed_at` and a removal in one transaction; the file is unlinked under the removal,
 which is then forgotten. A process that dies in between leaves the removal, and the next one goes
@@ -176,11 +178,22 @@ def _is_done(study_uid: ColumnElement[str], held: Collection[str]) -> ColumnElem
         .join(job, job.c.id == delivery.c.job_id)
         .where(of_study)
     )
+    at_the_gate = select(literal(1)).where(forward.c.study_instance_uid == study_uid)
+    is_open = forward.c.state.in_([ForwardState.WAITING.value, ForwardState.HELD.value])
+    decided = at_the_gate.join(
+        latest, latest.c.study_instance_uid == forward.c.study_instance_uid
+    ).where(
+        forward.c.gated,
+        forward.c.content_digest == latest.c.content_digest,
+        forward.c.state.in_([ForwardState.SENT.value, ForwardState.REJECTED.value]),
+    )
+    forwarded = at_the_gate.where(forward.c.delivery_id.is_not(None))
     return and_(
         exists(analysed),
         ~exists(unfinished),
-        ~exists(is_held),
-        exists(sent),
+        ~exists(at_the_gate.where(is_open)),
+        or_(~exists(is_held), exists(decided)),
+        or_(exists(sent), exists(forwarded)),
         ~exists(sent.where(_under_way())),
     )
 

@@ -329,6 +329,8 @@ forward = Table(
     Column("decided_at", Double),
     Column("decided_by", Text, nullable=False),
     Column("delivery_id", Id, ForeignKey(delivery.c.id)),
+    # When people were told that the end of the hold is near; NULL before.
+    Column("warned_at", Double),
     UniqueConstraint("study_instance_uid", "content_digest", "node"),
     Index(None, "state", "id"),
     sqlite_autoincrement=True,
@@ -445,4 +447,44 @@ rule = Table(
     Column("enabled", Boolean, nullable=False),
     Column("document", JSON, nullable=False),
     Column("updated_at", Double, nullable=False),
+)
+
+Index(
+    "ix_job_priority",
+    job.c.priority.desc(),
+    job.c.id,
+    postgresql_where=text("state = 'queued'"),
+    sqlite_where=text("state = 'queued'"),
+)
+
+# Append-only: triggers of the migration refuse every change of what was written.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("study", UID, nullable=False),
+    # No foreign keys: what was done outlives what it was done to.
+    Column("job", BigInteger),
+    Column("detail", JSON, nullable=False),
+    Column("previous", DIGEST, nullable=False),
+    Column("digest", DIGEST, nullable=False, unique=True),
+    Index(None, "study"),
+    sqlite_autoincrement=True,
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("job_id", Id, ForeignKey(job.c.id), nullable=False),
+    Column("reviewer", Text, nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("agrees", Boolean, nullable=False),
+    Column("remark", Text, nullable=False),
+    Index(None, "job_id"),
+    sqlite_autoincrement=True,
 )

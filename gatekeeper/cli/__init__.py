@@ -9,6 +9,7 @@ import typer
 
 import gatekeeper
 from gatekeeper.cli import (
+    audit,
     bench,
     channel,
     configuration,
@@ -73,6 +74,7 @@ record.register(study.app)
 app.add_typer(rule.app, name="rule")
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
+app.add_typer(audit.app, name="audit")
 app.add_typer(model.app, name="model")
 app.add_typer(policy.app, name="policy")
 app.add_typer(configuration.app, name="config")

@@ -7,12 +7,17 @@ from typing import Annotated
 
 import typer
 
+from gatekeeper.cli import decisions
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail, moment, verdict_text
 from gatekeeper.cli.site import AsJson, site_of
-from gatekeeper.history import StudyHistory, read_history, read_summaries
+from gatekeeper.history import ForwardHistory, StudyHistory, read_history, read_summaries
 from storage import priors
+from storage.records import ForwardState
 
-app = typer.Typer(help="Studies: what was received and what was found.", no_args_is_help=True)
+app = typer.Typer(
+    help="Studies: what was received, what was found, and what is held.", no_args_is_help=True
+)
+decisions.register(app)
 
 
 @app.command(name="list")
@@ -34,6 +39,7 @@ def list_studies(
             "last received": lambda row: moment(row.last_received_at),
             "stage": lambda row: row.stage,
             "verdict": lambda row: verdict_text(row.verdict) if row.verdict else "",
+            "held from": lambda row: ", ".join(row.held_from),
             "p": lambda row: "" if row.p_value is None else f"{row.p_value:.3f}",
         },
         as_json=as_json,
@@ -47,7 +53,7 @@ def show(
     uid: Annotated[str, typer.Argument(help="Study Instance UID")],
     as_json: AsJson = False,
 ) -> None:
-    """Show one study: content, jobs, verdicts, results and deliveries."""
+    """Show one study: content, jobs, verdicts, results, deliveries, and what the gate decided."""
     with site_of(context).database() as database, database.read() as tx:
         history = read_history(tx, uid)
     if history is None:
@@ -107,3 +113,30 @@ def _print(history: StudyHistory) -> None:
                 + (f"(confirmation {delivery.confirmation})" if delivery.confirmation else ""),
                 markup=False,
             )
+    for forward in history.forwards:
+        _print_forward(forward)
+    for word in history.feedback:
+        console.print(
+            f"\n{word.reviewer} {'agrees' if word.agrees else 'disagrees'} with {word.verdict}, "
+            f"{moment(word.at)}. {word.remark}",
+            markup=False,
+            highlight=False,
+        )
+
+
+def _print_forward(history: ForwardHistory) -> None:
+    forward, delivery = history.forward, history.delivery
+    line = f"\nForward to {forward.node} (revision {forward.revision}): {forward.state}"
+    if forward.state is ForwardState.HELD:
+        line += f" since {moment(forward.held_at)}, until {moment(forward.hold_until)} at most"
+    elif forward.decided_by:
+        line += f" by {forward.decided_by}, {moment(forward.decided_at)}"
+    console.print(line, markup=False, highlight=False)
+    if forward.reason:
+        console.print(f"  {forward.reason}", markup=False, highlight=False)
+    if delivery is not None:
+        console.print(
+            f"  delivery {delivery.id}: {delivery.state}, "
+            f"{delivery.items_stored} of {delivery.items} stored {delivery.reason}",
+            markup=False,
+        )

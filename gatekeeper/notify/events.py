@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from gatekeeper.errors import IdentifierError
 from gatekeeper.identifiers import AeTitle, Uid
 
 SENTENCE_LENGTH = 300
@@ -169,6 +170,14 @@ Happening = (
 )
 
 
+def _study(value: Any) -> str:
+    """Return the UID, or nothing where a scanner sent what is none: it could say anything."""
+    try:
+        return Uid.parse(value)
+    except IdentifierError:
+        return ""
+
+
 def _number(value: Any) -> int:
     return int(value)
 
@@ -199,7 +208,7 @@ def _one_of(*choices: str) -> Callable[[Any], str]:
 
 
 FACTS: Mapping[str, Callable[[Any], Any]] = {
-    "study": Uid.parse,
+    "study": _study,
     "delivery": _number,
     "job": _number,
     "node": AeTitle.parse,
@@ -222,13 +231,14 @@ IDENTIFYING = frozenset({"study"})
 
 
 def facts_of(happening: Happening) -> dict[str, Any]:
-    """Return the facts of an event as JSON.
+    """Return the facts of an event as JSON; a study whose UID breaks the rules is not named.
 
     Raises:
         IdentifierError, ValueError: if one is not what its name says.
     """
     given = {one.name: getattr(happening, one.name) for one in dataclasses.fields(happening)}
-    return {name: FACTS[name](value) for name, value in given.items() if value not in (None, "")}
+    read = {name: FACTS[name](value) for name, value in given.items() if value not in (None, "")}
+    return {name: value for name, value in read.items() if value != ""}
 
 
 def subject_of(facts: Mapping[str, Any]) -> str:

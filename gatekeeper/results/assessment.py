@@ -85,6 +85,7 @@ class StudyAssessment:
         series_number: SeriesNumber of the report; heatmap series count on from it.
         earlier: the reports of the latest job on this study before this one.
         words: the texts of the language that the results are in.
+        left_out: rules that together left out every image series; then there are no results.
         reference_stands_in: whether a bundle's own reference population may decide about a scan
             whose scanner and protocol have no calibration.
     """
@@ -103,6 +104,7 @@ class StudyAssessment:
     series_number: int = 9100
     earlier: tuple[EarlierReport, ...] = ()
     words: Catalogue = field(default_factory=english)
+    left_out: tuple[str, ...] = ()
     reference_stands_in: bool = True
 
     def rate_of(self, series: SeriesAssessment) -> float:

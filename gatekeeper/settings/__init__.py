@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gatekeeper.settings.documented import setting
+from gatekeeper.settings.gating import GateSettings
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
 from gatekeeper.settings.notifying import NotifySettings
 from gatekeeper.settings.sending import CommitmentSettings, PriorSettings, SendSettings
@@ -30,6 +31,7 @@ from gatekeeper.settings.working import ModelSettings, ResultSettings, RuleSetti
 __all__ = [
     "CommitmentSettings",
     "DatabaseSettings",
+    "GateSettings",
     "ListenSettings",
     "LogSettings",
     "ModelSettings",
@@ -65,6 +67,7 @@ class Settings:
     models: ModelSettings = field(default_factory=ModelSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
     send: SendSettings = field(default_factory=SendSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
@@ -137,6 +140,7 @@ def section_class(name: str) -> Any:
         "models": ModelSettings,
         "rules": RuleSettings,
         "results": ResultSettings,
+        "gate": GateSettings,
         "send": SendSettings,
         "commitment": CommitmentSettings,
         "notify": NotifySettings,

@@ -103,6 +103,18 @@ class TickSettings:
     complete_seconds: float = setting(
         1.0, "how often studies are looked at for completeness", unit="s", minimum=0.1
     )
+    forward_seconds: float = setting(
+        1.0,
+        "how often received instances go on to nodes that wait for no verdict",
+        unit="s",
+        minimum=0.1,
+    )
+    gate_seconds: float = setting(
+        5.0,
+        "how often holds are looked at, and studies whose verdict is overdue",
+        unit="s",
+        minimum=0.1,
+    )
     rescue_seconds: float = setting(
         5.0, "how often expired leases are taken back", unit="s", minimum=0.1
     )

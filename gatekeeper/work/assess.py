@@ -2,7 +2,8 @@
 
 Each series is judged by itself and the study takes the gravest verdict. A series that no profile
 covers is not assessed, whatever its shape; but slices or pixels that are missing are named in any
-series, because then what was received is not the study that was made.
+series, because then what was received is not the study that was made. A rule may leave out a
+series, or name the bundle that judges it.
 """
 
 from __future__ import annotations
@@ -76,6 +77,12 @@ def assess_study(
     found.sort(key=lambda item: item.finding is None)
     images = {series.series_instance_uid for series in received if series.images or series.problem}
     judgements = [item.judgement for item in found if item.source.series_instance_uid in images]
+    # Where there is nothing to judge, as in a study of localizers, every series counts.
+    everything = {series.series_instance_uid for series in received}
+    rules = {request.skipped.get(uid, "") for uid in images or everything}
+    left_out = () if "" in rules else tuple(sorted(rules))
+    if left_out and not judgements:
+        judgements = [item.judgement for item in found]
     return StudyAssessment(
         study_instance_uid=Uid(request.study_instance_uid),
         content_digest=Digest(request.content_digest),
@@ -91,6 +98,7 @@ def assess_study(
         heatmap_margin=request.heatmap_margin,
         series_number=request.series_number,
         earlier=request.earlier,
+        left_out=left_out,
     )
 
 
@@ -104,13 +112,18 @@ class _Assessor:
 
     def assess(self, series: ReceivedSeries) -> Iterator[SeriesAssessment]:
         """Yield one assessment for each volume of the series, or one for the whole."""
+        rule = self.request.skipped.get(series.series_instance_uid)
+        if rule is not None:
+            yield self._not_assessed(series, f"Not assessed: left out by rule '{rule}'.")
+            return
         try:
             if series.problem is not None:
                 raise UnreadableSeries(series.problem)
             if series.skipped is not None:
                 yield self._not_assessed(series, f"Not assessed: {series.skipped}.")
                 return
-            if not any(self._match(protocol) for protocol in series.protocols):
+            named = self.request.models.get(series.series_instance_uid)
+            if not named and not any(self._match(protocol) for protocol in series.protocols):
                 yield self._without_profile(series)
                 return
             with self.stages.measure("geometry"):
@@ -137,6 +150,10 @@ class _Assessor:
                 return self.request.false_hold_rates.get(str(one.profile.key))
         return self.request.false_hold_rates.get(str(info.profile.key))
 
+    def _named(self, name: str) -> BundleInfo | None:
+        found = [info for info in self.registry.bundles() if info.name == name]
+        return found[0] if found else None
+
     def _not_assessed(self, series: ReceivedSeries, reason: str) -> SeriesAssessment:
         return SeriesAssessment(series.source_series(), Judgement(Verdict.UNCALIBRATED, reason))
 
@@ -152,10 +169,11 @@ class _Assessor:
 
     def _volume(self, candidate: Candidate) -> SeriesAssessment:
         source = candidate.source_series()
-        info = self._match(candidate.protocol)
-        if info is None:
-            judgement = Judgement(Verdict.UNCALIBRATED, _no_profile(candidate.protocol))
-            return SeriesAssessment(source, judgement)
+        named = self.request.models.get(candidate.series.series_instance_uid)
+        info = self._named(named) if named else self._match(candidate.protocol)
+        if info is None or info.profile.modality != candidate.protocol.modality:
+            reason = _unfit(named, info) if named else _no_profile(candidate.protocol)
+            return SeriesAssessment(source, Judgement(Verdict.UNCALIBRATED, reason))
         limit = self._limit_reached(candidate)
         if limit is not None:
             return SeriesAssessment(source, Judgement(Verdict.UNCALIBRATED, limit))
@@ -204,6 +222,11 @@ class _Assessor:
 
 def _no_profile(protocol: Protocol) -> str:
     return f"Not assessed: no profile for {protocol}."
+
+
+def _unfit(name: str, info: BundleInfo | None) -> str:
+    why = "is not installed" if info is None else f"judges {info.profile.modality} only"
+    return f"Not assessed: the bundle {name} that a rule names {why}."
 
 
 def _sentence(refusal: NotAssessable) -> str:

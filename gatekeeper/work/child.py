@@ -211,6 +211,8 @@ def _write_results(
     from gatekeeper.work.compose import compose, in_language
 
     results: list[ResultFile] = []
+    if assessment.left_out:
+        return results
     for language, wanted in request.objects.items():
         study = in_language(assessment, read(language, request.catalogues))
         for kind, dataset in compose(study, wanted, request.compression, stages):

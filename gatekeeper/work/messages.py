@@ -64,6 +64,8 @@ class Request:
         compression: of pictures: ``none``, ``rle`` or ``jpeg2000``.
         earlier: the reports of the latest job on this study before this one.
         catalogues: folder of the hospital's own catalogues of texts; empty when there is none.
+        models: Series Instance UID -> bundle that a rule names for it.
+        skipped: Series Instance UID -> rule that leaves it out.
     """
 
     job: int
@@ -92,6 +94,8 @@ class Request:
     catalogues: str = ""
     choice: Mapping[str, str] | None = field(default_factory=dict[str, str])
     false_hold_rates: Mapping[str, float] = field(default_factory=dict[str, float])
+    models: Mapping[str, str] = field(default_factory=dict[str, str])
+    skipped: Mapping[str, str] = field(default_factory=dict[str, str])
     reference_stands_in: bool = True
 
     def write(self, path: Path) -> None:

@@ -86,4 +86,6 @@ def request_for(
         earlier=earlier,
         false_hold_rates=judged_by.false_hold_rates,
         choice=None if choice is None else {str(key): name for key, name in choice.items()},
+        models=job.instructions.get("models", {}),
+        skipped=job.instructions.get("skipped", {}),
     )

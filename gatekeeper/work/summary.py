@@ -24,11 +24,14 @@ def deciding_finding(assessment: StudyAssessment) -> Finding | None:
 
 def evidence(assessment: StudyAssessment) -> dict[str, Any]:
     """Return what the verdict rests on, series by series."""
-    return {
+    found: dict[str, Any] = {
         "false_hold_rate": assessment.false_hold_rate,
         "reference_stands_in": assessment.reference_stands_in,
         "series": [_series(item) for item in assessment.series],
     }
+    if assessment.left_out:
+        found["left_out"] = list(assessment.left_out)
+    return found
 
 
 def _series(item: SeriesAssessment) -> dict[str, Any]:

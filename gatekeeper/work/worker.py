@@ -40,21 +40,21 @@ from sqlalchemy import Connection
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.configuration import choice, judging
 from gatekeeper.errors import ChildFailed
+from gatekeeper.gate import passing
+from gatekeeper.gate.ruling import Court
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.notify import losses
-from gatekeeper.notify.announce import announce
-from gatekeeper.notify.events import StudyNotDecided, is_undecided
 from gatekeeper.settings import Settings
-from gatekeeper.work.destinations import taken_of
 from gatekeeper.work.earlier import earlier_reports
 from gatekeeper.work.heartbeat import Heartbeat
 from gatekeeper.work.messages import ANSWER, Answer, ResultFile
 from gatekeeper.work.process import Child, ChildLimits, ChildOutOfSpace, ChildStopped
 from gatekeeper.work.request import request_for
+from gatekeeper.work.settling import settle
 from storage import backoff, failpoint, instances, jobs, nodes
 from storage.engine import Database, DatabaseUnavailableError
 from storage.filesystem import OUT_OF_SPACE
-from storage.records import Job, Outcome, Result
+from storage.records import Instance, Job, Outcome, Result
 from storage.settlement import ResultConflictError
 from storage.spool import Spool
 
@@ -65,6 +65,8 @@ SCRATCH = "scratch"
 _RESIDUE_SECONDS = 3600.0
 _CHUNK = 1 << 20
 _STORING_AT_ONCE = 8
+_FAIR = 3
+"""Every so many claims take the oldest job, however urgent others are."""
 
 
 def serve(settings: Settings) -> None:
@@ -102,6 +104,7 @@ class Worker:
         )
         self._stop = threading.Event()
         self._chance = random.Random()  # noqa: S311 - spreads retries
+        self._claims = 0
         self._scratch = spool.root / SCRATCH
 
     @property
@@ -172,8 +175,10 @@ class Worker:
         """
         self._child.start(self._stop)
         work = self._settings.work
+        self._claims += 1
+        oldest = self._claims % _FAIR == 0
         with self._database.begin() as tx:
-            job = jobs.claim(tx, self._name, work.lease_seconds)
+            job = jobs.claim(tx, self._name, work.lease_seconds, oldest=oldest)
         if job is None:
             return False
         self._log("job_claimed", job)
@@ -240,7 +245,7 @@ class Worker:
         stages = dict(answer.stages)
         stages["store"] = round((time.perf_counter() - started) * 1000, 3)
         stages["queued"] = round(((job.claimed_at or job.created_at) - job.created_at) * 1000, 3)
-        self._settle(job, answer, stages, results)
+        self._settle(job, answer, stages, results, content)
 
     def _store(self, scratch: Path, file: ResultFile) -> Result:
         """Move one result file into the spool."""
@@ -262,9 +267,14 @@ class Worker:
         )
 
     def _settle(
-        self, job: Job, answer: Answer, stages: dict[str, float], results: Sequence[Result]
+        self,
+        job: Job,
+        answer: Answer,
+        stages: dict[str, float],
+        results: Sequence[Result],
+        content: Sequence[Instance],
     ) -> None:
-        """Write outcome, results and deliveries in one commit, under the attempt's fence."""
+        """Write outcome, results, deliveries and what passes the gate in one fenced commit."""
         outcome = Outcome(
             job_id=job.id,
             verdict=answer.verdict,
@@ -274,18 +284,13 @@ class Worker:
             evidence=answer.evidence | {"peak_mib": answer.peak_mib},
             stages=stages,
         )
+        court = Court(self._database, self._spool, self._settings.rules)
+        plan = court.when_judged(job.study_instance_uid, content, outcome)
+        done = passing.Proceedings()
 
-        def settle(tx: Connection) -> bool:
-            takers = taken_of(nodes.listing(tx), results)
-            failpoint.reached("worker.settling", job.study_instance_uid)
-            settled = jobs.settle(tx, job.id, job.attempt, outcome, results, *takers)
-            if settled and is_undecided(answer.verdict):
-                undecided = StudyNotDecided(job.study_instance_uid, job.id, answer.verdict)
-                announce(tx, undecided, str(job.id))
-            return settled
-
-        if self._write(settle):
+        if self._write(lambda tx: settle(tx, done, job, outcome, results, plan, self._settings)):
             failpoint.reached("worker.settled", job.study_instance_uid)
+            done.log()
             log.info(
                 "job_done",
                 job=job.id,

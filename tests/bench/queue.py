@@ -264,8 +264,8 @@ def measure(tree: Tree, url: str, workers: int, seconds: float) -> dict[str, flo
 
 
 def explained(url: str) -> Iterator[str]:
-    """Yield the plan of the claim and of the rescue, as the database tells them."""
-    from storage import leases
+    """Yield the plans of both kinds of claim and of the rescue, as the database tells them."""
+    from storage import jobs, leases
     from storage.schema import job
 
     engine = sqlalchemy.create_engine(url)
@@ -280,7 +280,8 @@ def explained(url: str) -> Iterator[str]:
     given: list[Any] = []
     with engine.connect() as connection:
         event.listen(engine, "before_cursor_execute", note)
-        leases.claim(connection, job, "bench", 60.0)
+        jobs.claim(connection, "bench", 60.0)
+        jobs.claim(connection, "bench", 60.0, oldest=True)
         leases.rescue(connection, job, 3, 0.0, "worker")
         event.remove(engine, "before_cursor_execute", note)
         for statement, parameters in zip(statements, given, strict=True):

@@ -129,7 +129,6 @@ def test_a_fact_that_is_not_on_the_list_is_in_no_message(
 @pytest.mark.parametrize(
     "wrong",
     [
-        StudyHeld(CANARY),
         StudyHeld(STUDY, math.nan),
         StudyNotDecided(STUDY, 7, CANARY),
         DeliveryDead(4, "no\\node", ""),
@@ -140,6 +139,11 @@ def test_a_fact_that_is_not_what_its_name_says_is_refused(wrong: Happening) -> N
     """Before it is in the outbox."""
     with pytest.raises((IdentifierError, ValueError)):
         facts_of(wrong)
+
+
+def test_a_study_whose_uid_breaks_the_rules_is_told_of_without_its_name() -> None:
+    """What a scanner sends in place of a UID could say anything, and holds up no verdict."""
+    assert facts_of(StudyNotDecided(CANARY, 7, "UNREADABLE")) == {"job": 7, "verdict": "UNREADABLE"}
 
 
 @given(st.text())

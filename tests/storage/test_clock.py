@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import select
+from support.clock import DAY, Clock
 
 from storage import instances, jobs, studies
 from storage.engine import Database, now
 from storage.leases import Rescued
 from storage.records import Instance
 
-DAY = 86400.0
-
 MakeInstance = Callable[..., Instance]
-
-
-class Clock:
-    """What time SQLite's julianday('now') tells; stands still unless moved."""
-
-    def __init__(self) -> None:
-        self.seconds = 1_800_000_000.0
-
-    def set_on(self, connection: Any, _: object) -> None:
-        connection.create_function("julianday", 1, self._julian_day)
-
-    def _julian_day(self, _: str) -> float:
-        return self.seconds / DAY + 2440587.5
 
 
 @pytest.fixture
@@ -40,8 +25,7 @@ def clock() -> Clock:
 def database(sqlite_url: str, clock: Clock) -> Iterator[Database]:
     """A database on SQLite whose clock is ours."""
     connected = Database.connect(sqlite_url)
-    engine = connected._engine  # pyright: ignore[reportPrivateUsage]
-    event.listen(engine, "connect", clock.set_on)
+    clock.rule(connected)
     yield connected
     connected.dispose()
 

@@ -313,8 +313,9 @@ def _expire(database: Database, eventually: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+@pytest.mark.parametrize(("oldest", "index"), [(True, "waiting"), (False, "priority")])
 def test_finished_jobs_cost_a_claim_nothing_even_with_old_statistics(
-    database: Database, a_job: MakeJob
+    database: Database, a_job: MakeJob, oldest: bool, index: str
 ) -> None:
     """A backlog that was worked off since the last ANALYZE is not looked through."""
     a_job(1)
@@ -336,9 +337,9 @@ def test_finished_jobs_cost_a_claim_nothing_even_with_old_statistics(
             seen.append((statement, parameters))
 
         event.listen(tx, "before_cursor_execute", note)
-        assert jobs.claim(tx, "worker", 60) is not None
+        assert jobs.claim(tx, "worker", 60, oldest=oldest) is not None
         event.remove(tx, "before_cursor_execute", note)
         [(statement, parameters)] = seen
         plan = tx.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars().all()
 
-    assert any("ix_job_waiting on job job_1" in line for line in plan), plan
+    assert any(f"ix_job_{index} on job job_1" in line for line in plan), plan

@@ -1,0 +1,1 @@
+"""The gate: what passes to whom, what is held, and who may overrule it."""
