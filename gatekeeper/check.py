@@ -21,6 +21,8 @@ from gatekeeper.identifiers import AeTitle, IdentifierError
 from gatekeeper.results import kinds
 from gatekeeper.results.catalogue import CatalogueError, read
 from gatekeeper.results.kinds import UnknownKindError
+from gatekeeper.send.web_address import WebAddress
+from gatekeeper.send.web_credentials import credential_of
 from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials
 from models.registry import Registry
@@ -87,10 +89,13 @@ def _database(settings: Settings) -> Iterator[Answer]:
 
 def _nodes(found: list[Node], settings: Settings) -> Iterator[Answer]:
     for node in found:
-        problem = _node_problem(node, settings.results.catalogues) or _tls_problem(node, settings)
-        yield Answer(
-            f"node.{node.ae_title}", problem is None, problem or f"{node.host}:{node.port}"
+        problem = (
+            _node_problem(node, settings.results.catalogues)
+            or _tls_problem(node, settings)
+            or _web_problem(node, settings)
         )
+        place = node.url or f"{node.host}:{node.port}"
+        yield Answer(f"node.{node.ae_title}", problem is None, problem or place)
     if not any(node.may_send and node.enabled for node in found):
         yield Answer("nodes", False, "no node may send: `gatekeeper node add AE HOST --sends`")
     if not any(node.receives_results and node.enabled for node in found):
@@ -128,6 +133,19 @@ def _tls_problem(node: Node, settings: Settings) -> str | None:
     if node.receives_results and not settings.tls.ca:
         return "is called by TLS alone, but tls.ca is not set"
     return None
+
+
+def _web_problem(node: Node, settings: Settings) -> str | None:
+    if not node.url:
+        return None
+    try:
+        secure = WebAddress.parse(node.url).secure
+        known = credential_of(node.ae_title, settings.send.web_credentials) is not None
+    except (IdentifierError, ConfigurationError) as error:
+        return str(error)
+    if secure and not settings.tls.ca:
+        return "is called by https, but tls.ca is not set"
+    return "has credentials, which are never sent by plain http" if known and not secure else None
 
 
 def _tls(settings: Settings) -> Iterator[Answer]:

@@ -27,6 +27,7 @@ def save(tx: Connection, node: Node) -> None:
         "confirm": Confirm(node.confirm).value,
         "roles": [Role(role).value for role in node.roles],
         "receives_studies": node.receives_studies,
+        "url": node.url,
     }
     tx.execute(
         insert(tx, table)

@@ -134,6 +134,9 @@ class Node:
     roles: tuple[Role, ...] = ()
     receives_studies: bool = False
     """Whether every study is forwarded to it; without, only what a rule forwards."""
+    url: str = ""
+    """Root of its DICOMweb service (PS3.18); what it is sent goes there by STOW-RS, and `host` and
+    `port` are the URL's. Empty for a node that is called by DIMSE."""
 
     @property
     def gated(self) -> bool:
@@ -144,6 +147,31 @@ class Node:
     def needs_tls(self) -> bool:
         """Whether plain text is refused; a certificate can be shown by TLS alone."""
         return self.tls or bool(self.certificate)
+
+
+class Scope(enum.StrEnum):
+    """What the holder of a token may do."""
+
+    STOW = "stow"
+    """Send studies."""
+    READ = "read"
+    """Query and retrieve what is served."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """A bearer token of DICOMweb, known by the SHA-256 of its text."""
+
+    name: str
+    digest: str
+    scopes: tuple[Scope, ...]
+    node: str = ""
+    """AE title of the node that what it sends comes from; empty for one that only reads."""
+    created_at: float = 0.0
+    expires_at: float | None = None
+    disabled: bool = False
+    expired: bool = False
+    """Whether `expires_at` is over, by the database's clock."""
 
 
 @dataclass(frozen=True, slots=True)

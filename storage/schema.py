@@ -87,6 +87,22 @@ node = Table(
     Column("confirm", STATE, nullable=False, server_default="none"),
     Column("roles", JSON, nullable=False, server_default="[]"),
     Column("receives_studies", Boolean, nullable=False, server_default=false()),
+    Column("url", Text, nullable=False, server_default=""),
+)
+
+# Who may call by DICOMweb; of the token itself only the SHA-256 is kept.
+api_token = Table(
+    "api_token",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("digest", DIGEST, nullable=False),
+    # No foreign key: a token of a node that is removed is refused, and seen.
+    Column("node", AE, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("disabled", Boolean, nullable=False),
+    UniqueConstraint("digest"),
 )
 
 association = Table(

@@ -15,6 +15,7 @@ from gatekeeper.errors import IdentifierError
 from gatekeeper.identifiers import AeTitle
 from gatekeeper.results.catalogue import ENGLISH, CatalogueError, read
 from gatekeeper.results.kinds import KINDS, USUAL, VIEWERS, UnknownKindError, parse
+from gatekeeper.send.web_address import WebAddress
 from storage import nodes
 from storage.records import Confirm, Node
 
@@ -28,7 +29,11 @@ def add(
     context: typer.Context,
     ae_title: Annotated[str, typer.Argument(help="its AE title")],
     address: Annotated[
-        str, typer.Argument(help="HOST:PORT it listens on, or HOST if it only sends")
+        str,
+        typer.Argument(
+            help="HOST:PORT it listens on, HOST if it only sends, or the https:// URL of its "
+            "DICOMweb service"
+        ),
     ],
     may_send: Annotated[
         bool, typer.Option("--sends", help="it may send us studies (a scanner, a router)")
@@ -71,7 +76,11 @@ def add(
     """Add a node, or replace the one with this AE title; no process needs a restart."""
     if not (may_send or receives_results):
         fail("say what the node does: --sends, --results, or both")
-    host, port = parse_address(address)
+    host, port, url = _place(address)
+    if url and confirm is not Confirm.NONE:
+        fail("--confirm is by DIMSE; a node with a URL says in its answers what it stored")
+    if url.startswith("http:") and (tls or certificate):
+        fail(f"{address}: --tls and --certificate are for https")
     if receives_results and not port:
         fail(f"{address}: a node that receives results needs HOST:PORT")
     taken = kinds_taken(objects, viewer)
@@ -100,6 +109,7 @@ def add(
         certificate=_fingerprint(certificate),
         confirm=confirm,
         language=language,
+        url=url,
     )
     with site.database() as database, database.begin() as tx:
         nodes.save(tx, node)
@@ -116,7 +126,9 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
         found,
         {
             "AE title": lambda node: node.ae_title,
-            "address": lambda node: f"{node.host}:{node.port}" if node.port else node.host,
+            "address": lambda node: (
+                node.url or (f"{node.host}:{node.port}" if node.port else node.host)
+            ),
             "sends": lambda node: "yes" if node.may_send else "",
             "results": lambda node: (
                 ", ".join(node.objects or USUAL) if node.receives_results else ""
@@ -153,15 +165,15 @@ def echo(
     ae_title: Annotated[str, typer.Argument(help="its AE title")],
     as_json: AsJson = False,
 ) -> None:
-    """Call a node with C-ECHO and say what it answered."""
-    from gatekeeper.send.dimse import echo as call
+    """Call a node with C-ECHO, or with a query for one study if it has a URL."""
+    from gatekeeper.send import dimse, stow
 
     site = site_of(context)
     with site.database() as database, database.read() as tx:
         node = nodes.get(tx, AeTitle.parse(ae_title))
     if node is None:
         fail(f"node {ae_title} is not known")
-    answer = call(node, site.settings)
+    answer = stow.echo(node, site.settings) if node.url else dimse.echo(node, site.settings)
     if as_json:
         emit_json(answer)
         return
@@ -178,6 +190,14 @@ def kinds_taken(objects: str, viewer: str = "") -> tuple[str, ...]:
         return parse(VIEWERS.get(viewer) or [name.strip() for name in objects.split(",") if name])
     except UnknownKindError as error:
         fail(str(error))
+
+
+def _place(address: str) -> tuple[str, int, str]:
+    """Return host, port and URL of what was entered as an address."""
+    if "://" not in address:
+        return *parse_address(address), ""
+    found = WebAddress.parse(address)
+    return found.host, found.port, address.rstrip("/")
 
 
 def parse_address(text: str) -> tuple[str, int]:
