@@ -8,13 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from support.gate import free_port
-from support.objects import STUDY
+from support.objects import STUDY, result_of
 from support.orthanc import Orthanc
+from support.waiting import until
 from support.web_peers import JSON, Asked, Told, keeps, listing, web_peer
 
 from gatekeeper.errors import TransportError
-from gatekeeper.send.attempt import after_loss
+from gatekeeper.send.attempt import Desk, after_loss, deliver
 from gatekeeper.send.statuses import Disposition
 from gatekeeper.send.stow import StowTransport, echo
 from gatekeeper.send.stow_answer import NodeBusy, judge_answer
@@ -22,7 +24,10 @@ from gatekeeper.send.transport import InstanceStatus, SendObject
 from gatekeeper.send.transports import NodeTransport
 from gatekeeper.settings import SendSettings, Settings, TlsSettings
 from gatekeeper.tls import Credentials
-from storage.records import Node
+from storage import deliveries
+from storage.engine import Database, now
+from storage.records import DeliveryState, Node
+from storage.spool import Spool
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 """Where Debian's orthanc-dicomweb puts it."""
@@ -403,3 +408,45 @@ def test_asking_a_node_says_how_it_answered(quick: SendSettings) -> None:
         pytest.raises(TransportError, match="HTTP 404"),
     ):
         echo(node_at(peer.url), Settings(send=quick))
+
+
+def test_a_delivery_by_stow_is_recorded_and_resumed(
+    database: Database, tmp_path: Path, objects: list[SendObject], settings: SendSettings
+) -> None:
+    """What the answers listed is not sent again; the rest is, and then the delivery is done."""
+    spool = Spool(tmp_path / "spool")
+    results = [result_of(item, spool.store(item.path.read_bytes()).digest) for item in objects]
+    with database.begin() as tx:
+        queued = deliveries.create(tx, "WEB", results)
+    transport = NodeTransport(Settings(send=settings), Credentials(TlsSettings()))
+    desk = Desk(database, spool, transport, settings)
+    bad = objects[1].sop_instance_uid
+
+    def script(asked: Asked) -> Told:
+        if len(peer.asked) == 1:
+            stored = [uid for uid in asked.uids if uid != bad]
+            return Told(202, listing(stored, {bad: 0xA700}))
+        return Told(503) if len(peer.asked) == 2 else keeps(asked)
+
+    with web_peer(script) as peer:
+        for _ in range(2):
+            with database.begin() as tx:
+                claimed = deliveries.claim(tx, "test", 60.0)
+            assert claimed is not None
+            deliver(desk, claimed, node_at(peer.url), lambda: False)
+            until(lambda: due(database, queued), 20, "the next attempt is due")
+
+    assert [len(one.parts) for one in peer.asked] == [4, 2, 3]
+    with database.read() as tx:
+        found = deliveries.get(tx, queued)
+        assert found is not None
+        assert found.state is DeliveryState.DELIVERED
+        assert [item.status for item in deliveries.items_of(tx, queued)] == [0x0000] * 6
+
+
+def due(database: Database, queued: int) -> bool:
+    with database.read() as tx:
+        found = deliveries.get(tx, queued)
+        assert found is not None
+        now_there = tx.execute(select(now())).scalar_one()
+    return found.state is not DeliveryState.QUEUED or found.not_before <= now_there
