@@ -80,17 +80,20 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One C-STORE request.
+    """One C-STORE request, or one part of a STOW-RS request, with the identifiers that it names.
 
     Attributes:
-        sop_class_uid: Affected SOP Class UID of the command.
-        sop_instance_uid: Affected SOP Instance UID of the command.
-        transfer_syntax_uid: as negotiated for the presentation context.
+        study_instance_uid: the only study that is taken; empty for any.
     """
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+    study_instance_uid: str = ""
+
+    def check(self, identity: Identity) -> None:
+        """Check that a data set is what was announced; see `headers.agree`."""
+        agree(identity, self.sop_class_uid, self.sop_instance_uid, self.study_instance_uid)
 
 
 class Receiver:
@@ -318,7 +321,7 @@ class Receiving:
     def _identify(self, beginning: bytes) -> Identity | None:
         identity = identify_beginning(beginning, self._arrival.transfer_syntax_uid)
         if identity is not None:
-            agree(identity, self._arrival.sop_class_uid, self._arrival.sop_instance_uid)
+            self._arrival.check(identity)
         return identity
 
     def _open_writer(self, data: bytes | bytearray | memoryview) -> None:
@@ -338,7 +341,7 @@ class Receiving:
         if self._writer is None:
             arrival = self._arrival
             self._identity = identify(bytes(self._beginning), arrival.transfer_syntax_uid)
-            agree(self._identity, arrival.sop_class_uid, arrival.sop_instance_uid)
+            arrival.check(self._identity)
             self._open_writer(self._beginning)
         if self._writer is None or self._identity is None:
             raise RuntimeError("an instance without writer or identity")
