@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper import certificates, config
 from gatekeeper.errors import ConfigurationError
+from gatekeeper.extras import web_problem
 from gatekeeper.identifiers import AeTitle, IdentifierError
 from gatekeeper.results import kinds
 from gatekeeper.results.catalogue import CatalogueError, read
@@ -25,6 +26,7 @@ from gatekeeper.send.web_address import WebAddress
 from gatekeeper.send.web_credentials import credential_of
 from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials
+from gatekeeper.web.transport import tls_context
 from models.registry import Registry
 from storage import nodes
 from storage.engine import Database
@@ -51,6 +53,7 @@ def run(config_file: Path | None) -> list[Answer]:
         *_secrets(config_file, settings),
         *_database(settings),
         *_tls(settings),
+        *_web(settings),
         *_spool(settings),
         *_models(settings),
     ]
@@ -170,6 +173,20 @@ def _tls(settings: Settings) -> Iterator[Answer]:
             one.days >= settings.tls.warn_days,
             f"{one.certificate.subject}, expires in {one.days} days",
         )
+
+
+def _web(settings: Settings) -> Iterator[Answer]:
+    if not settings.web.port:
+        return
+    problem = web_problem()
+    place = f"{settings.web.host}:{settings.web.port}"
+    yield Answer("web.port", problem is None, problem or place)
+    try:
+        secure = tls_context(settings) is not None
+    except ConfigurationError as error:
+        yield Answer(error.key, False, error.problem)
+    else:
+        yield Answer("web.host", True, "https" if secure else "http")
 
 
 def _spool(settings: Settings) -> Iterator[Answer]:

@@ -20,6 +20,7 @@ from gatekeeper.cli import (
     site,
     study,
     tls,
+    token,
 )
 from gatekeeper.cli.output import error_console
 from gatekeeper.cli.site import Site
@@ -63,6 +64,7 @@ bench.register(app)
 ledger.register(app)
 app.add_typer(node.app, name="node")
 app.add_typer(tls.app, name="tls")
+app.add_typer(token.app, name="token")
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
 app.add_typer(model.app, name="model")

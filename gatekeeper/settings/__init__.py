@@ -22,6 +22,7 @@ from gatekeeper.settings.site import (
     SpoolSettings,
     TickSettings,
 )
+from gatekeeper.settings.web import WebSettings
 from gatekeeper.settings.working import ModelSettings, ResultSettings, WorkSettings
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "SpoolSettings",
     "TickSettings",
     "TlsSettings",
+    "WebSettings",
     "WorkSettings",
     "describe",
     "rows",
@@ -54,6 +56,7 @@ class Settings:
     spool: SpoolSettings = field(default_factory=SpoolSettings)
     listen: ListenSettings = field(default_factory=ListenSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
+    web: WebSettings = field(default_factory=WebSettings)
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
@@ -116,6 +119,7 @@ def section_class(name: str) -> Any:
         "spool": SpoolSettings,
         "listen": ListenSettings,
         "tls": TlsSettings,
+        "web": WebSettings,
         "work": WorkSettings,
         "models": ModelSettings,
         "results": ResultSettings,

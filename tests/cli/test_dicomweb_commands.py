@@ -1,8 +1,12 @@
-"""What an administrator types about DICOMweb: nodes with a URL."""
+"""What an administrator types about DICOMweb: nodes with a URL, tokens, the web role."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -100,3 +104,76 @@ def test_check_names_what_a_url_still_needs(site: Path, monkeypatch: pytest.Monk
     assert problem("PLAIN") == "has credentials, which are never sent by plain http"
     assert "secret" not in problem("SAFE")
     assert "must be 'bearer TOKEN'" in problem("SAFE")
+
+
+def test_a_token_is_shown_once_and_its_digest_kept(site: Path) -> None:
+    """Made, listed without its text, revoked; its name is never used again."""
+    run("node", "add", "ROUTER", "127.0.0.1", "--sends")
+    made = read("token", "add", "router", "--stow", "--node", "ROUTER", "--days", "90")
+    assert made["token"].startswith("gk_")
+    shown = run("token", "add", "viewer", "--read")
+    assert "gk_" in shown
+    assert made["token"] not in run("token", "list")
+    listed = {one["name"]: one for one in read("token", "list")}
+    assert (listed["router"]["node"], listed["router"]["scopes"]) == ("ROUTER", ["stow"])
+    assert listed["router"]["expires_at"] > listed["router"]["created_at"]
+    assert listed["router"]["digest"] == hashlib.sha256(made["token"].encode()).hexdigest()
+    run("token", "revoke", "router")
+    assert "revoked" in run("token", "list")
+    assert "names are used once" in run("token", "add", "router", "--read", code=1)
+    assert "no token" in run("token", "revoke", "nobody", code=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("x y", "--read"), "a name has"),
+        (("one",), "--stow, --read, or both"),
+        (("one", "--stow"), "go together"),
+        (("one", "--read", "--node", "ROUTER"), "go together"),
+        (("one", "--stow", "--node", "UNKNOWN"), "is not known or does not send"),
+    ],
+)
+def test_a_token_that_could_not_work_is_refused(
+    site: Path, arguments: tuple[str, ...], why: str
+) -> None:
+    """With the rule that it breaks."""
+    assert why in run("token", "add", *arguments, code=1)
+    assert read("token", "list") == []
+
+
+def test_check_names_what_the_web_role_lacks(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address that it would serve by http, and nothing when it is off."""
+
+    def answers() -> dict[str, str]:
+        return {one["key"]: one["text"] for one in read("check", code=1)}
+
+    assert "web.port" not in answers()
+    monkeypatch.setenv("GATEKEEPER_WEB_PORT", "8042")
+    assert answers()["web.host"] == "http"
+    monkeypatch.setenv("GATEKEEPER_WEB_HOST", "0.0.0.0")
+    assert "in the clear" in answers()["web.host"]
+
+
+def test_without_its_extra_the_web_role_says_what_to_install(site: Path) -> None:
+    """The other roles start without it; this one names the extra."""
+    program = (
+        "import sys\n"
+        "for name in ('fastapi', 'uvicorn', 'python_multipart', 'starlette', 'httpx'):\n"
+        "    sys.modules[name] = None\n"
+        "from gatekeeper.cli import main\n"
+        "import gatekeeper.send.sender, gatekeeper.listen.server, gatekeeper.check\n"
+        "sys.argv = ['gatekeeper', *sys.argv[1:]]\n"
+        "main()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    ran = subprocess.run(
+        [sys.executable, "-c", program, "web"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 1, ran.stderr
+    assert "install dicom-gatekeeper with its extra `web`" in " ".join(ran.stderr.split())
