@@ -22,14 +22,18 @@ from gatekeeper import certificates, config, peering, sop_classes
 from gatekeeper.configuration import changes, choice
 from gatekeeper.configuration.whole import Whole
 from gatekeeper.errors import ConfigurationError
+from gatekeeper.extras import web_problem
 from gatekeeper.identifiers import AeTitle, IdentifierError
 from gatekeeper.notify import readiness
 from gatekeeper.results import kinds
 from gatekeeper.results.catalogue import CatalogueError, read
 from gatekeeper.results.kinds import UnknownKindError
+from gatekeeper.send.web_address import WebAddress
+from gatekeeper.send.web_credentials import credential_of
 from gatekeeper.settings import Settings
 from gatekeeper.sop_classes import UnknownSopClassError
 from gatekeeper.tls import Credentials
+from gatekeeper.web.transport import tls_context
 from models.registry import Registry
 from storage import channels, nodes, rules
 from storage.engine import Database
@@ -63,6 +67,7 @@ def run(config_file: Path | None) -> list[Answer]:
         *_secrets(config_file, settings),
         *_database(settings, site := _InUse(choice.of_file(settings))),
         *_tls(settings),
+        *_web(settings),
         *_spool(settings),
         *_models(settings, site),
     ]
@@ -112,10 +117,13 @@ def _database(settings: Settings, site: _InUse) -> Iterator[Answer]:
 
 def _nodes(found: list[Node], settings: Settings) -> Iterator[Answer]:
     for node in found:
-        problem = _node_problem(node, settings.results.catalogues) or _tls_problem(node, settings)
-        yield Answer(
-            f"node.{node.ae_title}", problem is None, problem or f"{node.host}:{node.port}"
+        problem = (
+            _node_problem(node, settings.results.catalogues)
+            or _tls_problem(node, settings)
+            or _web_problem(node, settings)
         )
+        place = node.url or f"{node.host}:{node.port}"
+        yield Answer(f"node.{node.ae_title}", problem is None, problem or place)
     if not any(node.may_send and node.enabled for node in found):
         yield Answer("nodes", False, "no node may send: `gatekeeper node add AE HOST --sends`")
     if not any(node.receives_results and node.enabled for node in found):
@@ -179,6 +187,19 @@ def _tls_problem(node: Node, settings: Settings) -> str | None:
     return None
 
 
+def _web_problem(node: Node, settings: Settings) -> str | None:
+    if not node.url:
+        return None
+    try:
+        secure = WebAddress.parse(node.url).secure
+        known = credential_of(node.ae_title, settings.send.web_credentials) is not None
+    except (IdentifierError, ConfigurationError) as error:
+        return str(error)
+    if secure and not settings.tls.ca:
+        return "is called by https, but tls.ca is not set"
+    return "has credentials, which are never sent by plain http" if known and not secure else None
+
+
 def _tls(settings: Settings) -> Iterator[Answer]:
     serves = bool(settings.listen.tls_port)
     if not settings.listen.plain and not serves:
@@ -201,6 +222,20 @@ def _tls(settings: Settings) -> Iterator[Answer]:
             one.days >= settings.tls.warn_days,
             f"{one.certificate.subject}, expires in {one.days} days",
         )
+
+
+def _web(settings: Settings) -> Iterator[Answer]:
+    if not settings.web.port:
+        return
+    problem = web_problem()
+    place = f"{settings.web.host}:{settings.web.port}"
+    yield Answer("web.port", problem is None, problem or place)
+    try:
+        secure = tls_context(settings) is not None
+    except ConfigurationError as error:
+        yield Answer(error.key, False, error.problem)
+    else:
+        yield Answer("web.host", True, "https" if secure else "http")
 
 
 def _spool(settings: Settings) -> Iterator[Answer]:

@@ -50,6 +50,7 @@ ALLOWED_FIELDS = frozenset(
         "reason",
         "revision",
         "role",
+        "route",
         "rule",
         "seconds",
         "series",
@@ -61,6 +62,7 @@ ALLOWED_FIELDS = frozenset(
         "status",
         "study",
         "tick",
+        "token",
         "transfer_syntax",
         "verdict",
         "version",
@@ -72,7 +74,18 @@ ALLOWED_FIELDS = frozenset(
 it is a `GatekeeperError`."""
 
 _ALWAYS = frozenset({"event", "level", "time"})
-_HELD_LOGGERS = ("pydicom", "pynetdicom", "highdicom", "py.warnings")
+_HELD_LOGGERS = (
+    "pydicom",
+    "pynetdicom",
+    "highdicom",
+    "py.warnings",
+    "uvicorn",
+    "uvicorn.error",
+    "uvicorn.access",
+    "python_multipart",
+    "python_multipart.multipart",
+    "asyncio",
+)
 
 
 def _keep_allowed(

@@ -61,8 +61,27 @@ def problem(node: Node) -> str | None:
             node.retrieve is Retrieve.MOVE and Role.ARCHIVE not in node.roles,
             "--retrieve move is for a node with --role archive",
         ),
+        *_of_url(node),
     )
     return next((text for wrong, text in rules if wrong), None)
+
+
+def _of_url(node: Node) -> tuple[tuple[bool, str], ...]:
+    """Return the rules of a node that is called by DICOMweb: is it broken, and its text."""
+    return (
+        (
+            bool(node.url) and node.confirm is not Confirm.NONE,
+            "--confirm is by DIMSE; a node with a URL says in its answers what it stored",
+        ),
+        (
+            node.url.startswith("http:") and node.needs_tls,
+            f"{node.url}: --tls and --certificate are for https",
+        ),
+        (
+            bool(node.url) and node.retrieve is Retrieve.MOVE,
+            "--retrieve is by DIMSE; a node with a URL is not asked for priors",
+        ),
+    )
 
 
 def does(node: Node) -> list[str]:

@@ -247,6 +247,8 @@ def _ask(
     """Return what the node has of what it is to have, or None and why it could not be asked."""
     if node is None or not node.port:
         return None, f"node {title} is not known or has no port"
+    if node.url:
+        return None, f"node {title} is reached by DICOMweb and answers no C-FIND"
     series = {place for one in facts.sent for place in one.places.values()}
     if scope.originals:
         series |= {(one.study_instance_uid, one.series_instance_uid) for one in facts.instances}

@@ -2,8 +2,8 @@
 
 A role that dies is started again after a delay that doubles up to a limit and falls back once the
 role has stayed up. On SIGTERM or SIGINT every role gets SIGTERM and, after a deadline, SIGKILL.
-Each role is the same program that `gatekeeper listen | work | send | tick` runs, so one machine
-and a site of many differ only in who starts the processes.
+Each role is the same program that `gatekeeper listen | work | send | tick | web` runs, so one
+machine and a site of many differ only in who starts the processes.
 """
 
 from __future__ import annotations
@@ -50,10 +50,13 @@ class _Running:
 
 
 def roles(settings: Settings, config: Path | None) -> tuple[Role, ...]:
-    """Return the roles of one machine: a listener, the workers, a sender, and periodic work."""
+    """Return the roles of one machine: a listener, the workers, a sender, periodic work, and the
+    web when it has a port."""
     program = (sys.executable, "-P", "-m", "gatekeeper")
     option = ("--config", str(config)) if config is not None else ()
     names = ["listen", *["work"] * settings.work.processes, "send", "tick"]
+    if settings.web.port:
+        names.append("web")
     return tuple(Role(name, (*program, *option, name)) for name in names)
 
 

@@ -115,6 +115,14 @@ class Credentials:
         """
         (self._server if server else self._client).context()
 
+    def server_context(self) -> ssl.SSLContext:
+        """Return what to accept with now; for a server that makes the handshakes itself.
+
+        Raises:
+            ConfigurationError: as `check`.
+        """
+        return self._server.context()
+
     def accept(self, connection: socket.socket) -> ssl.SSLSocket:
         """Return an accepted `connection` as TLS, after the handshake.
 

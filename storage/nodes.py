@@ -30,6 +30,7 @@ def save(tx: Connection, node: Node) -> None:
         "receives_studies": node.receives_studies,
         "sop_classes": list(node.sop_classes),
         "retrieve": Retrieve(node.retrieve).value,
+        "url": node.url,
     }
     tx.execute(
         insert(tx, table)

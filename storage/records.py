@@ -194,6 +194,9 @@ class Node:
     empty for all."""
     retrieve: Retrieve = Retrieve.GET
     """How priors are fetched from it."""
+    url: str = ""
+    """Root of its DICOMweb service (PS3.18); what it is sent goes there by STOW-RS, and `host` and
+    `port` are the URL's. Empty for a node that is called by DIMSE."""
 
     @property
     def gated(self) -> bool:
@@ -568,3 +571,28 @@ class Feedback:
     verdict: str
     agrees: bool
     remark: str
+
+
+class Scope(enum.StrEnum):
+    """What the holder of a token may do."""
+
+    STOW = "stow"
+    """Send studies."""
+    READ = "read"
+    """Query and retrieve what is served."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """A bearer token of DICOMweb, known by the SHA-256 of its text."""
+
+    name: str
+    digest: str
+    scopes: tuple[Scope, ...]
+    node: str = ""
+    """AE title of the node that what it sends comes from; empty for one that only reads."""
+    created_at: float = 0.0
+    expires_at: float | None = None
+    disabled: bool = False
+    expired: bool = False
+    """Whether `expires_at` is over, by the database's clock."""

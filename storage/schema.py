@@ -89,6 +89,7 @@ node = Table(
     Column("receives_studies", Boolean, nullable=False, server_default=false()),
     Column("sop_classes", JSON, nullable=False, server_default="[]"),
     Column("retrieve", STATE, nullable=False, server_default="get"),
+    Column("url", Text, nullable=False, server_default=""),
 )
 
 # What a node answered to the latest C-ECHO. No foreign key: it goes with the node all the same.
@@ -487,4 +488,19 @@ feedback = Table(
     Column("remark", Text, nullable=False),
     Index(None, "job_id"),
     sqlite_autoincrement=True,
+)
+
+# Who may call by DICOMweb; of the token itself only the SHA-256 is kept.
+api_token = Table(
+    "api_token",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("digest", DIGEST, nullable=False),
+    # No foreign key: a token of a node that is removed is refused, and seen.
+    Column("node", AE, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("disabled", Boolean, nullable=False),
+    UniqueConstraint("digest"),
 )

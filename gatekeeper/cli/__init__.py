@@ -27,6 +27,7 @@ from gatekeeper.cli import (
     site,
     study,
     tls,
+    token,
 )
 from gatekeeper.cli.output import error_console
 from gatekeeper.cli.site import Site
@@ -72,6 +73,7 @@ app.add_typer(node.app, name="node")
 app.add_typer(tls.app, name="tls")
 record.register(study.app)
 app.add_typer(rule.app, name="rule")
+app.add_typer(token.app, name="token")
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
 app.add_typer(audit.app, name="audit")

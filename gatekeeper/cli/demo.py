@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from gatekeeper import log
-from gatekeeper.cli.node import kinds_taken, parse_address
+from gatekeeper.cli.node_options import kinds_taken, parse_address
 from gatekeeper.cli.output import console, fail, verdict_text
 from gatekeeper.history import JobHistory
 from gatekeeper.identifiers import AeTitle, Digest

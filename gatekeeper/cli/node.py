@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
-from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 from sqlalchemy import Connection
 
-from gatekeeper import certificates, sop_classes
 from gatekeeper.cli import node_checks, node_show
 from gatekeeper.cli.changes import By, Why, configuring
+from gatekeeper.cli.node_options import (
+    Classes,
+    Confirming,
+    Description,
+    Language,
+    Networks,
+    Objects,
+    OneCertificate,
+    Quiet,
+    Results,
+    Retrieval,
+    Roles,
+    Sends,
+    Studies,
+    Title,
+    Tls,
+    Viewer,
+    classes_of,
+    fingerprint,
+    networks_of,
+    objects_taken,
+    place,
+)
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail, short
 from gatekeeper.cli.site import AsJson, Site, site_of
-from gatekeeper.errors import IdentifierError, TransportError
+from gatekeeper.errors import TransportError
 from gatekeeper.identifiers import AeTitle
 from gatekeeper.peering import problem, with_roles
 from gatekeeper.results.catalogue import CatalogueError, read
-from gatekeeper.results.kinds import KINDS, USUAL, VIEWERS, UnknownKindError, parse
-from gatekeeper.sop_classes import UnknownSopClassError
+from gatekeeper.results.kinds import USUAL
 from storage import nodes, rules
-from storage.records import Confirm, Node, Retrieve, Role
+from storage.records import Confirm, Node
 
 app = typer.Typer(
     help="DICOM peers: scanners, archives, and what each may do.", no_args_is_help=True
@@ -30,82 +49,17 @@ app = typer.Typer(
 node_show.register(app)
 node_checks.register(app)
 
-Title = Annotated[str, typer.Argument(help="its AE title")]
-Roles = Annotated[
-    list[Role] | None,
-    typer.Option(
-        "--role",
-        help="what it is; repeat. A scanner sends; an archive and a workstation receive results; "
-        "every study is forwarded, past the gate, to what is downstream",
-    ),
-]
-Sends = Annotated[
-    bool | None,
-    typer.Option("--sends/--no-sends", help="it may send us studies (a scanner, a router)"),
-]
-Results = Annotated[
-    bool | None, typer.Option("--results/--no-results", help="it receives results (the PACS)")
-]
-Studies = Annotated[
-    bool | None,
-    typer.Option(
-        "--studies/--no-studies",
-        help="every study is forwarded to it as received: at once, or past the gate to what is "
-        "downstream; without, only what a rule forwards",
-    ),
-]
-Classes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--sop-class",
-        help="SOP class it may send and is sent studies of; repeat: a UID, a keyword such as "
-        f"MRImageStorage, or one of {', '.join((*sop_classes.GROUPS, sop_classes.ALL))}",
-    ),
-]
-Retrieval = Annotated[Retrieve | None, typer.Option(help="how priors are fetched from an archive")]
-Networks = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--network", help="CIDR block it calls from; repeat; default: the addresses of HOST"
-    ),
-]
-Quiet = Annotated[
-    float | None, typer.Option(help="seconds of silence that complete a study from it", min=0)
-]
-Objects = Annotated[
-    str | None, typer.Option(help=f"results it takes, with commas between, of {', '.join(KINDS)}")
-]
-Viewer = Annotated[
-    str | None, typer.Option(help=f"takes what this viewer shows: {', '.join(VIEWERS)}")
-]
-Tls = Annotated[
-    bool | None,
-    typer.Option("--tls/--no-tls", help="it calls and is called by TLS alone, never in plain text"),
-]
-OneCertificate = Annotated[
-    str | None,
-    typer.Option(
-        "--certificate",
-        help="its one certificate, as a PEM file or SHA-256 fingerprint; implies --tls; "
-        "default: any certificate of our CA that names HOST",
-    ),
-]
-Confirming = Annotated[
-    Confirm | None,
-    typer.Option(help="ask it whether it keeps what it stored: storage commitment or C-FIND"),
-]
-Language = Annotated[
-    str | None, typer.Option(help="language of the results it takes; see results.catalogues")
-]
-Description = Annotated[str | None, typer.Option(help="for people")]
-
 
 @app.command()
 def add(
     context: typer.Context,
     ae_title: Title,
     address: Annotated[
-        str, typer.Argument(help="HOST:PORT it listens on, or HOST if it only sends")
+        str,
+        typer.Argument(
+            help="HOST:PORT it listens on, HOST if it only sends, or the https:// URL of its "
+            "DICOMweb service"
+        ),
     ],
     role: Roles = None,
     may_send: Sends = None,
@@ -127,19 +81,19 @@ def add(
 ) -> None:
     """Add a node, or replace the one with this AE title; no process needs a restart."""
     site = site_of(context)
-    host, port = parse_address(address)
-    node = with_roles(Node(AeTitle.parse(ae_title), host, port), tuple(role or ()))
+    host, port, url = place(address)
+    node = with_roles(Node(AeTitle.parse(ae_title), host, port, url=url), tuple(role or ()))
     changes = _given(
         may_send=may_send,
         receives_results=receives_results,
         receives_studies=receives_studies,
-        sop_classes=_classes(sop_class),
+        sop_classes=classes_of(sop_class),
         retrieve=retrieve,
-        networks=_networks(network),
+        networks=networks_of(network),
         quiet_seconds=quiet,
-        objects=_objects(objects, viewer),
+        objects=objects_taken(objects, viewer),
         tls=tls,
-        certificate=_fingerprint(certificate),
+        certificate=fingerprint(certificate),
         confirm=confirm,
         language=language,
         description=description,
@@ -182,13 +136,13 @@ def edit(
         may_send=may_send,
         receives_results=receives_results,
         receives_studies=receives_studies,
-        sop_classes=_classes(sop_class),
+        sop_classes=classes_of(sop_class),
         retrieve=retrieve,
-        networks=_networks(network),
+        networks=networks_of(network),
         quiet_seconds=quiet,
-        objects=_objects(objects, viewer),
+        objects=objects_taken(objects, viewer),
         tls=tls,
-        certificate=_fingerprint(certificate),
+        certificate=fingerprint(certificate),
         confirm=confirm,
         language=language,
         description=description,
@@ -196,7 +150,7 @@ def edit(
     if quiet is not None and quiet < 0:
         changes["quiet_seconds"] = None
     if address is not None:
-        changes["host"], changes["port"] = parse_address(address)
+        changes["host"], changes["port"], changes["url"] = place(address)
     if not changes and role is None:
         fail("say what is to change; `gatekeeper node edit --help` lists it")
     with configuring(context, by, why, f"node edit {ae_title}") as tx:
@@ -238,7 +192,9 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
         found,
         {
             "AE title": lambda node: node.ae_title,
-            "address": lambda node: f"{node.host}:{node.port}" if node.port else node.host,
+            "address": lambda node: (
+                node.url or (f"{node.host}:{node.port}" if node.port else node.host)
+            ),
             "role": lambda node: ", ".join(node.roles),
             "state": lambda node: "" if node.enabled else "disabled",
             "sends": lambda node: "yes" if node.may_send else "",
@@ -297,14 +253,15 @@ def remove(
 
 @app.command()
 def echo(context: typer.Context, ae_title: Title, as_json: AsJson = False) -> None:
-    """Call a node with C-ECHO and say what it answered."""
-    from gatekeeper.send.dimse import echo as call
+    """Call a node with C-ECHO, or with a query for one study if it has a URL."""
+    from gatekeeper.send import dimse, stow
 
     site = site_of(context)
     with site.database() as database:
         with database.read() as tx:
             node = _known(tx, ae_title)
         try:
+            call = stow.echo if node.url else dimse.echo
             answer = call(node, site.settings)
         except TransportError as error:
             with database.begin() as tx:
@@ -316,28 +273,6 @@ def echo(context: typer.Context, ae_title: Title, as_json: AsJson = False) -> No
         emit_json(answer)
         return
     console.print(f"{node.ae_title} answered in {answer.milliseconds:.0f} ms.")
-
-
-def kinds_taken(objects: str, viewer: str = "") -> tuple[str, ...]:
-    """Return the kinds of result that the options name; none for the usual ones."""
-    if objects and viewer:
-        fail("say --objects or --viewer, not both")
-    if viewer and viewer not in VIEWERS:
-        fail(f"no viewer {viewer!r}; there are: {', '.join(VIEWERS)}")
-    try:
-        return parse(VIEWERS.get(viewer) or [name.strip() for name in objects.split(",") if name])
-    except UnknownKindError as error:
-        fail(str(error))
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT`` or ``HOST``; the port is 0 when absent."""
-    host, colon, port = text.rpartition(":")
-    if not colon or (host.count(":") and not host.startswith("[")):
-        return text.strip("[]"), 0
-    if not port.isdecimal() or not 0 < int(port) < 65536 or not host:
-        fail(f"{text}: not HOST:PORT")
-    return host.strip("[]"), int(port)
 
 
 def _known(tx: Connection, ae_title: str) -> Node:
@@ -369,41 +304,6 @@ def _checked(site: Site, node: Node) -> Node:
     except CatalogueError as error:
         fail(str(error))
     return node
-
-
-def _classes(entries: list[str] | None) -> tuple[str, ...] | None:
-    try:
-        return None if entries is None else sop_classes.parse(one for one in entries if one)
-    except UnknownSopClassError as error:
-        fail(str(error))
-
-
-def _networks(texts: list[str] | None) -> tuple[str, ...] | None:
-    return None if texts is None else tuple(_network(text) for text in texts if text)
-
-
-def _objects(objects: str | None, viewer: str | None) -> tuple[str, ...] | None:
-    return None if objects is None and viewer is None else kinds_taken(objects or "", viewer or "")
-
-
-def _fingerprint(text: str | None) -> str | None:
-    """Return the fingerprint of ``FILE.pem`` or of its text; empty for empty."""
-    if not text:
-        return text
-    path = Path(text)
-    if path.is_file():
-        return certificates.read(path, "--certificate")[0].fingerprint
-    try:
-        return certificates.parse_fingerprint(text)
-    except IdentifierError as error:
-        fail(f"{text}: no such file, and {error}")
-
-
-def _network(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text, strict=False))
-    except ValueError:
-        fail(f"{text}: not a network in CIDR form, such as 10.1.2.0/24")
 
 
 def _plain(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""`up` and the four roles: `listen`, `work`, `send`, `tick`."""
+"""`up` and the roles: `listen`, `work`, `send`, `tick`, `web`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gatekeeper.settings import Settings
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (up, listen, work, send, tick):
+    for command in (up, listen, work, send, tick, web):
         app.command()(command)
 
 
@@ -55,6 +55,19 @@ def tick(context: typer.Context) -> None:
     from gatekeeper import periodic
 
     periodic.serve(_start(context)[1])
+
+
+def web(context: typer.Context) -> None:
+    """Run the web: DICOMweb, on the port that `web.port` says."""
+    from gatekeeper.extras import web_problem
+
+    settings = _start(context)[1]
+    problem = web_problem()
+    if problem is not None:
+        fail(f"the web role {problem}")
+    from gatekeeper.web import server
+
+    server.serve(settings)
 
 
 def send(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,6 +23,14 @@ _GATHER_SECONDS = 0.2
 _ANYBODY = "association"
 
 log = get_logger()
+
+
+class Served(Protocol):
+    """What serves an association and can tell whether it still does: a thread, an upload."""
+
+    def is_alive(self) -> bool:
+        """Return whether the association may still bring something."""
+        ...
 
 
 @dataclass(slots=True)
@@ -54,7 +63,7 @@ class OpenAssociation:
 
 
 class OpenAssociations:
-    """The open associations of this process, each known by the thread that serves it.
+    """The open associations of this process, each known by the thread or upload that serves it.
 
     Args:
         database: where they are recorded.
@@ -69,7 +78,7 @@ class OpenAssociations:
         self._seats = seats
         self._heartbeat_seconds = heartbeat_seconds
         self._lock = threading.Lock()
-        self._open: dict[threading.Thread, OpenAssociation] = {}
+        self._open: dict[Served, OpenAssociation] = {}
         self._ended: list[int] = []
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -118,16 +127,20 @@ class OpenAssociations:
     ) -> OpenAssociation:
         """Return the new association that `thread` serves; see `OpenAssociation`."""
         association = OpenAssociation(calling_ae, address, moved_to=moved_to)
-        with self._lock:
-            self._open[thread] = association
+        self.add(thread, association)
         return association
 
-    def of(self, thread: threading.Thread) -> OpenAssociation | None:
+    def add(self, served: Served, association: OpenAssociation) -> None:
+        """Hold an association open that `served` serves."""
+        with self._lock:
+            self._open[served] = association
+
+    def of(self, thread: Served) -> OpenAssociation | None:
         """Return the association that `thread` serves, or None when it was not accepted."""
         with self._lock:
             return self._open.get(thread)
 
-    def close(self, thread: threading.Thread) -> OpenAssociation | None:
+    def close(self, thread: Served) -> OpenAssociation | None:
         """Note that the association of `thread` has ended and return it, the first time."""
         with self._lock:
             association = self._open.pop(thread, None)

@@ -219,9 +219,13 @@ class QueueMark:
         if self._mark is not None:
             self._mark.close(deadline_seconds)
 
+    def is_paused(self) -> bool:
+        """Return whether intake is paused by it."""
+        return self._mark is not None and self._mark.is_paused()
+
     def refuses(self, request: A_ASSOCIATE) -> bool:
         """Return whether to reject an association for now; one that stores nothing never is."""
-        if self._mark is None or not self._mark.is_paused():
+        if not self.is_paused():
             return False
         proposed = request.presentation_context_definition_list
         return any(str(one.abstract_syntax) not in _STORES_NOTHING for one in proposed)

@@ -28,7 +28,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gatekeeper.errors import IdentifierError, RefusedInstance
@@ -160,10 +160,10 @@ def _identify(data: bytes, transfer_syntax_uid: str, *, whole: bool = True) -> I
         deviations.append("VR encoding is not the negotiated one (PS3.5 10)")
     values = _identifying_values(data, encoding, whole=whole)
     uids = {
-        "sop_class_uid": _carried(values, _SOP_CLASS, "SOP Class UID"),
-        "sop_instance_uid": _carried(values, _SOP_INSTANCE, "SOP Instance UID"),
-        "study_instance_uid": _carried(values, _STUDY, "Study Instance UID"),
-        "series_instance_uid": _carried(values, _SERIES, "Series Instance UID"),
+        "sop_class_uid": carried(values, _SOP_CLASS, "SOP Class UID"),
+        "sop_instance_uid": carried(values, _SOP_INSTANCE, "SOP Instance UID"),
+        "study_instance_uid": carried(values, _STUDY, "Study Instance UID"),
+        "series_instance_uid": carried(values, _SERIES, "Series Instance UID"),
     }
     if not all(_conforms(uid) for uid in uids.values()):
         deviations.append("a UID breaks PS3.5 9.1")
@@ -236,16 +236,26 @@ def beginning(data: bytes, transfer_syntax_uid: str) -> Beginning:
     return Beginning(data, encoding.implicit, encoding.little)
 
 
-def agree(identity: Identity, sop_class_uid: str, sop_instance_uid: str) -> None:
-    """Check that the data set is the object that the C-STORE command announced.
+def agree(
+    identity: Identity, sop_class_uid: str, sop_instance_uid: str, study_instance_uid: str = ""
+) -> None:
+    """Check that the data set is the object that the request announced.
+
+    Args:
+        identity: of the data set.
+        sop_class_uid: as announced.
+        sop_instance_uid: as announced.
+        study_instance_uid: the one study that the request is about; empty for any.
 
     Raises:
-        RefusedInstance: with status 0xA900 when the SOP Class or SOP Instance UID differs.
+        RefusedInstance: with status 0xA900 when a UID differs.
     """
     if identity.sop_class_uid != sop_class_uid:
         raise RefusedInstance(DOES_NOT_MATCH, "SOP Class UID differs from the command's")
     if identity.sop_instance_uid != sop_instance_uid:
         raise RefusedInstance(DOES_NOT_MATCH, "SOP Instance UID differs from the command's")
+    if study_instance_uid not in {"", identity.study_instance_uid}:
+        raise RefusedInstance(DOES_NOT_MATCH, "Study Instance UID differs from the request's")
 
 
 def _encoding(transfer_syntax_uid: str) -> _Encoding:
@@ -272,7 +282,12 @@ def _inflate(data: bytes) -> bytes:
         raise _refused("the deflated data set does not inflate") from None
 
 
-def _carried(values: dict[int, bytes], tag: int, name: str) -> str:
+def carried(values: Mapping[int, bytes], tag: int, name: str) -> str:
+    """Return the UID of `tag` as it is, if it can be carried; see above.
+
+    Raises:
+        RefusedInstance: with status 0xC000, naming the attribute by `name`.
+    """
     if tag not in values:
         raise _refused(f"{name} is missing")
     text = values[tag].rstrip(b"\0 ").decode("ascii", errors="replace")

@@ -80,19 +80,22 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One C-STORE request.
+    """One C-STORE request, or one part of a STOW-RS request, with the identifiers that it names.
 
     Attributes:
-        sop_class_uid: Affected SOP Class UID of the command.
-        sop_instance_uid: Affected SOP Instance UID of the command.
-        transfer_syntax_uid: as negotiated for the presentation context.
         move_originator: AE title that asked for it by C-MOVE, empty when nobody did.
+        study_instance_uid: the only study that is taken; empty for any.
     """
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
     move_originator: str = ""
+    study_instance_uid: str = ""
+
+    def check(self, identity: Identity) -> None:
+        """Check that a data set is what was announced; see `headers.agree`."""
+        agree(identity, self.sop_class_uid, self.sop_instance_uid, self.study_instance_uid)
 
 
 class Receiver:
@@ -330,7 +333,7 @@ class Receiving:
         return identity
 
     def _know(self, identity: Identity) -> None:
-        agree(identity, self._arrival.sop_class_uid, self._arrival.sop_instance_uid)
+        self._arrival.check(identity)
         self._prior = self._receiver.is_prior(self._arrival, identity, self._association)
 
     def _open_writer(self, data: bytes | bytearray | memoryview) -> None:

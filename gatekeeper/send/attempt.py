@@ -18,6 +18,7 @@ from gatekeeper.notify import losses
 from gatekeeper.send.recorder import Recorder
 from gatekeeper.send.retrying import delay_after
 from gatekeeper.send.statuses import Disposition
+from gatekeeper.send.stow_answer import NodeBusy
 from gatekeeper.send.transport import InstanceStatus, SendObject, Transport
 from gatekeeper.settings import SendSettings
 from gatekeeper.sop_classes import takes
@@ -119,8 +120,11 @@ def after_answers(
 
 
 def after_loss(made: int, error: TransportError, settings: SendSettings) -> Failure:
-    """Decide how an attempt ends whose peer could not be reached or was lost."""
-    return Failure(str(error), delay_after(made, settings.maximum_attempts, settings))
+    """Decide how an attempt ends whose peer could not be reached, was lost, or asks us to wait."""
+    delay = delay_after(made, settings.maximum_attempts, settings)
+    if delay is not None and isinstance(error, NodeBusy) and error.retry_after is not None:
+        delay = max(delay, min(error.retry_after, settings.retry_maximum_seconds))
+    return Failure(str(error), delay)
 
 
 def _to_send(database: Database, delivery: Delivery, node: Node) -> list[DeliveryItem]:

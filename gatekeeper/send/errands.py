@@ -321,10 +321,12 @@ def _reachable(node: Node | None, ae_title: str) -> Node:
     """Return a node that can be called.
 
     Raises:
-        TransportError: if it is not known or has no port.
+        TransportError: if it is not known, has no port, or speaks DICOMweb.
     """
     if node is None:
         raise TransportError(f"node {ae_title} is not known")
+    if node.url:
+        raise TransportError(f"node {ae_title} is reached by DICOMweb, which confirms nothing")
     if not node.port:
         raise TransportError(f"node {ae_title} has no port: `gatekeeper node add` with HOST:PORT")
     return node

@@ -12,9 +12,9 @@ from pydicom.errors import InvalidDicomError
 
 from gatekeeper.errors import IdentifierError, TransportError
 from gatekeeper.identifiers import Uid
-from gatekeeper.send.dimse import DimseTransport
 from gatekeeper.send.part10 import NotPart10, read_header
 from gatekeeper.send.transport import SendObject
+from gatekeeper.send.transports import NodeTransport
 from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials
 from storage.records import Node
@@ -59,7 +59,7 @@ def send_files(
         TransportError: if the node answered about no file at all.
     """
     objects, skipped = read_objects(paths)
-    transport = DimseTransport(settings.listen.ae_title, settings.send, Credentials(settings.tls))
+    transport = NodeTransport(settings, Credentials(settings.tls))
     waiting = dict.fromkeys(objects)
     failed: list[FailedFile] = []
     stored = warned = 0

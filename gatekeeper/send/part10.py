@@ -17,7 +17,8 @@ from gatekeeper.send.encoding import LONG_VRS
 MAXIMUM_HEADER = 64 * 1024
 _PREAMBLE = 132
 _ELEMENT = struct.Struct("<HH2sH")
-_SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX = 0x0002, 0x0003, 0x0010
+SOP_CLASS, SOP_INSTANCE, TRANSFER_SYNTAX = 0x0002, 0x0003, 0x0010
+"""Element numbers of group 0002."""
 
 
 class NotPart10(GatekeeperError):
@@ -48,7 +49,26 @@ def read_header(file: BinaryIO, file_size: int) -> FileHeader:
         OSError: if the file cannot be read.
     """
     file.seek(0)
-    data = file.read(MAXIMUM_HEADER)
+    values, offset = read_meta(file.read(MAXIMUM_HEADER), file_size)
+    return FileHeader(
+        _uid(values, SOP_CLASS, "SOP class"),
+        _uid(values, SOP_INSTANCE, "SOP instance"),
+        _uid(values, TRANSFER_SYNTAX, "transfer syntax"),
+        offset,
+        file_size - offset,
+    )
+
+
+def read_meta(data: bytes, file_size: int) -> tuple[dict[int, bytes], int]:
+    """Return the values of group 0002 by element number, and where the data set begins.
+
+    Args:
+        data: the first bytes of the file, `MAXIMUM_HEADER` of them if it has so many.
+        file_size: in bytes.
+
+    Raises:
+        NotPart10: naming what is missing.
+    """
     if data[128:_PREAMBLE] != b"DICM":
         raise NotPart10("not a DICOM file: no DICM prefix after a preamble of 128 bytes")
     values: dict[int, bytes] = {}
@@ -67,13 +87,7 @@ def read_header(file: BinaryIO, file_size: int) -> FileHeader:
         values[element] = data[start:offset]
     else:
         raise NotPart10("no data set after the file meta information")
-    return FileHeader(
-        _uid(values, _SOP_CLASS, "SOP class"),
-        _uid(values, _SOP_INSTANCE, "SOP instance"),
-        _uid(values, _TRANSFER_SYNTAX, "transfer syntax"),
-        offset,
-        file_size - offset,
-    )
+    return values, offset
 
 
 def _uid(values: dict[int, bytes], element: int, name: str) -> Uid:

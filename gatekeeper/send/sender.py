@@ -26,8 +26,8 @@ from gatekeeper.errors import ConfigurationError
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.notify.messenger import Messenger
 from gatekeeper.send.attempt import Desk, deliver
-from gatekeeper.send.dimse import DimseTransport
 from gatekeeper.send.errands import Errands, Office
+from gatekeeper.send.transports import NodeTransport
 from gatekeeper.settings import SendSettings, Settings, TlsSettings
 from gatekeeper.tls import Credentials
 from storage import backoff, deliveries, nodes
@@ -175,9 +175,7 @@ def serve(settings: Settings) -> None:
     database = Database.connect(settings.database.url, settings.database.lock_seconds)
     try:
         database.migrate()
-        transport = DimseTransport(
-            settings.listen.ae_title, settings.send, credentials_of(settings.tls)
-        )
+        transport = NodeTransport(settings, credentials_of(settings.tls))
         desk = Desk(database, Spool(Path(settings.spool.directory)), transport, settings.send)
         name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         sender = Sender(desk, name)

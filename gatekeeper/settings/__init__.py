@@ -26,6 +26,7 @@ from gatekeeper.settings.site import (
     SpoolSettings,
     TickSettings,
 )
+from gatekeeper.settings.web import WebSettings
 from gatekeeper.settings.working import ModelSettings, ResultSettings, RuleSettings, WorkSettings
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "SpoolSettings",
     "TickSettings",
     "TlsSettings",
+    "WebSettings",
     "WorkSettings",
     "describe",
     "rows",
@@ -63,6 +65,7 @@ class Settings:
     spool: SpoolSettings = field(default_factory=SpoolSettings)
     listen: ListenSettings = field(default_factory=ListenSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
+    web: WebSettings = field(default_factory=WebSettings)
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
@@ -136,6 +139,7 @@ def section_class(name: str) -> Any:
         "spool": SpoolSettings,
         "listen": ListenSettings,
         "tls": TlsSettings,
+        "web": WebSettings,
         "work": WorkSettings,
         "models": ModelSettings,
         "rules": RuleSettings,

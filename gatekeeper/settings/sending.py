@@ -72,6 +72,26 @@ class SendSettings:
     retry_maximum_seconds: float = setting(
         900.0, "longest delay between attempts", unit="s", minimum=0
     )
+    web_credentials: str = setting(
+        "",
+        "TOML file, mode 0600, with a line for each DICOMweb node that wants credentials: 'bearer "
+        "TOKEN' or 'basic USER:PASSWORD' under its AE title; GATEKEEPER_CREDENTIAL_<AE> in the "
+        "environment goes before it",
+    )
+    stow_objects: int = setting(64, "most objects in one STOW-RS request", minimum=1, maximum=10000)
+    stow_mib: int = setting(
+        256, "size from which a STOW-RS request takes no further object", unit="MiB", minimum=1
+    )
+    stow_answer_seconds: float = setting(
+        300.0,
+        "wait for the answer to a STOW-RS request once it is sent",
+        unit="s",
+        minimum=1,
+        maximum=3600,
+    )
+    stow_answer_mib: int = setting(
+        16, "largest answer to a DICOMweb request that is read", unit="MiB", minimum=1, maximum=1024
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ PACS = Node(
     certificate="0f" * 32,
     confirm=Confirm.COMMITMENT,
     language="de-CH",
+    url="https://pacs.example.org/dicom-web",
 )
 
 

@@ -23,6 +23,7 @@ ROLES = {
     "work": "gatekeeper.work.worker",
     "send": "gatekeeper.send.sender",
     "tick": "gatekeeper.periodic",
+    "web": "gatekeeper.web.server",
 }
 START_SECONDS = 60.0
 
@@ -58,7 +59,7 @@ def role(name: str, folder: Path, points: str = "", **settings: object) -> Gener
     """Run a role until the block ends, then kill it.
 
     Args:
-        name: ``listen``, ``work``, ``send`` or ``tick``.
+        name: ``listen``, ``work``, ``send``, ``tick`` or ``web``.
         folder: where the log goes.
         points: failpoints, as `storage.failpoint` reads them.
         settings: as environment variables without their prefix: ``LISTEN_PORT=...``.

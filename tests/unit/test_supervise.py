@@ -13,7 +13,8 @@ from pathlib import Path
 
 from support.waiting import until
 
-from gatekeeper.supervise import Role, Supervisor
+from gatekeeper.settings import Settings, WebSettings
+from gatekeeper.supervise import Role, Supervisor, roles
 
 DEADLINE_SECONDS = 20.0
 SLEEPER = "import signal; signal.pause()"
@@ -96,3 +97,11 @@ def test_a_role_that_fails_at_once_is_not_started_in_a_tight_loop() -> None:
     with running(supervisor):
         wait_for(lambda: len(exits) >= 3)
     assert exits[2] - exits[1] > exits[1] - exits[0]
+
+
+def test_the_web_role_is_run_when_it_has_a_port() -> None:
+    """Without one, nothing listens that was not asked for."""
+    usual = [role.name for role in roles(Settings(), None)]
+    with_web = [role.name for role in roles(Settings(web=WebSettings(port=8042)), None)]
+    assert "web" not in usual
+    assert with_web == [*usual, "web"]

@@ -1,0 +1,23 @@
+"""Extras: packages that one role needs beyond the core install, named when they are missing."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+_WEB = ("fastapi", "uvicorn", "python_multipart")
+
+
+def web_problem() -> str | None:
+    """Return what the web role lacks here, or None."""
+    missing = [name for name in _WEB if not _is_installed(name)]
+    if not missing:
+        return None
+    return f"needs {', '.join(missing)}: install dicom-gatekeeper with its extra `web`"
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ValueError:
+        # A module that was kept from being imported.
+        return False

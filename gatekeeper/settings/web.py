@@ -1,0 +1,87 @@
+"""Settings of the web role: DICOMweb in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatekeeper.settings.documented import setting
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """DICOMweb: STOW-RS in, QIDO-RS and WADO-RS; needs the extra `web`."""
+
+    port: int = setting(
+        0, "TCP port; 0 opens none, and `gatekeeper up` runs no web role", minimum=0, maximum=65535
+    )
+    host: str = setting("127.0.0.1", "address to bind")
+    plain: bool = setting(
+        False,
+        "serve http on an address that others reach, or though tls.certificate is set: for a proxy "
+        "that does TLS; by default https with tls.certificate, http on a loopback address alone",
+    )
+    require_certificate: bool = setting(
+        False, "by https, refuse callers without a certificate of a CA of tls.ca"
+    )
+    serves: str = setting(
+        "held",
+        "studies that may be queried and retrieved: those held for a person, or all",
+        choices=("held", "all"),
+    )
+    maximum_connections: int = setting(100, "TCP connections open at once", minimum=1, maximum=2000)
+    maximum_connections_per_host: int = setting(
+        50, "TCP connections of one address open at once", minimum=1, maximum=2000
+    )
+    uploads: int = setting(
+        8, "STOW-RS requests taken in at once; one more is answered 503", minimum=1, maximum=100
+    )
+    maximum_header_kib: int = setting(
+        16, "largest request line with headers", unit="KiB", minimum=4, maximum=256
+    )
+    maximum_object_mib: int = setting(
+        4096, "largest data set of one part of a STOW-RS request", unit="MiB", minimum=1
+    )
+    maximum_request_mib: int = setting(
+        16384, "largest body of a STOW-RS request", unit="MiB", minimum=1
+    )
+    maximum_parts: int = setting(
+        10000, "most parts of a STOW-RS request", minimum=1, maximum=1000000
+    )
+    header_seconds: float = setting(
+        20.0,
+        "time for a request's line and headers, a TLS handshake included, and between two requests",
+        unit="s",
+        minimum=0.1,
+        maximum=600,
+    )
+    silence_seconds: float = setting(
+        30.0,
+        "longest silence of a peer that sends or takes a body",
+        unit="s",
+        minimum=0.1,
+        maximum=600,
+    )
+    request_seconds: float = setting(
+        1800.0, "longest time for one request", unit="s", minimum=1, maximum=86400
+    )
+    retry_after_seconds: int = setting(
+        30, "when a caller that is answered 503 is asked to come again", unit="s", minimum=1
+    )
+    failures: int = setting(
+        10, "failed tokens of one address, after which it is answered 429 for a while", minimum=1
+    )
+    failure_seconds: float = setting(
+        300.0, "how long failed tokens count", unit="s", minimum=1, maximum=86400
+    )
+    maximum_results: int = setting(
+        1000, "most matches in one answer to a query", minimum=1, maximum=100000
+    )
+    maximum_read: int = setting(
+        5000, "most files whose headers one query reads", minimum=1, maximum=1000000
+    )
+    maximum_metadata_mib: int = setting(
+        8, "bytes of a file in which its header must end to be shown", unit="MiB", minimum=1
+    )
+    stop_seconds: float = setting(
+        12.0, "wait at SIGTERM for requests under way", unit="s", minimum=0, maximum=600
+    )

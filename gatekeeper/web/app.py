@@ -1,0 +1,28 @@
+"""The application: DICOMweb under ``/dicom-web``, and room beside it for pages."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from gatekeeper.web.retrieve import Retrieve
+from gatekeeper.web.serving import handle_errors
+from gatekeeper.web.store import Store
+
+ROOT = "/dicom-web"
+
+
+def make_app(store: Store, retrieve: Retrieve, retry_after: int) -> FastAPI:
+    """Return the application.
+
+    Args:
+        store: takes uploads.
+        retrieve: answers queries.
+        retry_after: seconds after which a caller that is answered 503 is to come again.
+    """
+    # No pages of its own: they would tell everyone what there is, with scripts from elsewhere.
+    application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    application.router.redirect_slashes = False
+    application.include_router(store.routes(), prefix=ROOT)
+    application.include_router(retrieve.routes(), prefix=ROOT)
+    handle_errors(application, retry_after)
+    return application

@@ -1,0 +1,148 @@
+"""What the routes share: who calls, threads for what blocks, answers in DICOM JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import SQLAlchemyError
+
+from gatekeeper.log import error_name
+from gatekeeper.settings import Settings
+from gatekeeper.web.access import Access, Caller, Denied
+from gatekeeper.web.guard import audit_of
+from gatekeeper.web.multipart import BadRequest
+from storage.records import Scope
+
+DICOM_JSON = "application/dicom+json"
+_JUDGES, _READERS, _SEARCHERS = 2, 4, 2
+"""Threads for each kind of work, so that a long search keeps nobody from being let in."""
+_UID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
+
+T = TypeVar("T")
+
+
+class Service:
+    """What the routes of one process work with.
+
+    Args:
+        settings: all settings.
+        access: judges callers.
+    """
+
+    def __init__(self, settings: Settings, access: Access) -> None:
+        self.settings = settings
+        self._access = access
+        self._judges = ThreadPoolExecutor(_JUDGES, "web-judge")
+        self._readers = ThreadPoolExecutor(_READERS, "web-read")
+        self._searchers = ThreadPoolExecutor(_SEARCHERS, "web-search")
+
+    async def caller(self, request: Request, scope: Scope, route: str) -> Caller:
+        """Return who calls, if it may do what this route does.
+
+        Raises:
+            Denied, DatabaseUnavailableError: if it may not, or cannot be judged.
+        """
+        audit = audit_of(request.scope)
+        audit.route = route
+        address = request.client.host if request.client is not None else ""
+        shown = request.headers.get("authorization")
+        caller = await self.judge(lambda: self._access.judge(shown, address, scope))
+        audit.token = caller.token
+        return caller
+
+    async def judge(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, which is there in a moment."""
+        return await asyncio.get_running_loop().run_in_executor(self._judges, work)
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, which reads a file or two."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+
+    async def search(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, which may read many files."""
+        return await asyncio.get_running_loop().run_in_executor(self._searchers, work)
+
+    def close(self) -> None:
+        """Wait for what runs, and take nothing more."""
+        for pool in (self._judges, self._readers, self._searchers):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def uid_of(text: str) -> str:
+    """Return a UID of a path.
+
+    Raises:
+        BadRequest: if no UID that is kept looks like this.
+    """
+    if not _UID.fullmatch(text):
+        raise BadRequest(400, "a UID of the path is none (PS3.5 9.1)")
+    return text
+
+
+def accepts(request: Request, *kinds: str) -> bool:
+    """Return whether the caller takes one of these media types; all are lower-case."""
+    header = request.headers.get("accept")
+    if not header:
+        return True
+    for entry in header.lower().split(","):
+        kind, *parameters = [part.strip() for part in entry.split(";")]
+        if "q=0" in parameters:
+            continue
+        if kind in {"*/*", *kinds} or any(kind == f"{one.partition('/')[0]}/*" for one in kinds):
+            return True
+    return False
+
+
+def dicom_json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an answer in DICOM JSON (PS3.18 annex F)."""
+    data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return Response(data, status, dict(headers or {}), DICOM_JSON)
+
+
+def refused(
+    request: Request, status: int, text: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an error in JSON, and have the log say why; the connection ends with it."""
+    audit_of(request.scope).reason = text
+    return JSONResponse({"error": text}, status, {"Connection": "close", **(headers or {})})
+
+
+def handle_errors(application: FastAPI, retry_after: int) -> None:
+    """Have our own errors answered with their status; `retry_after` is in seconds."""
+
+    async def denied(request: Request, error: Exception) -> Response:
+        if not isinstance(error, Denied):
+            raise error
+        headers: dict[str, str] = {}
+        if error.denial.status == 401:
+            headers["WWW-Authenticate"] = 'Bearer realm="gatekeeper"'
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(int(error.retry_after) + 1)
+        return refused(request, error.denial.status, error.denial.text, headers)
+
+    async def bad(request: Request, error: Exception) -> Response:
+        if not isinstance(error, BadRequest):
+            raise error
+        headers = {"Retry-After": str(retry_after)} if error.status == 503 else {}
+        return refused(request, error.status, str(error), headers)
+
+    async def no_database(request: Request, error: Exception) -> Response:
+        text = f"database trouble: {error_name(error)}"
+        return refused(request, 503, text, {"Retry-After": str(retry_after)})
+
+    async def unknown(request: Request, error: Exception) -> Response:
+        status = int(getattr(error, "status_code", 404))
+        return refused(request, status, "no such resource or method")
+
+    application.add_exception_handler(Denied, denied)
+    application.add_exception_handler(BadRequest, bad)
+    application.add_exception_handler(SQLAlchemyError, no_database)
+    application.add_exception_handler(404, unknown)
+    application.add_exception_handler(405, unknown)
