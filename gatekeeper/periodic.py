@@ -55,10 +55,11 @@ from storage import (
     nodes,
     notifications,
     priors,
+    shadows,
     studies,
 )
 from storage.engine import Database
-from storage.records import Study
+from storage.records import ShadowState, Study
 from storage.spool import Spool
 
 log = get_logger()
@@ -182,6 +183,7 @@ def tick_rescue(context: Context) -> int:
             "deliveries_rescued": deliveries.rescue(tx, send.maximum_attempts, delay(send)),
             "confirmations_rescued": confirmations.rescue(tx, send.maximum_attempts, delay(send)),
             "reports_rescued": commitments.rescue(tx, report.maximum_attempts, delay(report)),
+            "shadows_rescued": shadows.rescue(tx, work.maximum_attempts, delay(work)),
             "notifications_rescued": notifications.rescue(
                 tx, notify.maximum_attempts, delay(notify)
             ),
@@ -260,6 +262,18 @@ def tick_record(context: Context) -> int:
         return 0
 
 
+def tick_shadow(context: Context) -> int:
+    """Decide what was judged by the terms in shadow, which do nothing; return how many jobs."""
+    # Looking back takes more libraries than a site without shadows needs.
+    with context.database.read() as tx:
+        if not any(one.state is ShadowState.RUNNING for one in shadows.listing(tx)):
+            return 0
+    from gatekeeper.backtest.shadowing import catch_up
+
+    at_once = context.settings.gate.decide_at_once
+    return catch_up(context.database, context.spool, context.settings, at_once)
+
+
 TICKS: dict[str, Tick] = {
     "complete": tick_complete,
     "forward": tick_forward,
@@ -269,6 +283,7 @@ TICKS: dict[str, Tick] = {
     "certificates": tick_certificates,
     "retain": tick_retain,
     "record": tick_record,
+    "shadow": tick_shadow,
 }
 """Every tick by name; each has a setting ``tick.NAME_seconds``."""
 
@@ -308,6 +323,7 @@ def scheduler(context: Context) -> BackgroundScheduler:
         "certificates": context.settings.tick.certificates_seconds,
         "retain": context.settings.tick.retain_seconds,
         "record": context.settings.tick.record_seconds,
+        "shadow": context.settings.tick.shadow_seconds,
     }
     background = BackgroundScheduler(
         timezone=UTC,

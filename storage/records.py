@@ -596,3 +596,41 @@ class ApiToken:
     disabled: bool = False
     expired: bool = False
     """Whether `expires_at` is over, by the database's clock."""
+
+
+class ShadowState(enum.StrEnum):
+    """What became of terms in shadow."""
+
+    RUNNING = "running"
+    ENDED = "ended"
+    ACTIVATED = "activated"
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """Terms that decide beside those in force, and do nothing."""
+
+    name: str
+    candidate: dict[str, Any]
+    """JSON; see `gatekeeper.backtest.candidate`."""
+    analyses: bool
+    """Whether its models analyse each study anew, which takes a worker."""
+    state: ShadowState
+    started_by: str
+    why: str
+    started_at: float
+    """Studies judged from then on are decided."""
+    first_job: int
+    """The oldest job that was not at its end then."""
+    ended_by: str = ""
+    ended_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowTask:
+    """One study that a worker is to analyse in shadow, as claimed."""
+
+    id: int
+    attempt: int
+    shadow: str
+    job_id: int

@@ -504,3 +504,35 @@ api_token = Table(
     Column("disabled", Boolean, nullable=False),
     UniqueConstraint("digest"),
 )
+
+# Terms that decide beside those in force, and do nothing.
+shadow = Table(
+    "shadow",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("candidate", JSON, nullable=False),
+    Column("analyses", Boolean, nullable=False),
+    Column("state", STATE, nullable=False),
+    Column("started_by", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("started_at", Double, nullable=False),
+    # The oldest job that was not at its end then: older ones are not looked at again and again.
+    Column("first_job", BigInteger, nullable=False),
+    Column("ended_by", Text, nullable=False),
+    Column("ended_at", Double),
+)
+
+shadow_outcome = Table(
+    "shadow_outcome",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("shadow", String(64), ForeignKey(shadow.c.name), nullable=False),
+    Column("job_id", Id, ForeignKey(job.c.id), nullable=False),
+    # Both decisions, for `gatekeeper shadow report`; NULL until they are made.
+    Column("pair", JSON(none_as_null=True)),
+    *_leased(),
+    UniqueConstraint("shadow", "job_id"),
+    Index(None, "state", "id"),
+    _waiting("shadow_outcome"),
+    sqlite_autoincrement=True,
+)

@@ -10,6 +10,7 @@ import typer
 import gatekeeper
 from gatekeeper.cli import (
     audit,
+    backtest,
     bench,
     channel,
     configuration,
@@ -20,10 +21,12 @@ from gatekeeper.cli import (
     node,
     notification,
     policy,
+    rates,
     reconcile,
     record,
     roles,
     rule,
+    shadow,
     site,
     study,
     tls,
@@ -68,6 +71,8 @@ site.register(app)
 reconcile.register(app)
 demo.register(app)
 bench.register(app)
+backtest.register(app)
+rates.register(app)
 ledger.register(app)
 app.add_typer(node.app, name="node")
 app.add_typer(tls.app, name="tls")
@@ -79,6 +84,7 @@ app.add_typer(job.app, name="job")
 app.add_typer(audit.app, name="audit")
 app.add_typer(model.app, name="model")
 app.add_typer(policy.app, name="policy")
+app.add_typer(shadow.app, name="shadow")
 app.add_typer(configuration.app, name="config")
 app.add_typer(channel.app, name="channel")
 app.add_typer(notification.app, name="notification")

@@ -121,6 +121,8 @@ def _known(database: Database, ae_title: str) -> Node:
 
 def _called(database: Database, ae_title: str) -> Node:
     node = _known(database, ae_title)
+    if node.url:
+        fail(f"node {ae_title} is called by DICOMweb: `gatekeeper node echo {ae_title}` tries it")
     if not node.port:
         fail(f"node {ae_title} has no port: `gatekeeper node edit {ae_title} --address HOST:PORT`")
     return node

@@ -12,7 +12,7 @@ from gatekeeper.cli.output import console, emit_json, emit_rows, fail, moment, v
 from gatekeeper.cli.site import AsJson, site_of
 from gatekeeper.history import ForwardHistory, StudyHistory, read_history, read_summaries
 from storage import priors
-from storage.records import ForwardState
+from storage.records import ForwardState, Outcome
 
 app = typer.Typer(
     help="Studies: what was received, what was found, and what is held.", no_args_is_help=True
@@ -102,6 +102,8 @@ def _print(history: StudyHistory) -> None:
             console.print(f"  {job.reason}", highlight=False, markup=False)
         if outcome is not None:
             console.print(f"  {verdict_text(outcome.verdict)} {outcome.reason}", highlight=False)
+            for sentence in _promises(outcome):
+                console.print(f"  {sentence}", markup=False, highlight=False)
             stages = ", ".join(f"{name} {ms:.0f}" for name, ms in outcome.stages.items())
             console.print(f"  milliseconds: {stages}")
         for delivery in step.deliveries:
@@ -122,6 +124,20 @@ def _print(history: StudyHistory) -> None:
             markup=False,
             highlight=False,
         )
+
+
+def _promises(outcome: Outcome) -> list[str]:
+    """Return a sentence for each calibration that a verdict rests on; of older ones none."""
+    rate = outcome.evidence.get("false_hold_rate")
+    found = [
+        f"{one['profile']}: {one['calibration_size']} calibration studies; where "
+        f"{100 * one.get('false_hold_rate', rate):g} % "
+        f"is stated, normal studies are held at {100 * low:.1f} to {100 * high:.1f} % (95 %)."
+        for one in outcome.evidence.get("series", ())
+        if rate and "realised_rate" in one
+        for low, high in [one["realised_rate"]]
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _print_forward(history: ForwardHistory) -> None:

@@ -6,8 +6,9 @@ import enum
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from models.finding import Finding, Level
+from models.finding import Level
 
 
 class Verdict(enum.StrEnum):
@@ -31,6 +32,30 @@ class Judgement:
     reason: str
 
 
+class Scored(Protocol):
+    """What a verdict rests on: a detector's `Finding`, or what was kept of one."""
+
+    @property
+    def p_value(self) -> float:
+        """Split-conformal, over all levels that decide."""
+        ...
+
+    @property
+    def levels(self) -> Sequence[Level]:
+        """At least one."""
+        ...
+
+    @property
+    def defects(self) -> Sequence[str]:
+        """What is wrong with the series as received, in sentences."""
+        ...
+
+    @property
+    def site_calibrated(self) -> bool:
+        """Whether the calibration is that of the scan's own scanner and protocol."""
+        ...
+
+
 # A study takes the gravest of its series' verdicts: one suspect series holds the study, one that
 # cannot be read is never hidden behind a clear one. Series with no profile only decide when
 # nothing else was assessed.
@@ -52,7 +77,7 @@ _LOOKS_AT = {
 
 
 def judge_finding(
-    finding: Finding, false_hold_rate: float, *, reference_stands_in: bool = True
+    finding: Scored, false_hold_rate: float, *, reference_stands_in: bool = True
 ) -> Judgement:
     """Return the verdict on one assessed series.
 

@@ -127,6 +127,9 @@ class TickSettings:
     record_seconds: float = setting(
         2.0, "how often decisions are looked at for signing", unit="s", minimum=0.1
     )
+    shadow_seconds: float = setting(
+        5.0, "how often what was judged is decided by terms in shadow", unit="s", minimum=0.1
+    )
     retain_seconds: float = setting(
         600.0, "how often received files are looked at for removal", unit="s", minimum=1
     )

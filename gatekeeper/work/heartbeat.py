@@ -8,17 +8,33 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
+
+from sqlalchemy import Connection
 
 from gatekeeper.log import error_name, get_logger
 from storage import jobs
 from storage.engine import Database, DatabaseUnavailableError
-from storage.records import Job
 
 LOOK_SECONDS = 0.1
 
 log = get_logger()
+
+
+class Claim(Protocol):
+    """What was claimed: a row and the attempt at it."""
+
+    @property
+    def id(self) -> int:
+        """Number of the row."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """Of the claim."""
+        ...
 
 
 class Heartbeat:
@@ -30,6 +46,7 @@ class Heartbeat:
         lease_seconds: length of the lease; a beat comes three times in it.
         stopping: set when the worker was asked to stop.
         stop_seconds: grace for the work after that.
+        renew: holds the lease of a row and attempt for so many seconds; False when it is lost.
 
     Attributes:
         cancelled: set when the work is to stop.
@@ -39,16 +56,18 @@ class Heartbeat:
     def __init__(
         self,
         database: Database,
-        job: Job,
+        job: Claim,
         lease_seconds: float,
         stopping: threading.Event,
         stop_seconds: float,
+        renew: Callable[[Connection, int, int, float], bool] = jobs.heartbeat,
     ) -> None:
         self._database = database
         self._job = job
         self._lease_seconds = lease_seconds
         self._stopping = stopping
         self._stop_seconds = stop_seconds
+        self._renew = renew
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self.cancelled = threading.Event()
@@ -96,7 +115,7 @@ class Heartbeat:
         job = self._job
         try:
             with self._database.begin() as tx:
-                renewed = jobs.heartbeat(tx, job.id, job.attempt, self._lease_seconds)
+                renewed = self._renew(tx, job.id, job.attempt, self._lease_seconds)
         except DatabaseUnavailableError as error:
             log.error("heartbeat_failed", job=job.id, error=error_name(error))
             return False

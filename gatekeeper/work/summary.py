@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
-from gatekeeper.work.protocol import protocol
+from gatekeeper.rules.verdict import most_extreme
+from gatekeeper.work.protocol import device_name, protocol, protocol_name
+from models.evaluation.coverage import coverage
 from models.finding import Finding, Level, Region
 
 
@@ -27,18 +29,19 @@ def evidence(assessment: StudyAssessment) -> dict[str, Any]:
     found: dict[str, Any] = {
         "false_hold_rate": assessment.false_hold_rate,
         "reference_stands_in": assessment.reference_stands_in,
-        "series": [_series(item) for item in assessment.series],
+        "series": [_series(item, assessment.false_hold_rate) for item in assessment.series],
     }
     if assessment.left_out:
         found["left_out"] = list(assessment.left_out)
     return found
 
 
-def _series(item: SeriesAssessment) -> dict[str, Any]:
+def _series(item: SeriesAssessment, false_hold_rate: float) -> dict[str, Any]:
     found: dict[str, Any] = {
         "series_instance_uid": str(item.source.series_instance_uid),
         "instances": len(item.source.headers),
         "protocol": str(protocol(item.source.headers[0])) if item.source.headers else "",
+        "origin": _origin(item),
         "verdict": item.judgement.verdict.value,
         "reason": item.judgement.reason,
         "lossy": item.source.lossy,
@@ -51,8 +54,23 @@ def _series(item: SeriesAssessment) -> dict[str, Any]:
     if item.false_hold_rate is not None:
         found["false_hold_rate"] = item.false_hold_rate
     if item.finding is not None:
-        found |= _finding(item.finding)
+        found |= _finding(item.finding) | _promised(
+            item.finding, false_hold_rate if item.false_hold_rate is None else item.false_hold_rate
+        )
     return found
+
+
+def _origin(item: SeriesAssessment) -> dict[str, str]:
+    """Return scanner and protocol as calibrations name them, so that rates are counted by them.
+
+    For the database alone: neither name goes into a log or a result.
+    """
+    if item.volume is not None:
+        return {"device": item.volume.device, "protocol": item.volume.protocol}
+    if not item.source.headers:
+        return {"device": "", "protocol": ""}
+    header = item.source.headers[0]
+    return {"device": device_name(header), "protocol": protocol_name(header)}
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -73,8 +91,16 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "calibration_digest": finding.calibration_digest,
         "calibration": finding.calibration_description,
         "site_calibrated": finding.site_calibrated,
+        "defects": list(finding.defects),
         "milliseconds": {name: round(value, 3) for name, value in finding.milliseconds.items()},
     }
+
+
+def _promised(finding: Finding, false_hold_rate: float) -> dict[str, Any]:
+    """Return what so many calibration studies make of the stated rate, its central 95 %."""
+    size = most_extreme(finding.levels).calibration_size
+    known = coverage(size, false_hold_rate)
+    return {"calibration_size": size, "realised_rate": [round(known.low, 4), round(known.high, 4)]}
 
 
 def _level(level: Level) -> dict[str, Any]:

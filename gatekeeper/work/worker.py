@@ -51,6 +51,7 @@ from gatekeeper.work.messages import ANSWER, Answer, ResultFile
 from gatekeeper.work.process import Child, ChildLimits, ChildOutOfSpace, ChildStopped
 from gatekeeper.work.request import request_for
 from gatekeeper.work.settling import settle
+from gatekeeper.work.shadowing import work_once
 from storage import backoff, failpoint, instances, jobs, nodes
 from storage.engine import Database, DatabaseUnavailableError
 from storage.filesystem import OUT_OF_SPACE
@@ -180,7 +181,9 @@ class Worker:
         with self._database.begin() as tx:
             job = jobs.claim(tx, self._name, work.lease_seconds, oldest=oldest)
         if job is None:
-            return False
+            return work_once(
+                self._database, self._spool, self._settings, self._child, self._name, self._stop
+            )
         self._log("job_claimed", job)
         failpoint.reached("worker.claimed", job.study_instance_uid)
         beating = Heartbeat(self._database, job, work.lease_seconds, self._stop, work.stop_seconds)
