@@ -15,7 +15,7 @@ from gatekeeper import periodic
 from gatekeeper.rules.book import save, surroundings
 from gatekeeper.rules.document import parse_rule
 from gatekeeper.work.worker import Worker
-from storage import audit, forwards, instances, jobs, nodes, outcomes
+from storage import audit, forwards, instances, jobs, nodes, outcomes, priors
 from storage.records import Forward, Job, Node, Role
 
 CT, OTHER = "1.2.826.0.1.3680043.8.498.80", "1.2.826.0.1.3680043.8.498.81"
@@ -126,3 +126,17 @@ def test_urgent_studies_are_analysed_first_and_every_third_claim_takes_the_oldes
         done = sorted(jobs.listing(tx), key=lambda job: job.finished_at or 0.0)
     first, second, third = urgent
     assert [job.id for job in done] == [first, second, routine[0], third, routine[1]]
+
+
+def test_a_rule_asks_for_priors_when_a_study_is_complete(line: Line) -> None:
+    """In the commit that completes it, so that no verdict comes before the question."""
+    with line.ward.database.begin() as tx:
+        archive = Node("PACS", "127.0.0.1", 104, receives_results=True, roles=(Role.ARCHIVE,))
+        nodes.save(tx, archive)
+    line.rule("compare", ["Modality is CT"], [{"priors": "PACS", "count": 2}])
+    line.receive(CT)
+
+    with line.ward.database.read() as tx:
+        (asked,) = priors.listing(tx, CT)
+        assert (asked.node, asked.rule, asked.count) == ("PACS", "compare", 2)
+        assert priors.pending(tx, CT)
