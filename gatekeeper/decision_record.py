@@ -1,9 +1,10 @@
 """Decision record: one signed document of what was decided about a study, on what, and by whom.
 
 A record says what was received (UIDs and digests), what each job found (model, calibration,
-threshold, verdict), and what became of it. A new decision makes a new record that names the digest
-of the one before it. It holds UIDs, AE titles and the names of those who decided; nothing of the
-patient. `gatekeeper study verify` compares it with its signature and with today's facts.
+threshold, verdict, version of the configuration), what became of it, and what reviewers said. A
+new decision makes a new record that names the digest of the one before it. It holds UIDs, AE
+titles, and names and words of those who decided; nothing of the patient. `gatekeeper study verify`
+compares it with its signature and with today's facts.
 """
 
 from __future__ import annotations
@@ -20,14 +21,24 @@ from gatekeeper.errors import ConfigurationError
 from gatekeeper.identifiers import Digest
 from gatekeeper.log import get_logger
 from gatekeeper.signing import KEY, SigningKey
-from storage import decision_records, failpoint, forwards, instances, outcomes, studies
+from storage import (
+    audit,
+    decision_records,
+    failpoint,
+    feedback,
+    forwards,
+    instances,
+    outcomes,
+    studies,
+)
 from storage.decision_records import DecisionRecord
 from storage.engine import Database, now
-from storage.records import Forward, Instance, Job, Outcome, Result
+from storage.records import AuditEntry, Feedback, Forward, Instance, Job, Outcome, Result
 
 PAYLOAD_TYPE = "application/vnd.gatekeeper.decision-record+json"
 FORMAT = 1
 _FORWARDS_AT_MOST = 1000
+_LINES_AT_MOST = 10_000
 
 log = get_logger()
 
@@ -69,6 +80,7 @@ def content(tx: Connection, study_uid: str) -> dict[str, Any]:
     )
     judged = reversed(outcomes.for_study(tx, study_uid))
     sent = reversed(forwards.listing(tx, study=study_uid, limit=_FORWARDS_AT_MOST))
+    trail = reversed(audit.listing(tx, study=study_uid, limit=_LINES_AT_MOST))
     return {
         "format": FORMAT,
         "study_instance_uid": study_uid,
@@ -78,6 +90,8 @@ def content(tx: Connection, study_uid: str) -> dict[str, Any]:
             _judgement(job, outcome, outcomes.results_of_job(tx, job.id)) for job, outcome in judged
         ],
         "forwards": [_forward(one) for one in sent],
+        "feedback": [_feedback(one) for one in feedback.of_study(tx, study_uid)],
+        "trail": [_line(one) for one in trail],
     }
 
 
@@ -160,7 +174,11 @@ _OF_SERIES = (
     "bundle_digest",
     "calibration",
     "calibration_digest",
+    "calibration_size",
     "site_calibrated",
+    "realised_rate",
+    "false_hold_rate",
+    "defects",
 )
 
 
@@ -179,8 +197,8 @@ def _judgement(job: Job, outcome: Outcome, results: list[Result]) -> dict[str, A
         "p_value": outcome.p_value,
         "false_hold_rate": evidence.get("false_hold_rate"),
         "reference_stands_in": evidence.get("reference_stands_in"),
-        "rules": evidence.get("rules", ""),
         "configuration": evidence.get("configuration"),
+        "policy": evidence.get("policy"),
         "series": [{key: one[key] for key in _OF_SERIES if key in one} for one in series],
         "results": [
             {
@@ -192,6 +210,21 @@ def _judgement(job: Job, outcome: Outcome, results: list[Result]) -> dict[str, A
             for one in results
         ],
     }
+
+
+def _feedback(one: Feedback) -> dict[str, Any]:
+    return {
+        "job": one.job_id,
+        "reviewer": one.reviewer,
+        "verdict": one.verdict,
+        "agrees": one.agrees,
+        "remark": one.remark,
+    }
+
+
+def _line(one: AuditEntry) -> dict[str, Any]:
+    """Return a line of the audit trail; its digest covers the rest of it."""
+    return {"number": one.id, "actor": one.actor, "action": one.action, "sha256": one.digest}
 
 
 def _forward(one: Forward) -> dict[str, Any]:

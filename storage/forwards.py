@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, or_, select, update
 
-from storage import deliveries
+from storage import decision_records, deliveries
 from storage.engine import facts, insert, now, plain
 from storage.records import Forward, ForwardState, Instance, JobState
 from storage.schema import forward as table
@@ -288,7 +288,10 @@ def _write(tx: Connection, forward: Forward, values: dict[str, Any]) -> bool:
         table.c.state == forward.state.value,
         table.c.verdict == forward.verdict,
     )
-    return tx.execute(fenced.values(**values)).rowcount == 1
+    written = tx.execute(fenced.values(**values)).rowcount == 1
+    if written and "state" in values:
+        decision_records.note(tx, forward.study_instance_uid)
+    return written
 
 
 def _due(tx: Connection, limit: int, due: ColumnElement[bool]) -> list[Forward]:

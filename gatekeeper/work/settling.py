@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 from sqlalchemy import Connection
 
@@ -13,6 +14,7 @@ from gatekeeper.notify.events import StudyNotDecided, is_undecided
 from gatekeeper.rules.plan import Plan
 from gatekeeper.settings import Settings
 from gatekeeper.work.destinations import taken_of
+from storage import configuration_versions as versions
 from storage import failpoint, jobs, nodes
 from storage.records import Job, Outcome, Result
 
@@ -42,12 +44,15 @@ def settle(
     """
     known = nodes.listing(tx)
     takers = taken_of(known, results)
+    policy = policy_of(tx, settings.gate)
+    # With what was in force the decision can be followed later; see `gatekeeper config show`.
+    in_force = {"configuration": versions.latest_number(tx), "policy": asdict(policy)}
+    outcome = replace(outcome, evidence=outcome.evidence | in_force)
     failpoint.reached("worker.settling", job.study_instance_uid)
     if not jobs.settle(tx, job.id, job.attempt, outcome, results, *takers):
         return False
     if is_undecided(outcome.verdict) and not outcome.evidence.get(passing.LEFT_OUT):
         undecided = StudyNotDecided(job.study_instance_uid, job.id, outcome.verdict)
         announce(tx, undecided, str(job.id))
-    policy = policy_of(tx, settings.gate)
     passing.judged(tx, done, job, outcome, plan, policy, known)
     return True
