@@ -87,6 +87,9 @@ def test_a_study_that_rules_leave_out_passes_without_results(line: Line) -> None
         lines = audit.listing(tx, CT)
     assert outcome is not None
     assert outcome.reason == "Not assessed: left out by rule 'no scouts'."
+    # What was in force, for the decision record.
+    assert outcome.evidence["policy"]["suspect"] == "hold"
+    assert outcome.evidence["configuration"] >= 0
     forward = line.forward(CT)
     assert (forward.state, forward.decided_by) == ("sent", "rule no scouts")
     assert [one.actor for one in lines] == ["rule no scouts"]
