@@ -301,7 +301,7 @@ class Listener:
         if request.sop_class_uid not in self._classes:
             return Turned(Answer(NOT_SUPPORTED, "the SOP class is not one that is stored here"))
         uids = request.sop_class_uid, request.sop_instance_uid, transfer_syntax_uid
-        arrival = Arrival(*uids, request.move_originator)
+        arrival = Arrival(*uids, move_originator=request.move_originator)
         return self._receiver.begin(arrival, association)
 
     def _ended(self, event: evt.Event) -> None:

@@ -192,8 +192,13 @@ class _DicomPart:
         elif syntax not in self._takes.transfer_syntaxes:
             self._refusal = Answer(SYNTAX_NOT_SUPPORTED, "the transfer syntax is not taken here")
         else:
-            study = self._takes.study_instance_uid
-            self._receiving = self._takes.begin(Arrival(sop_class, sop_instance, syntax, study))
+            arrival = Arrival(
+                sop_class,
+                sop_instance,
+                syntax,
+                study_instance_uid=self._takes.study_instance_uid,
+            )
+            self._receiving = self._takes.begin(arrival)
             self._receiving.write(memoryview(data)[offset:])
 
 
