@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zlib
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time
@@ -347,6 +348,18 @@ def test_as_many_headers_are_read_as_the_settings_allow(tmp_path: Path) -> None:
     kinds = [one.values["series.kind"] for one in flat.series]
     assert kinds == [("volume",), ("volume",), ("images",)]
     assert "rules.maximum_headers" in flat.problems[0]
+
+
+def test_without_the_array_library_geometry_is_absent_and_the_study_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that only listens and sends plans studies all the same."""
+    monkeypatch.setitem(sys.modules, "numpy", None)
+
+    found = facts(files_of(series(4), tmp_path), "series.kind")
+
+    assert found.series[0].values["series.kind"] == ("images",)
+    assert "the extra `worker`" in found.problems[0]
 
 
 def test_the_facts_of_a_stored_study_come_from_its_rows_and_the_spool(tmp_path: Path) -> None:
