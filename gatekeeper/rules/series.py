@@ -18,7 +18,7 @@ from gatekeeper.errors import UnreadableSeries
 from gatekeeper.rules.fields import IMAGES, NO_IMAGES, VOLUME
 from gatekeeper.rules.header import tags_of
 from gatekeeper.rules.values import Value
-from gatekeeper.work.protocol import protocol, skip_reason
+from gatekeeper.work.protocol import SPLIT_KEYS, protocol, skip_reason
 from gatekeeper.work.source import Source
 from gatekeeper.work.values import items, numbers, whole
 
@@ -32,17 +32,7 @@ _PLACES = (
     "InstanceNumber",
     "SliceThickness",
     "NumberOfFrames",
-    "EchoTime",
-    "DiffusionBValue",
-    "TemporalPositionIdentifier",
-    "TemporalPositionIndex",
-    "TriggerTime",
-    "InversionTime",
-    "AcquisitionNumber",
-    "StackID",
-    "ImageType",
-    "AcquisitionTime",
-    "SeriesTime",
+    *SPLIT_KEYS,
     *_FUNCTIONAL_GROUPS,
 )
 _KIND = (

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatekeeper.errors import UnreadableSeries
+from gatekeeper.work.protocol import SPLIT_KEYS
 from gatekeeper.work.values import IncompleteSeries
 
 MINIMUM_SLICES = 3
@@ -30,21 +31,6 @@ SHEAR_TOLERANCE_DEGREES = 0.5
 """Angle between the stack's line and the slice normal that rounding explains."""
 LARGEST_TILT_DEGREES = 30.0
 """Angle between the two that a tilted gantry explains: CT gantries tilt by up to 30 degrees."""
-
-SPLIT_KEYS = (
-    "EchoTime",
-    "DiffusionBValue",
-    "TemporalPositionIdentifier",
-    "TemporalPositionIndex",
-    "TriggerTime",
-    "InversionTime",
-    "AcquisitionNumber",
-    "StackID",
-    "ImageType",
-    "AcquisitionTime",
-    "SeriesTime",
-)
-"""Attributes that may tell the volumes of one series apart, tried in this order."""
 
 
 @dataclass(frozen=True, slots=True)

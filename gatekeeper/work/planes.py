@@ -13,7 +13,8 @@ from typing import cast
 from pydicom.dataset import Dataset
 
 from gatekeeper.errors import UnreadableSeries
-from gatekeeper.work.geometry import SPLIT_KEYS, Plane
+from gatekeeper.work.geometry import Plane
+from gatekeeper.work.protocol import SPLIT_KEYS
 from gatekeeper.work.source import Source
 from gatekeeper.work.values import items, number, numbers, text, whole
 

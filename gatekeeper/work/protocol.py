@@ -163,6 +163,22 @@ _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _OWN_NAME = "Gatekeeper"
 
 
+SPLIT_KEYS = (
+    "EchoTime",
+    "DiffusionBValue",
+    "TemporalPositionIdentifier",
+    "TemporalPositionIndex",
+    "TriggerTime",
+    "InversionTime",
+    "AcquisitionNumber",
+    "StackID",
+    "ImageType",
+    "AcquisitionTime",
+    "SeriesTime",
+)
+"""Attributes that may tell the volumes of one series apart, tried in this order."""
+
+
 def protocol(header: Dataset) -> Protocol:
     """Return how the series of this header was acquired, as far as the header says."""
     modality = _MODALITY_BY_SOP_CLASS.get(text(header, "SOPClassUID"), "")
