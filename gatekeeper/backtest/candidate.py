@@ -20,7 +20,7 @@ from gatekeeper.backtest.terms import ANY_NODE, Terms
 from gatekeeper.configuration import choice, policy
 from gatekeeper.configuration.document import Document
 from gatekeeper.errors import ConfigurationError
-from gatekeeper.gate.policy import policy_of
+from gatekeeper.gate.policy import policy_by
 from gatekeeper.rules.book import parse_book
 from gatekeeper.rules.check import Surroundings, check_rule
 from gatekeeper.rules.document import parse_rule
@@ -104,7 +104,7 @@ class Candidate:
             false_hold_rate=found.models.false_hold_rate,
             reference_stands_in=found.models.reference_stands_in,
             false_hold_rates=self._rates(tx, settings, values),
-            policy=policy_of(tx, found.gate),
+            policy=policy_by(found.gate),
             rules=rules,
             gated=tuple(sorted(gated)) or (ANY_NODE,),
         )

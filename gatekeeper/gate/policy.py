@@ -93,7 +93,11 @@ class Decision:
 
 def policy_of(tx: Connection, settings: GateSettings) -> Policy:
     """Return the policy now in force: values kept in the database over those of the settings."""
-    settings = over(tx, "gate", settings)
+    return policy_by(over(tx, "gate", settings))
+
+
+def policy_by(settings: GateSettings) -> Policy:
+    """Return the policy that these settings mean by themselves."""
     return Policy(
         suspect=Action(settings.suspect),
         unreadable=Action(settings.unreadable),

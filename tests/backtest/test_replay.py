@@ -20,7 +20,7 @@ from gatekeeper.backtest.reviews import said_of
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.rules.document import write_rule
 from gatekeeper.settings import RuleSettings, Settings
-from storage import feedback
+from storage import feedback, policies
 from storage.engine import Database
 from storage.schema import instance, metadata, outcome
 
@@ -70,6 +70,18 @@ def test_a_policy_passes_or_holds_by_verdict(archive: Archive) -> None:
     (pair,) = found.changed
     assert (pair.before.held, pair.after.held) == (False, True)
     assert pair.after.reason.startswith("Held by policy as UNCALIBRATED.")
+
+
+def test_a_candidate_goes_over_what_is_set_in_the_database(archive: Archive) -> None:
+    """And a whole configuration that leaves a key out takes it back to the settings file's."""
+    archive.judged(Series(0.5, size=9))
+    with archive.database.begin() as tx:
+        policies.save(tx, "gate.uncalibrated", "hold")
+
+    (pair,) = replayed(archive, of_policy({"gate.uncalibrated": "forward"})).changed
+    assert (pair.before.held, pair.after.held) == (True, False)
+    (pair,) = replayed(archive, Candidate(whole=True)).changed
+    assert (pair.before.held, pair.after.held) == (True, False)
 
 
 def test_rules_hold_by_what_the_verdict_and_the_source_are(archive: Archive) -> None:
