@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gatekeeper import certificates
+from gatekeeper import certificates, peering, sop_classes
 from gatekeeper.configuration.document import Document, Items
 from gatekeeper.configuration.fields import item_of, record_of
 from gatekeeper.errors import ConfigurationError, IdentifierError
@@ -18,6 +18,8 @@ from gatekeeper.results import kinds
 from gatekeeper.results.catalogue import CatalogueError
 from gatekeeper.results.catalogue import read as read_catalogue
 from gatekeeper.results.kinds import UnknownKindError
+from gatekeeper.send.web_address import WebAddress
+from gatekeeper.sop_classes import UnknownSopClassError
 from storage import nodes
 from storage.records import Node
 from storage.schema import node as table
@@ -68,11 +70,20 @@ class NodesSection:
             if node.certificate:
                 certificates.parse_fingerprint(node.certificate)
             kinds.parse(node.objects)
+            sop_classes.parse(node.sop_classes)
+            if node.url:
+                WebAddress.parse(node.url)
             for network in node.networks:
                 ipaddress.ip_network(network, strict=False)
             if node.receives_results:
                 read_catalogue(node.language, self.catalogues)
-        except (CatalogueError, IdentifierError, UnknownKindError, ValueError) as error:
+        except (
+            CatalogueError,
+            IdentifierError,
+            UnknownKindError,
+            UnknownSopClassError,
+            ValueError,
+        ) as error:
             return f"{path}: {error}"
         if not 0 <= node.port < 65536:
             return f"{path}: port {node.port} is not between 0 and 65535"
@@ -82,7 +93,8 @@ class NodesSection:
             return f"{path}: quiet_seconds is under 0"
         if (node.receives_results or node.receives_studies) and not node.port:
             return f"{path}: is sent to, but has no port"
-        return None
+        wrong = peering.problem(node)
+        return None if wrong is None else f"{path}: {wrong}"
 
     def write(self, tx: Connection, items: Items) -> None:
         """Have these nodes in force; see `Section.write`."""

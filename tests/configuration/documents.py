@@ -85,7 +85,7 @@ def stated() -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(
         {},
         optional={
-            "nodes": st.dictionaries(_titles, _nodes.map(_sent_to), max_size=4),
+            "nodes": st.dictionaries(_titles, _nodes.map(_workable), max_size=4),
             "channels": st.dictionaries(st.sampled_from(["mri", "it.duty"]), _channels),
             "rules": st.dictionaries(st.sampled_from(["motion", "at night"]), _rules),
             "models": st.fixed_dictionaries({}, optional=_models),
@@ -105,8 +105,22 @@ def documents() -> st.SearchStrategy[Document]:
     return stated().map(WHOLE.parse)
 
 
-def _sent_to(node: dict[str, Any]) -> dict[str, Any]:
-    """Return a node with a port where one is needed."""
-    if node.get("receives_results") or node.get("receives_studies"):
-        return node | {"port": node["port"] or 104}
-    return node
+def _workable(node: dict[str, Any]) -> dict[str, Any]:
+    """Return a node without the fields that do not go together, and with a port where it needs one.
+
+    See `gatekeeper.peering.problem`.
+    """
+    kept: dict[str, Any] = node | {"may_send": True}
+    roles = [one for one in node.get("roles", []) if one != Role.DOWNSTREAM]
+    if Role.ARCHIVE in roles:
+        kept["roles"] = roles
+    receives = node.get("receives_results") or node.get("receives_studies")
+    called = receives or set(kept.get("roles", [])) - {Role.SCANNER}
+    if called:
+        kept["port"] = node["port"] or 104
+    else:
+        kept.pop("confirm", None)
+    if not node.get("receives_results"):
+        kept.pop("objects", None)
+        kept.pop("language", None)
+    return kept

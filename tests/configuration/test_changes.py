@@ -111,7 +111,10 @@ def test_a_document_with_a_problem_is_refused_before_anything_is_written(
     """All of its problems are named."""
     wanted = WHOLE.parse(
         {
-            "nodes": {"PACS": {"host": "h", "port": 104}, "BAD": {"host": "", "port": 70000}},
+            "nodes": {
+                "PACS": {"host": "h", "port": 104, "may_send": True},
+                "BAD": {"host": "", "port": 70000},
+            },
             "models": {"MR/BRAIN/T1": {"bundle": "gone"}},
         }
     )
@@ -129,7 +132,7 @@ def test_a_rule_that_names_what_the_document_lacks_is_refused(database: Database
     """The rule and the place are named, before anything is written; so is a node's removal."""
     wanted = WHOLE.parse(
         {
-            "nodes": {"PACS": {"host": "h", "port": 104}},
+            "nodes": {"PACS": {"host": "h", "port": 104, "receives_results": True}},
             "channels": {"mri": {"kind": "email", "address": "mri@hospital.example"}},
             "rules": {
                 "motion": {"when": ["verdict is SUSPECT"], "then": [{"notify": "mri"}]},

@@ -131,6 +131,9 @@ def test_what_is_wrong_is_named(given_: dict[str, Any], named: str) -> None:
         (PACS | {"networks": ["10.1"]}, "nodes.PACS: "),
         (PACS | {"certificate": "ab"}, "nodes.PACS: "),
         (PACS | {"quiet_seconds": -1}, "nodes.PACS: quiet_seconds is under 0"),
+        (PACS | {"sop_classes": ["films"]}, "nodes.PACS: "),
+        (PACS | {"url": "ftp://h/"}, "nodes.PACS: "),
+        (PACS | {"roles": ["archive", "downstream"]}, "nodes.PACS: a node is an archive or "),
     ],
 )
 def test_a_node_that_cannot_work_is_a_problem(item: dict[str, Any], named: str) -> None:
