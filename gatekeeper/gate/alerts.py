@@ -99,6 +99,7 @@ def _happening(one: Alert) -> events.Happening | None:
         Event.ENDING: events.HoldEndsSoon(one.study, one.until or 0.0, one.outcome),
         Event.EXPIRED: events.HoldExpired(one.study, one.outcome),
         Event.RULE: events.RuleNotifies(one.study, one.rule),
+        Event.LATE: events.VerdictCameLate(one.study, one.node, one.verdict),
     }
     return known.get(one.event)
 

@@ -34,6 +34,7 @@ class Event(enum.StrEnum):
     STUDY_RELEASED = "study-released"
     STUDY_REJECTED = "study-rejected"
     STUDY_NOT_DECIDED = "study-not-decided"
+    VERDICT_CAME_LATE = "verdict-came-late"
     MODEL_UNAVAILABLE = "model-unavailable"
     DELIVERY_DEAD = "delivery-dead"
     JOB_DEAD = "job-dead"
@@ -94,6 +95,16 @@ class StudyNotDecided:
     event: ClassVar[Event] = Event.STUDY_NOT_DECIDED
     study: str
     job: int
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictCameLate:
+    """A study went on to a gated node without a verdict, and the one that came is not CLEAR."""
+
+    event: ClassVar[Event] = Event.VERDICT_CAME_LATE
+    study: str
+    node: str
     verdict: str
 
 
@@ -161,6 +172,7 @@ Happening = (
     | StudyReleased
     | StudyRejected
     | StudyNotDecided
+    | VerdictCameLate
     | ModelUnavailable
     | DeliveryDead
     | JobDead
@@ -216,7 +228,7 @@ FACTS: Mapping[str, Callable[[Any], Any]] = {
     "mark": _words(NAME_LENGTH),
     "model": _words(NAME_LENGTH),
     "rule": _words(NAME_LENGTH),
-    "verdict": _one_of(*sorted(_UNDECIDED)),
+    "verdict": _one_of("SUSPECT", *sorted(_UNDECIDED)),
     "outcome": _words(NAME_LENGTH),
     "reason": _words(SENTENCE_LENGTH),
     "days": _number,

@@ -34,6 +34,10 @@ _SENTENCES: Mapping[str, tuple[str, str]] = {
         "a study is not decided",
         "A study{study} could not be judged in job {job}: {verdict}.",
     ),
+    Event.VERDICT_CAME_LATE: (
+        "a verdict came late",
+        "A study{study} went on to {node} before it was judged: {verdict}.",
+    ),
     Event.MODEL_UNAVAILABLE: (
         "a model is not available",
         "Studies are not judged: model {model} is not available{reason}.",

@@ -11,9 +11,17 @@ from support.passage import ARCHIVE, DOWNSTREAM, Passage
 from gatekeeper import periodic
 from gatekeeper.gate.policy import Action, Policy
 from gatekeeper.rules.plan import Forwarding, Holding, Plan
-from storage import audit, deliveries, forwards, jobs, nodes
+from storage import audit, channels, deliveries, forwards, jobs, nodes, notifications
 from storage.engine import Database
-from storage.records import DeliveryState, ForwardState, JobState, Node, Role
+from storage.records import (
+    Channel,
+    ChannelKind,
+    DeliveryState,
+    ForwardState,
+    JobState,
+    Node,
+    Role,
+)
 
 STUDY = "1.2.3"
 
@@ -241,8 +249,13 @@ def test_a_dead_job_goes_by_the_policy_and_people_are_told(passage: Passage) -> 
     )
     with passage.database.begin() as tx:
         assert jobs.retry(tx, job.id)
+        channels.save(tx, Channel("desk", ChannelKind.EMAIL, "desk@example.org"))
     told = passage.judge(STUDY, "SUSPECT").alerts
     assert [(one.event, one.node) for one in told] == [("verdict_came_late", "AI")]
+    with passage.database.read() as tx:
+        (queued,) = notifications.listing(tx)
+    assert queued.event == "verdict-came-late"
+    assert queued.facts == {"study": STUDY, "node": "AI", "verdict": "SUSPECT"}
 
 
 def test_a_dead_job_of_a_study_that_changes_is_no_lack_of_a_verdict(passage: Passage) -> None:

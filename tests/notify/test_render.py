@@ -30,6 +30,7 @@ from gatekeeper.notify.events import (
     StudyNotDecided,
     StudyRejected,
     StudyReleased,
+    VerdictCameLate,
     facts_of,
     subject_of,
 )
@@ -47,6 +48,10 @@ EXAMPLES: list[tuple[Happening, str]] = [
     (StudyReleased(STUDY), "A held study is released."),
     (StudyRejected(STUDY), "A held study is rejected."),
     (StudyNotDecided(STUDY, 7, "UNREADABLE"), "A study could not be judged in job 7: UNREADABLE."),
+    (
+        VerdictCameLate(STUDY, "AI", "SUSPECT"),
+        "A study went on to AI before it was judged: SUSPECT.",
+    ),
     (
         ModelUnavailable("mr-brain-t1"),
         "Studies are not judged: model mr-brain-t1 is not available.",
