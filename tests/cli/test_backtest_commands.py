@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog
+from support.command_line import read, run
 from support.past import Archive
-from typer.testing import CliRunner
 
 from gatekeeper import periodic
-from gatekeeper.cli import app
 from gatekeeper.configuration import policy
 from gatekeeper.settings import Settings
 from storage import rules
 from storage.engine import Database
 
-runner = CliRunner()
 RULE = """
 name = "night"
 when = ["verdict is CLEAR"]
@@ -39,18 +35,6 @@ def site(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Ge
     yield archive
     database.dispose()
     structlog.reset_defaults()
-
-
-def run(*arguments: str, code: int = 0) -> str:
-    answer = runner.invoke(app, arguments)
-    assert answer.exit_code == code, answer.output
-    return answer.output
-
-
-def read(*arguments: str) -> Any:
-    answer = runner.invoke(app, [*arguments, "--json"])
-    assert answer.exit_code == 0, answer.output
-    return json.loads(answer.stdout)
 
 
 def test_a_backtest_says_what_would_change_and_changes_nothing(site: Archive) -> None:

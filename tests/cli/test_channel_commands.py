@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog
+from support.command_line import read, run, runner
 from support.ears import webhook
-from typer.testing import CliRunner
 
 from gatekeeper.cli import app
 from gatekeeper.notify.announce import announce
@@ -20,7 +19,6 @@ from storage.engine import Database
 
 KEY = "a key that signs webhooks, for tests"
 STUDY = "1.2.826.0.1.77.5"
-runner = CliRunner()
 
 
 @pytest.fixture
@@ -34,16 +32,6 @@ def site(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Ge
     yield database
     database.dispose()
     structlog.reset_defaults()
-
-
-def run(*arguments: str, code: int = 0) -> str:
-    answer = runner.invoke(app, arguments)
-    assert answer.exit_code == code, answer.output
-    return answer.output
-
-
-def read(*arguments: str) -> Any:
-    return json.loads(runner.invoke(app, [*arguments, "--json"]).stdout)
 
 
 def test_a_channel_that_was_added_is_listed_replaced_and_removed(site: Database) -> None:
@@ -135,10 +123,10 @@ def test_check_names_what_a_channel_misses_and_a_secret_that_others_may_read(
     file.write_text(f'[notify]\nwebhook_key = "{KEY}"\n')
     file.chmod(0o644)
 
-    answers = {one["key"]: one["text"] for one in read("check")}
+    answers = {one["key"]: one["text"] for one in read("check", code=1)}
 
     assert "chmod 600" in answers["notify.webhook_key"]
     assert answers["channel.desk"].startswith("notify.smtp_host: not set")
     assert KEY not in json.dumps(answers)
     file.chmod(0o600)
-    assert "notify.webhook_key" not in {one["key"] for one in read("check")}
+    assert "notify.webhook_key" not in {one["key"] for one in read("check", code=1)}

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog
-from typer.testing import CliRunner
+from support.command_line import read, run, runner
 
 from gatekeeper.cli import app
 from gatekeeper.results.kinds import USUAL, VIEWERS
 from storage import instances, jobs, studies
 from storage.engine import Database
 from storage.records import Instance
-
-runner = CliRunner()
 
 
 @pytest.fixture
@@ -28,18 +24,6 @@ def site(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("GATEKEEPER_SPOOL_LOW_WATER_MIB", "1")
     yield tmp_path
     structlog.reset_defaults()
-
-
-def run(*arguments: str, code: int = 0) -> str:
-    answer = runner.invoke(app, arguments)
-    assert answer.exit_code == code, answer.output
-    return answer.output
-
-
-def read(*arguments: str, code: int = 0) -> Any:
-    answer = runner.invoke(app, [*arguments, "--json"])
-    assert answer.exit_code == code, answer.output
-    return json.loads(answer.stdout)
 
 
 def a_study(database: Database) -> str:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog
+from support.command_line import read, run, runner
 from support.objects import write_slices
 from support.web_peers import Told, web_peer
-from typer.testing import CliRunner
 
 from gatekeeper.cli import app
-
-runner = CliRunner()
 
 
 @pytest.fixture
@@ -30,18 +26,6 @@ def site(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Ge
     monkeypatch.setenv("GATEKEEPER_SPOOL_LOW_WATER_MIB", "1")
     yield tmp_path
     structlog.reset_defaults()
-
-
-def run(*arguments: str, code: int = 0) -> str:
-    answer = runner.invoke(app, arguments)
-    assert answer.exit_code == code, answer.output
-    return answer.output
-
-
-def read(*arguments: str, code: int = 0) -> Any:
-    answer = runner.invoke(app, [*arguments, "--json"])
-    assert answer.exit_code == code, answer.output
-    return json.loads(answer.stdout)
 
 
 def test_a_node_with_a_url_is_called_there(site: Path) -> None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog
 from sqlalchemy import text
+from support.command_line import read, run, runner
 from support.passage import Passage
-from typer.testing import CliRunner
 
 from gatekeeper.cli import app
 from gatekeeper.errors import GateRefused
 from storage.engine import Database
 
-runner = CliRunner()
 STUDY = "1.2.3"
 
 
@@ -33,16 +30,6 @@ def passage(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) ->
     yield made
     database.dispose()
     structlog.reset_defaults()
-
-
-def run(*arguments: str) -> str:
-    answer = runner.invoke(app, arguments)
-    assert answer.exit_code == 0, answer.output
-    return answer.output
-
-
-def read(*arguments: str) -> Any:
-    return json.loads(runner.invoke(app, [*arguments, "--json"]).stdout)
 
 
 def refused(*arguments: str) -> str:
