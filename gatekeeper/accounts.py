@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from storage.jobs import NO_SPACE, SUPERSEDED
+from storage.leases import DEAD, QUEUED
 from storage.ledger import (
     CommitmentFacts,
     ConfirmationFacts,
@@ -190,11 +191,7 @@ def judge_confirmation(
         *_ownerless(asked, asked.node_enabled, overdue_seconds, idle_seconds),
     )
     yield from _broken("confirmation", str(asked.id), rules)
-    if dead and asked.reason:
-        yield Entry("confirmation", str(asked.id), f"not confirmed: {asked.reason}", remark=True)
-    elif asked.state == ConfirmationState.QUEUED and not asked.node_enabled:
-        cause = f"it waits until node {asked.node} is enabled"
-        yield Entry("confirmation", str(asked.id), cause, remark=True)
+    yield from _remarks("confirmation", asked, "not confirmed", "it")
 
 
 def judge_commitment(
@@ -214,11 +211,7 @@ def judge_commitment(
         *_ownerless(owed, owed.node_enabled, overdue_seconds, idle_seconds),
     )
     yield from _broken("commitment", str(owed.id), rules)
-    if dead and owed.reason:
-        yield Entry("commitment", str(owed.id), f"not reported: {owed.reason}", remark=True)
-    elif owed.state == CommitmentState.QUEUED and not owed.node_enabled:
-        cause = f"its report waits until node {owed.node} is enabled"
-        yield Entry("commitment", str(owed.id), cause, remark=True)
+    yield from _remarks("commitment", owed, "not reported", "its report")
 
 
 def judge_notification(told: NotificationFacts, overdue_seconds: float) -> Iterator[Entry]:
@@ -258,11 +251,7 @@ def judge_prior(
         *_ownerless(prior, prior.node_enabled, overdue_seconds, idle_seconds),
     )
     yield from _broken("prior", str(prior.id), rules)
-    if dead and prior.reason:
-        yield Entry("prior", str(prior.id), f"not fetched: {prior.reason}", remark=True)
-    elif prior.state == PriorState.QUEUED and not prior.node_enabled:
-        cause = f"it waits until node {prior.node} is enabled"
-        yield Entry("prior", str(prior.id), cause, remark=True)
+    yield from _remarks("prior", prior, "not fetched", "it")
 
 
 def judge_file(
@@ -328,6 +317,17 @@ def judge_unkept(file: SpoolFile, at: float, rows: Collection[Kept] = ()) -> Ite
     else:
         cause = "adoptable: nobody was told that it is kept; whoever made it sends it again"
         yield Entry("file", file.digest, cause, remark=True)
+
+
+def _remarks(
+    account: str, exchange: ConfirmationFacts | CommitmentFacts | PriorFacts, failed: str, what: str
+) -> Iterator[Entry]:
+    """Yield that an exchange with a node was given up, or that it waits for the node."""
+    if exchange.state == DEAD and exchange.reason:
+        yield Entry(account, str(exchange.id), f"{failed}: {exchange.reason}", remark=True)
+    elif exchange.state == QUEUED and not exchange.node_enabled:
+        cause = f"{what} waits until node {exchange.node} is enabled"
+        yield Entry(account, str(exchange.id), cause, remark=True)
 
 
 def _ownerless(

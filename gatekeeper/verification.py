@@ -26,7 +26,6 @@ from storage.spool import Spool
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-_CHUNK = 1 << 20
 _OWN = {"number", "previous", "made_at", "software"}
 """What a record says of itself."""
 
@@ -159,8 +158,5 @@ def _files(spool: Spool, received: Sequence[Mapping[str, Any]]) -> Iterator[Answ
 
 
 def _digest(spool: Spool, digest: str) -> str:
-    found = hashlib.sha256()
-    with spool.open(digest) as file:
-        while block := file.read(_CHUNK):
-            found.update(block)
-    return found.hexdigest()
+    with spool.path(digest).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
