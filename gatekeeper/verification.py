@@ -158,5 +158,5 @@ def _files(spool: Spool, received: Sequence[Mapping[str, Any]]) -> Iterator[Answ
 
 
 def _digest(spool: Spool, digest: str) -> str:
-    with spool.path(digest).open("rb") as file:
+    with spool.open(digest) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

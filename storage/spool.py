@@ -21,9 +21,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 from storage import failpoint
 from storage.filesystem import synchronise_folder, synchronise_names
@@ -144,7 +145,7 @@ class Spool:
         here, before = self._places(Digest.parse(digest))
         return before if before.exists() and not here.exists() else here
 
-    def open(self, digest: str) -> BinaryIO:
+    def open(self, digest: str) -> BufferedReader:
         """Return the file of this digest, open for reading.
 
         Raises:

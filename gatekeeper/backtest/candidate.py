@@ -27,7 +27,7 @@ from gatekeeper.rules.document import parse_rule
 from gatekeeper.settings import Settings
 from models.activation import ProfileKey
 from models.errors import ModelError
-from models.registry import BundleInfo, Registry, read_bundle
+from models.registry import BundleInfo, Registry
 from storage import nodes, policies
 from storage import rules as stored_rules
 from storage.records import Node, Role
@@ -183,15 +183,6 @@ def of_model(found: BundleInfo, profile: str = "", folder: str = "") -> Candidat
     if found.profile.narrowed(key) is None:
         raise ConfigurationError("model", f"{found.name} is made for {found.profile.key}")
     return Candidate(models={str(key): found.name}, folder=folder)
-
-
-def bundle_in(folder: Path) -> BundleInfo:
-    """Return the bundle that lies in a folder of its own.
-
-    Raises:
-        ModelError: if it is none.
-    """
-    return read_bundle(folder)
 
 
 def of_configuration(document: Document, *, rules: bool) -> Candidate:
