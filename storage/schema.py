@@ -536,3 +536,27 @@ shadow_outcome = Table(
     _waiting("shadow_outcome"),
     sqlite_autoincrement=True,
 )
+
+# Who may sign in to the pages.
+account = Table(
+    "account",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("roles", JSON, nullable=False),
+    Column("password", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("signed_in_at", Double),
+)
+
+web_session = Table(
+    "web_session",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),
+    Column("account", String(64), ForeignKey(account.c.name), nullable=False),
+    Column("address", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Index(None, "account"),
+)

@@ -33,6 +33,11 @@ from storage.records.peers import (
     Role,
     Scope,
 )
+from storage.records.people import (
+    Account,
+    AccountRole,
+    WebSession,
+)
 from storage.records.received import (
     Instance,
     Study,
@@ -61,6 +66,8 @@ from storage.records.told import (
 
 __all__ = [
     "HAS_ALL",
+    "Account",
+    "AccountRole",
     "ActiveBundle",
     "ApiToken",
     "AuditEntry",
@@ -100,4 +107,5 @@ __all__ = [
     "ShadowTask",
     "Study",
     "StudyState",
+    "WebSession",
 ]

@@ -1,0 +1,19 @@
+"""Fixtures of the pages' tests."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from support.pages import Pages, running_pages
+from support.web import settings_for
+
+from storage.engine import Database
+
+
+@pytest.fixture
+def pages(tmp_path: Path, database: Database) -> Generator[Pages]:
+    """Run a web role with people of every role, signed in as they are used."""
+    with running_pages(settings_for(tmp_path / "spool"), database) as found:
+        yield found
