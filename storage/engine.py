@@ -28,6 +28,9 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from storage import turns, write_ahead
 
+Transaction = Connection
+"""An open transaction, for who passes it on and knows nothing of what carries it."""
+
 CLOCK_STEP_SECONDS = 5.0
 """A row written further in the future than this shows that the clock was set back since."""
 

@@ -12,14 +12,18 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from gatekeeper.admin.console import Console
-from gatekeeper.admin.pages import overview, sign_in
+from gatekeeper.admin.pages import audit, configuration, overview, settings, sign_in
 from gatekeeper.admin.rendering import STATIC, render
-from gatekeeper.admin.routing import CrossSite, Forbidden, Routes, SignInNeeded
+from gatekeeper.admin.routing import CrossSite, Forbidden, NotFound, Routes, SignInNeeded
+from gatekeeper.errors import GatekeeperError
 from gatekeeper.web.guard import audit_of
 
 PAGES: Sequence[Routes] = (
     sign_in.routes,
     overview.routes,
+    configuration.routes,
+    settings.routes,
+    audit.routes,
 )
 
 
@@ -48,6 +52,8 @@ def add_pages(application: FastAPI, console: Console) -> None:
     application.add_exception_handler(SignInNeeded, _sign_in)
     application.add_exception_handler(Forbidden, _forbidden)
     application.add_exception_handler(CrossSite, _cross_site)
+    application.add_exception_handler(NotFound, _not_found)
+    application.add_exception_handler(GatekeeperError, _refused)
 
 
 async def _sign_in(request: Request, error: Exception) -> Response:
@@ -68,6 +74,14 @@ async def _forbidden(request: Request, error: Exception) -> Response:
 
 async def _cross_site(request: Request, error: Exception) -> Response:
     return trouble(request, 403, "Not from here", str(error))
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return trouble(request, 404, "Not here", str(error))
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    return trouble(request, 422, "Not done", str(error))
 
 
 def trouble(request: Request, status: int, title: str, text: str, **more: Any) -> Response:

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from gatekeeper.admin.app import add_pages
 from gatekeeper.admin.console import Console
+from gatekeeper.web.body_limit import BodyLimit
 from gatekeeper.web.retrieve import Retrieve
 from gatekeeper.web.serving import handle_errors
 from gatekeeper.web.store import Store
@@ -28,5 +29,7 @@ def make_app(store: Store, retrieve: Retrieve, console: Console, retry_after: in
     application.include_router(store.routes(), prefix=ROOT)
     application.include_router(retrieve.routes(), prefix=ROOT)
     add_pages(application, console)
+    limit = console.settings.web.maximum_form_mib << 20
+    application.add_middleware(BodyLimit, limit=limit, elsewhere=ROOT + "/")
     handle_errors(application, retry_after)
     return application
