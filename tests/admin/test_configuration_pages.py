@@ -138,9 +138,9 @@ def test_what_is_not_there_is_said_to_be_not_there(pages: Pages) -> None:
 def test_a_form_that_brings_too_much_is_refused_before_it_is_kept(pages: Pages) -> None:
     """The limit is that of a setting, whether the length is said before or not."""
 
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    many = b"x" * (1 << 20)
-    whole = pages.of().post("/configuration/import", content=many * 65, headers=form)
-    parts = (many for _ in range(70))
-    pieces = pages.of().post("/configuration/import", content=parts, headers=form)
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    head = b'--x\r\nContent-Disposition: form-data; name="upload"; filename="c"\r\n\r\n'
+    many = [head, *[b"x" * (1 << 20)] * 70]
+    whole = pages.of().post("/configuration/import", content=b"".join(many), headers=form)
+    pieces = pages.of().post("/configuration/import", content=iter(many), headers=form)
     assert (whole.status_code, pieces.status_code) == (413, 413)
