@@ -94,6 +94,11 @@ def plain(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
+def moment_now(tx: Connection) -> float:
+    """Return the time by the database's clock, in seconds since 1970-01-01 UTC."""
+    return tx.execute(sqlalchemy.select(now())).scalar_one()
+
+
 class Database:
     """A connected database; one for the whole process, used from any thread."""
 

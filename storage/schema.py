@@ -182,6 +182,16 @@ intake_pause = Table(
     Column("since", Double, nullable=False),
 )
 
+# Stages that people paused, each by the name of its table.
+stage_pause = Table(
+    "stage_pause",
+    metadata,
+    Column("stage", String(32), primary_key=True),
+    Column("since", Double, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("why", Text, nullable=False),
+)
+
 job = Table(
     "job",
     metadata,

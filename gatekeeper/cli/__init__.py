@@ -21,6 +21,7 @@ from gatekeeper.cli import (
     node,
     notification,
     policy,
+    queue,
     rates,
     reconcile,
     record,
@@ -81,6 +82,7 @@ app.add_typer(rule.app, name="rule")
 app.add_typer(token.app, name="token")
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
+app.add_typer(queue.app, name="queue")
 app.add_typer(audit.app, name="audit")
 app.add_typer(model.app, name="model")
 app.add_typer(policy.app, name="policy")
