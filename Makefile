@@ -37,6 +37,7 @@ screenshots: $(VENV)/.development
 # is meant; see tests/results/golden.py and tests/conformance/golden.py.
 golden: $(VENV)/.development
 	PYTHONPATH=tests $(BIN)/python -m results.golden
+	PYTHONPATH=tests $(BIN)/python -m conformance.objects
 	PYTHONPATH=tests $(BIN)/python -m conformance.golden
 
 $(VENV)/.demo: pyproject.toml constraints.txt

@@ -6,6 +6,7 @@ import gatekeeper
 from gatekeeper.conformance.communication import communication
 from gatekeeper.conformance.configuration import configuration
 from gatekeeper.conformance.document import Code, Document
+from gatekeeper.conformance.objects import coded, created
 from gatekeeper.conformance.overview import NOTICE, introduction, model, overview
 from gatekeeper.conformance.security import character_sets, security
 from gatekeeper.conformance.services import services
@@ -33,5 +34,5 @@ def statement(site: Site) -> Document:
             security(site),
             character_sets(site),
         ),
-        (),
+        (created(), coded()),
     )
