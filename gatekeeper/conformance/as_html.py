@@ -43,7 +43,7 @@ h2 { font-size: 1.5rem; margin: 3rem 0 0.75rem; padding-top: 1rem;
   border-top: 2px solid var(--line); }
 h3 { font-size: 1.2rem; margin: 2rem 0 0.5rem; }
 h4 { font-size: 1.03rem; margin: 1.5rem 0 0.5rem; }
-p, li { max-width: 46rem; }
+p, li { max-width: 46rem; overflow-wrap: anywhere; }
 p { margin: 0.5rem 0; }
 main ol, main ul { padding-left: 1.4rem; }
 .notice { border-left: 4px solid var(--accent); background: var(--panel); padding: 0.75rem 1rem; }
@@ -54,6 +54,7 @@ dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; font-size: 0.875rem; line-height: 1.4;
   font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: 0.5rem 0; caption-side: top; }
+caption span { position: sticky; left: 0; display: inline-block; max-width: calc(100vw - 2rem); }
 th { text-align: left; background: var(--panel); font-weight: 600; }
 th, td { padding: 0.4rem 0.7rem; border: 1px solid var(--line); vertical-align: top; }
 code { font: 0.92em/1.4 ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
@@ -154,7 +155,7 @@ def _block(block: Block, place: Numbered) -> Iterator[str]:
 def _table(table: Table, number: str) -> Iterator[str]:
     caption = f"Table {number}. {table.caption}"
     yield f'<div class="wide" role="region" aria-label="{escape(caption)}" tabindex="0"><table>'
-    yield f"<caption>{escape(caption)}</caption>"
+    yield f"<caption><span>{escape(caption)}</span></caption>"
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in table.head)
     yield f"<thead><tr>{heads}</tr></thead><tbody>"
     for row in table.rows:

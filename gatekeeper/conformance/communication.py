@@ -395,7 +395,7 @@ def _reason(code: tuple[int, int, int]) -> tuple[str, str, str]:
 def _told(caption: str, rows: tuple[Told, ...]) -> Table:
     return Table(
         caption,
-        ("Status", "Meaning", "When", "What the sender does"),
+        ("Status", "Meaning", "When", "What the sender is to do"),
         tuple((Code(f"{row.status:04X}"), row.text, row.when, row.sender) for row in rows),
     )
 

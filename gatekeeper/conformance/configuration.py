@@ -141,7 +141,7 @@ def parameter_table(settings: Settings) -> Table:
 def _does(node: Node, site: Site) -> list[str]:
     priors = Role.ARCHIVE in node.roles and node.ae_title in site.asked
     found = [clause for clause in peering.does(node) if "priors" not in clause]
-    if node.ae_title in site.forwarded and not node.receives_studies:
+    if node.ae_title in site.forwarded and not (node.receives_studies or node.gated):
         found.append("is forwarded studies that a rule names")
     if priors:
         found.append(f"is asked for priors by a rule, by C-{node.retrieve.value.upper()}")

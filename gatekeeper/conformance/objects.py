@@ -177,7 +177,10 @@ _HEAD = ("Attribute", "Tag", "VR", "Presence", "Source")
 
 def _section(kind: str, made: Made, common: set[Attribute]) -> Section:
     what = kinds.KINDS.get(kind, "why no series was assessed (Basic Text SR)")
-    rows = tuple(one.cells for one in made.attributes if one not in common)
+    own = [one for one in made.attributes if one not in common]
+    # A sequence stands before what is in it, though the sequence itself is in every object.
+    needed = {one.path[:depth] for one in own for depth in range(1, len(one.path) + 1)}
+    rows = tuple(one.cells for one in made.attributes if one.path in needed)
     return Section(
         f"{made.iod}: {kind}",
         (

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import re
+
 from pydicom.datadict import dictionary_description
 from pydicom.uid import UID
+from pynetdicom import sop_class
+from pynetdicom.presentation import AllStoragePresentationContexts
 
 from gatekeeper.commitment import PUSH_MODEL
 from gatekeeper.conformance.document import Code, Section, Steps, Table
@@ -11,11 +16,14 @@ from gatekeeper.conformance.overview import LISTENER, NO, SENDER, WEB, YES
 from gatekeeper.conformance.site import Site
 from gatekeeper.conformance.web_services import web
 from gatekeeper.elements import Element
+from gatekeeper.listen.contexts import CSA_NON_IMAGE
 from gatekeeper.results import kinds
 from gatekeeper.send import query, retrieve
 from gatekeeper.send.contexts import COMPRESSED
 from gatekeeper.send.dimse import VERIFICATION
 
+_CLASSES = frozenset(context.abstract_syntax for context in AllStoragePresentationContexts)
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 AS_RECEIVED = "as received"
 CREATED = "created here"
 RECEIVED_SYNTAXES = "Transfer syntaxes of stored objects"
@@ -92,8 +100,25 @@ def others_table() -> Table:
 
 def named(uid: str) -> str:
     """Return a UID's name in PS3.6; for a private one, that it is."""
-    name = UID(uid).name
-    return "private class" if name == uid else name
+    if uid == CSA_NON_IMAGE:
+        return "Siemens CSA Non-Image Storage (private)"
+    known = UID(uid)
+    if known.is_private:
+        return "private class"
+    name = _later_names().get(uid, "") if known.name == uid else known.name
+    # Two retired storage classes have lost their names in the standard.
+    return name.removesuffix(" SOP Class") or "retired class without a name"
+
+
+@functools.cache
+def _later_names() -> dict[str, str]:
+    """Return the names of classes that are newer than the dictionary of UIDs."""
+    keywords = {
+        str(uid): keyword
+        for keyword, uid in vars(sop_class).items()
+        if isinstance(uid, UID) and uid in _CLASSES
+    }
+    return {uid: _CAPITAL.sub(" ", keyword) for uid, keyword in keywords.items()}
 
 
 def _syntaxes(site: Site) -> tuple[str | Table | Steps, ...]:

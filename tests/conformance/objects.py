@@ -91,14 +91,14 @@ _BULK_VALUE, _TREE = "bulk", "content tree"
 def description() -> dict[str, Any]:
     """Return what is in the objects of each kind, as the file has it."""
     studies = {
-        "plain": variants.plain(),
         "source": variants.other_source(),
         "site": variants.other_site(),
         "answer": variants.other_answer(),
         "least": variants.least(),
     }
-    tables = {name: _composed(of) for name, of in studies.items()}
-    sources = [_of_source(studies[one]) for one in ("plain", "source")]
+    made = {"plain": _plain()} | {name: _made(of) for name, of in studies.items()}
+    tables = {name: {kind: _flat(one) for kind, one in of.items()} for name, of in made.items()}
+    sources = [_of_source(variants.plain()), _of_source(studies["source"])]
     return {
         kind: {
             "iod": iod(CLASSES[kind])[0],
@@ -180,10 +180,6 @@ def _made(studies: Sequence[StudyAssessment]) -> dict[str, Dataset]:
     return found
 
 
-def _composed(studies: Sequence[StudyAssessment]) -> dict[str, Found]:
-    return {kind: _flat(made) for kind, made in _made(studies).items()}
-
-
 def _flat(dataset: Dataset) -> Found:
     found: Found = {}
     for path, value in _values(dataset, ()):
@@ -258,9 +254,14 @@ def _source(
         found = objects.SOURCE
     elif path[-1] in _OF_THE_TEXT or any(__version__ in one for one in here):
         found = objects.COMPUTED
-    elif path in tables["plain"] and tables["site"].get(path) != here:
+    elif (
+        path in tables["plain"]
+        and tables["site"].get(path) != here
+        # UIDs are drawn from everything that shapes the bytes, settings among it.
+        and not path[-1].endswith("UID")
+    ):
         found = objects.SITE
-    elif any(tables[name].get(path, here) != here for name in ("source", "answer")):
+    elif any(tables[name].get(path, here) != here for name in ("source", "site", "answer")):
         found = objects.COMPUTED
     elif here == {""}:
         found = objects.EMPTY
