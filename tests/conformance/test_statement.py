@@ -118,6 +118,17 @@ def test_every_status_that_is_returned_is_in_the_statement(statement: Document) 
     assert made - {SYNTAX_NOT_SUPPORTED} == told
 
 
+def test_the_administrators_page_has_the_same_statuses() -> None:
+    """Whoever looks a status up there finds it, however it came into the code."""
+    page = golden.FILE.with_name("administrator.md")
+    if not page.exists():
+        pytest.skip("the documents are not beside these tests")
+    table = page.read_text(encoding="utf-8").partition("## What a sender is told")[2]
+    found = re.findall(r"^\| 0x([0-9A-F]{4}) \|", table.partition("\n## ")[0], re.MULTILINE)
+
+    assert sorted(found) == sorted(f"{row.status:04X}" for row in answers.C_STORE)
+
+
 def test_every_status_of_storage_commitment_is_in_the_statement() -> None:
     """Each that the listener has a name for is in the tables of N-ACTION and N-EVENT-REPORT."""
     named = {
