@@ -225,9 +225,9 @@ def _commitment(site: Site) -> tuple[str | Table | Steps, ...]:
                     f"and its file is in the spool: its {checked}."
                 ),
                 "The report is tried on the association of the request once that has been silent "
-                f"for {limits.same_association_seconds:g} s"
+                f"for {limits.same_association_seconds:g} s."
                 if limits.same_association_seconds
-                else "The report is sent on a new association only",
+                else "The report is sent on a new association only.",
                 (
                     "Otherwise a new association to the node is opened, on which Gatekeeper "
                     "proposes itself as SCP by role selection; that is tried up to "

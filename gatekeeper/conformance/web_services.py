@@ -14,6 +14,7 @@ from gatekeeper.web.query import Level
 from storage.records import Scope
 
 ROOT = "/dicom-web"
+HTTP_STATUSES = "HTTP statuses returned by the origin server"
 RESOURCES = "Resources of the origin server"
 STUDY, SERIES = "/studies/{study}", "/studies/{study}/series/{series}"
 INSTANCE = "/studies/{study}/series/{series}/instances/{instance}"
@@ -132,7 +133,8 @@ def _statuses() -> Table:
         (400, "a parameter, UID or body that breaks a rule, which the answer names"),
         (401, "no bearer token, or one that is not valid"),
         (403, "the token's scope does not allow this, or its node may not send"),
-        (404, "not here, or not served; or no such resource or method"),
+        (404, "not here, or not served; or no such resource"),
+        (405, "no such method"),
         (406, "the caller accepts no media type or transfer syntax that there is"),
         (408, "the body stopped coming, or the request took too long"),
         (409, "store: no instance is kept"),
@@ -140,10 +142,11 @@ def _statuses() -> Table:
         (413, "the body, or a part of it, is too large"),
         (415, "the body is compressed, or of another media type"),
         (429, "too many failed tokens of this address; see Retry-After"),
+        (500, "a defect of ours"),
         (503, "out of resources, or as many uploads as may be are under way; see Retry-After"),
     )
     return Table(
-        "HTTP statuses returned by the origin server",
+        HTTP_STATUSES,
         ("Status", "Name", "When"),
         tuple((Code(str(status)), HTTPStatus(status).phrase, text) for status, text in rows),
     )

@@ -28,7 +28,7 @@ from gatekeeper.listen.server import REJECTIONS
 from gatekeeper.results import kinds
 from gatekeeper.send.statuses import judge
 from gatekeeper.settings import rows
-from gatekeeper.web.access import Access
+from gatekeeper.web.access import Access, Denial
 from gatekeeper.web.holdings import Holdings
 from gatekeeper.web.retrieve import Retrieve
 from gatekeeper.web.serving import Service
@@ -173,6 +173,26 @@ def test_every_web_resource_is_in_the_statement(
     store.close()
     service.close()
     receiver.close(1.0)
+
+
+def test_every_http_status_is_in_the_statement(statement: Document) -> None:
+    """Whatever the DICOMweb routes refuse with, and what becomes of a request that fails."""
+    said = {int(row[0]) for row in statement.table(web_services.HTTP_STATUSES).rows}
+    refused = {
+        node.args[0].value
+        for path in (Path(gatekeeper.__file__).parent / "web").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "BadRequest"
+        and isinstance(node.args[0], ast.Constant)
+    }
+
+    assert len(refused) > 5
+    assert refused <= said
+    assert {denial.status for denial in Denial} <= said
+    # Success whole and in part, nothing stored; no such method; a defect.
+    assert {200, 202, 409, 405, 500} <= said
 
 
 def test_every_kind_of_result_is_in_the_statement(statement: Document) -> None:
