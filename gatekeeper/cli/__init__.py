@@ -14,6 +14,7 @@ from gatekeeper.cli import (
     bench,
     channel,
     configuration,
+    conformance,
     demo,
     job,
     ledger,
@@ -75,6 +76,7 @@ bench.register(app)
 backtest.register(app)
 rates.register(app)
 ledger.register(app)
+conformance.register(app)
 app.add_typer(node.app, name="node")
 app.add_typer(tls.app, name="tls")
 record.register(study.app)
