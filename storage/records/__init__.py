@@ -36,6 +36,7 @@ from storage.records.peers import (
 from storage.records.received import (
     Instance,
     Study,
+    StudyHeader,
     StudyState,
 )
 from storage.records.sent import (
@@ -99,5 +100,6 @@ __all__ = [
     "ShadowState",
     "ShadowTask",
     "Study",
+    "StudyHeader",
     "StudyState",
 ]
