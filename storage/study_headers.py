@@ -61,24 +61,25 @@ def take(tx: Connection, study_uid: str, since: float) -> bool:
 
 def write(tx: Connection, header: StudyHeader) -> None:
     """Write a study's header in the place of an older one; `received_at`, `read_at` are ours."""
-    values: dict[str, Any] = {
-        one.name: _cleaned(getattr(header, one.name)) for one in dataclasses.fields(header)
-    }
     received = select(study.c.last_received_at).where(
         study.c.study_instance_uid == header.study_instance_uid
     )
-    values |= {
-        "modalities": _joined(header.modalities),
-        "series": list(header.series),
-        "search": _searched(header),
-        "received_at": received.scalar_subquery(),
-        "read_at": now(),
-    }
+    values = values_of(header) | {"received_at": received.scalar_subquery(), "read_at": now()}
     tx.execute(
         insert(tx, table)
         .values(values)
         .on_conflict_do_update(index_elements=[table.c.study_instance_uid], set_=values)
     )
+
+
+def values_of(header: StudyHeader) -> dict[str, Any]:
+    """Return a header as the columns of its row."""
+    values = {one.name: _cleaned(getattr(header, one.name)) for one in dataclasses.fields(header)}
+    return values | {
+        "modalities": _joined(header.modalities),
+        "series": list(header.series),
+        "search": _searched(header),
+    }
 
 
 def get(tx: Connection, study_uid: str) -> StudyHeader | None:

@@ -8,11 +8,13 @@ by a scan of its index: its time grows with the studies kept, 20 to 30 ms for ea
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Connection,
     RowMapping,
@@ -25,6 +27,8 @@ from sqlalchemy import (
     or_,
     select,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from storage import study_headers
 from storage.engine import plain
@@ -52,6 +56,33 @@ FEW = 2000
 """Up to so many studies that have what is asked for are gone through one by one."""
 MAXIMUM_WORDS = 8
 """Words of a search; the rest of them is not looked for."""
+
+
+class _Has(FunctionElement[bool]):
+    """Whether a text has a word within it, the quicker way of each database.
+
+    Of the text, the word, and the word as a pattern of LIKE.
+    """
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_Has, "sqlite")
+def _has_sqlite(element: _Has, compiler: Any, **kw: Any) -> str:
+    words, _, pattern = (compiler.process(one, **kw) for one in element.clauses)
+    return f"({words} LIKE {pattern} ESCAPE '/')"
+
+
+@compiles(_Has, "postgresql")
+def _has_postgresql(element: _Has, compiler: Any, **kw: Any) -> str:
+    words, word, _ = (compiler.process(one, **kw) for one in element.clauses)
+    return f"(strpos({words}, {word}) > 0)"
+
+
+def _has(column: ColumnElement[str], word: str) -> ColumnElement[bool]:
+    escaped = re.sub("[/%_]", r"/\g<0>", word)
+    return _Has(column, literal(word), literal(f"%{escaped}%"))
 
 
 class Stage(enum.StrEnum):
@@ -222,7 +253,7 @@ def _page(
 
 def _by_header(asked: StudyFilter) -> list[ColumnElement[bool]]:
     words = study_headers.folded(asked.text).split()[:MAXIMUM_WORDS]
-    conditions = [header.c.search.contains(word, autoescape=True) for word in words]
+    conditions = [_has(header.c.search, word) for word in words]
     if asked.modality:
         between = study_headers.MODALITY_SEPARATOR
         wanted = f"{between}{plain(asked.modality)}{between}"
