@@ -88,6 +88,19 @@ def of_study(tx: Connection, study_uid: str) -> list[Forward]:
     return [_forward(row) for row in tx.execute(query).mappings()]
 
 
+def held_from(tx: Connection, study_uids: Collection[str]) -> dict[str, list[str]]:
+    """Return the nodes that these studies are held from, of each study the oldest hold first."""
+    query = (
+        select(table.c.study_instance_uid, table.c.node)
+        .where(table.c.study_instance_uid.in_(study_uids), table.c.state == ForwardState.HELD.value)
+        .order_by(table.c.id)
+    )
+    found: dict[str, list[str]] = {}
+    for uid, node in tx.execute(query):
+        found.setdefault(uid, []).append(node)
+    return found
+
+
 def undecided(tx: Connection, study_uid: str, content_digest: str) -> list[Forward]:
     """Return the gated forwards of a content that no verdict has decided, in order of the nodes."""
     query = (
