@@ -12,7 +12,17 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from gatekeeper.admin.console import Console
-from gatekeeper.admin.pages import audit, configuration, overview, queue, settings, sign_in
+from gatekeeper.admin.pages import (
+    audit,
+    configuration,
+    held,
+    overview,
+    queue,
+    settings,
+    sign_in,
+    studies,
+    study,
+)
 from gatekeeper.admin.rendering import STATIC, render
 from gatekeeper.admin.routing import CrossSite, Forbidden, NotFound, Routes, SignInNeeded
 from gatekeeper.errors import GatekeeperError
@@ -22,6 +32,9 @@ PAGES: Sequence[Routes] = (
     sign_in.routes,
     overview.routes,
     queue.routes,
+    studies.routes,
+    study.routes,
+    held.routes,
     configuration.routes,
     settings.routes,
     audit.routes,

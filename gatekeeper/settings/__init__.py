@@ -20,6 +20,7 @@ from gatekeeper.settings.notifying import NotifySettings
 from gatekeeper.settings.sending import CommitmentSettings, PriorSettings, SendSettings
 from gatekeeper.settings.site import (
     DatabaseSettings,
+    IndexSettings,
     LogSettings,
     RecordSettings,
     RetentionSettings,
@@ -34,6 +35,7 @@ __all__ = [
     "CommitmentSettings",
     "DatabaseSettings",
     "GateSettings",
+    "IndexSettings",
     "ListenSettings",
     "LogSettings",
     "ModelSettings",
@@ -78,6 +80,7 @@ class Settings:
     notify: NotifySettings = field(default_factory=NotifySettings)
     priors: PriorSettings = field(default_factory=PriorSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    index: IndexSettings = field(default_factory=IndexSettings)
     records: RecordSettings = field(default_factory=RecordSettings)
     tick: TickSettings = field(default_factory=TickSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -153,6 +156,7 @@ def section_class(name: str) -> Any:
         "notify": NotifySettings,
         "priors": PriorSettings,
         "retention": RetentionSettings,
+        "index": IndexSettings,
         "records": RecordSettings,
         "tick": TickSettings,
         "log": LogSettings,
