@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -9,18 +10,27 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
 from starlette.types import Scope
 
 from gatekeeper.admin.console import Console
 from gatekeeper.admin.pages import overview, sign_in
 from gatekeeper.admin.rendering import STATIC, render
-from gatekeeper.admin.routing import CrossSite, Forbidden, Routes, SignInNeeded
+from gatekeeper.admin.routing import CrossSite, Forbidden, Routes, SignInNeeded, cookie_of
 from gatekeeper.web.guard import audit_of
 
 PAGES: Sequence[Routes] = (
     sign_in.routes,
     overview.routes,
 )
+
+
+_TITLES = {
+    404: "There is no such page",
+    405: "This cannot be done here",
+    422: "This address is not right",
+    503: "The database does not answer",
+}
 
 
 class _Assets(StaticFiles):
@@ -68,6 +78,17 @@ async def _forbidden(request: Request, error: Exception) -> Response:
 
 async def _cross_site(request: Request, error: Exception) -> Response:
     return trouble(request, 403, "Not from here", str(error))
+
+
+async def not_served(request: Request, status: int, text: str) -> Response:
+    """Return the page of an error that no page of ours answers for."""
+    console: Console = request.app.state.console
+    request.state.principal = None
+    if status != 503:
+        who = functools.partial(console.sign_on.who, cookie_of(request))
+        request.state.principal = await run_in_threadpool(who)
+    title = _TITLES.get(status, "This cannot be answered")
+    return trouble(request, status, title, text)
 
 
 def trouble(request: Request, status: int, title: str, text: str, **more: Any) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from gatekeeper.admin.app import add_pages
+from gatekeeper.admin.app import add_pages, not_served
 from gatekeeper.admin.console import Console
 from gatekeeper.web.retrieve import Retrieve
 from gatekeeper.web.serving import handle_errors
@@ -28,5 +28,5 @@ def make_app(store: Store, retrieve: Retrieve, console: Console, retry_after: in
     application.include_router(store.routes(), prefix=ROOT)
     application.include_router(retrieve.routes(), prefix=ROOT)
     add_pages(application, console)
-    handle_errors(application, retry_after)
+    handle_errors(application, retry_after, not_served)
     return application
