@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
@@ -14,14 +13,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Scope
 
 from gatekeeper.admin.console import Console
-from gatekeeper.admin.pages import overview, sign_in
-from gatekeeper.admin.rendering import STATIC, render
+from gatekeeper.admin.forms import FormRefused
+from gatekeeper.admin.pages import nodes, overview, sign_in
+from gatekeeper.admin.rendering import STATIC, trouble
 from gatekeeper.admin.routing import CrossSite, Forbidden, Routes, SignInNeeded, cookie_of
 from gatekeeper.web.guard import audit_of
 
 PAGES: Sequence[Routes] = (
     sign_in.routes,
     overview.routes,
+    nodes.routes,
 )
 
 
@@ -58,6 +59,7 @@ def add_pages(application: FastAPI, console: Console) -> None:
     application.add_exception_handler(SignInNeeded, _sign_in)
     application.add_exception_handler(Forbidden, _forbidden)
     application.add_exception_handler(CrossSite, _cross_site)
+    application.add_exception_handler(FormRefused, _form_refused)
 
 
 async def _sign_in(request: Request, error: Exception) -> Response:
@@ -76,6 +78,10 @@ async def _forbidden(request: Request, error: Exception) -> Response:
     return trouble(request, 403, "Not allowed", str(error))
 
 
+async def _form_refused(request: Request, error: Exception) -> Response:
+    return trouble(request, 413, "Too much at once", str(error))
+
+
 async def _cross_site(request: Request, error: Exception) -> Response:
     return trouble(request, 403, "Not from here", str(error))
 
@@ -89,11 +95,3 @@ async def not_served(request: Request, status: int, text: str) -> Response:
         request.state.principal = await run_in_threadpool(who)
     title = _TITLES.get(status, "This cannot be answered")
     return trouble(request, status, title, text)
-
-
-def trouble(request: Request, status: int, title: str, text: str, **more: Any) -> Response:
-    """Return a page that says what went wrong."""
-    audit_of(request.scope).reason = text
-    if not hasattr(request.state, "principal"):
-        request.state.principal = None
-    return render(request, "trouble.html", http_status=status, title=title, text=text, **more)
