@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from gatekeeper.extras import web_problem
 from gatekeeper.log import get_logger
 from gatekeeper.settings import Settings
 
@@ -51,11 +52,11 @@ class _Running:
 
 def roles(settings: Settings, config: Path | None) -> tuple[Role, ...]:
     """Return the roles of one machine: a listener, the workers, a sender, periodic work, and the
-    web when it has a port."""
+    web when it has a port and its extra is installed."""
     program = (sys.executable, "-P", "-m", "gatekeeper")
     option = ("--config", str(config)) if config is not None else ()
     names = ["listen", *["work"] * settings.work.processes, "send", "tick"]
-    if settings.web.port:
+    if settings.web.port and web_problem() is None:
         names.append("web")
     return tuple(Role(name, (*program, *option, name)) for name in names)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from gatekeeper.admin.runs import Runs
 from gatekeeper.identity.first_start import FirstStart
 from gatekeeper.identity.sign_on import SignOn
 from gatekeeper.settings import Settings
@@ -22,6 +23,7 @@ class Console:
         spool: of received and made objects.
         sign_on: who is signed in.
         first_start: how the first account is made.
+        runs: calls of nodes that were begun here.
         config_file: that the settings came from; None without one.
     """
 
@@ -30,6 +32,7 @@ class Console:
     spool: Spool
     sign_on: SignOn
     first_start: FirstStart
+    runs: Runs
     config_file: Path | None = None
 
     @classmethod
@@ -44,5 +47,6 @@ class Console:
             spool,
             SignOn(database, accounts),
             FirstStart(database, accounts.failures, accounts.failure_seconds),
+            Runs(settings.web.maximum_calls),
             config_file,
         )

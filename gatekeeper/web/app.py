@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from gatekeeper.admin.app import add_pages
+from gatekeeper.admin.app import add_pages, not_served
 from gatekeeper.admin.console import Console
 from gatekeeper.web.body_limit import BodyLimit
 from gatekeeper.web.retrieve import Retrieve
@@ -31,5 +31,5 @@ def make_app(store: Store, retrieve: Retrieve, console: Console, retry_after: in
     add_pages(application, console)
     limit = console.settings.web.maximum_form_mib << 20
     application.add_middleware(BodyLimit, limit=limit, elsewhere=ROOT + "/")
-    handle_errors(application, retry_after)
+    handle_errors(application, retry_after, not_served)
     return application
