@@ -53,13 +53,6 @@ class WebSettings:
     maximum_parts: int = setting(
         10000, "most parts of a STOW-RS request", minimum=1, maximum=1000000
     )
-    maximum_form_mib: int = setting(
-        64,
-        "largest form of the pages, DICOM files that rules are tried on included",
-        unit="MiB",
-        minimum=1,
-        maximum=1024,
-    )
     maximum_calls: int = setting(
         4, "tests of nodes that the pages run at once", minimum=1, maximum=32
     )
