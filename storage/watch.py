@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, ScalarSelect, Table, func, literal, select
 
 from storage.engine import CLOCK_STEP_SECONDS, now
+from storage.jobs import SUPERSEDED
 from storage.records import DeliveryState, ForwardState, JobState, StudyState
 from storage.schema import (
     commitment,
@@ -51,7 +52,8 @@ class Queue:
     """What waits at one stage of a study's way.
 
     Attributes:
-        counts: rows in each state that is not an end, and ``dead`` ones.
+        counts: rows in each state that is not an end, and ``dead`` ones; of jobs without those in
+            whose place there is another.
         oldest_seconds: age of the oldest row that is not dead; 0 without any.
     """
 
@@ -298,6 +300,8 @@ def _at_the_gate(tx: Connection) -> Queue:
 
 def _count(table: Table, state: str) -> ScalarSelect[int]:
     some = select(literal(1)).select_from(table).where(table.c.state == state).limit(MOST)
+    if table is job and state == JobState.DEAD.value:
+        some = some.where(~job.c.reason.startswith(SUPERSEDED))
     return select(func.count()).select_from(some.subquery()).scalar_subquery()
 
 

@@ -52,6 +52,8 @@ _REJECTIONS = {
     Refusal.CERTIFICATE: (1, 1, 3),
 }
 _TEMPORARY_CONGESTION = (2, 3, 1)
+_TOO_MANY, _QUEUE_FULL, _TROUBLE = "too many associations", "the queue is full", "trouble"
+_OUTCOMES = (ACCEPTED, *(one.value for one in Refusal), _TOO_MANY, _QUEUE_FULL, _TROUBLE)
 
 log = get_logger()
 
@@ -72,7 +74,7 @@ class Listener:
         self._share = share
         self._settings = settings.listen
         self._database = database
-        self._tally = Tally()
+        self._tally = Tally(_OUTCOMES)
         self._tallying = TallyWriter(
             self._tally, spool.root, "listen", settings.metrics.flush_seconds
         )
@@ -257,10 +259,10 @@ class Listener:
             rejection = self._judge(event.assoc, request)
         except (SQLAlchemyError, OSError) as error:
             log.error("association_not_judged", error=error_name(error))
-            self._tally.association("trouble")
+            self._tally.association(_TROUBLE)
         except Exception as error:  # noqa: BLE001 - logged, and refused below
             log.error("association_not_judged", error=error_name(error))
-            self._tally.association("trouble")
+            self._tally.association(_TROUBLE)
         if rejection is not None:
             event.assoc.acse.send_reject(*rejection)
             event.assoc.kill()
@@ -279,7 +281,7 @@ class Listener:
             presented := presented_on(_connection(association)),
         )
         if refusal is None and self._queue.refuses(request):
-            self._tally.association("the queue is full")
+            self._tally.association(_QUEUE_FULL)
             return LOCAL_LIMIT_EXCEEDED
         limit = self._settings.maximum_associations
         moved_to = self._settings.ae_title if node and node.brings_priors else ""
@@ -292,7 +294,7 @@ class Listener:
             acceptor.supported_contexts = welcome(acceptor.supported_contexts, node, request)
             self._tally.association(ACCEPTED)
             return None
-        reason = "too many associations" if refusal is None else refusal.value
+        reason = _TOO_MANY if refusal is None else refusal.value
         self._tally.association(reason)
         log.warning(
             "association_refused",

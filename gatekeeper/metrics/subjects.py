@@ -21,6 +21,7 @@ from gatekeeper.metrics import families
 from gatekeeper.metrics.histogram import RECEIVE_SECONDS, WAY_SECONDS, WORK_SECONDS, Histogram
 from gatekeeper.metrics.labels import Labels
 from gatekeeper.metrics.tally_files import TallyReader
+from gatekeeper.rules.fields import VERDICTS
 from gatekeeper.settings import Settings
 from storage import nodes, pauses, watch
 from storage.engine import Database
@@ -185,7 +186,11 @@ class Verdicts:
     def collect(self) -> Iterator[Metric]:
         """See `Subject`."""
         with self._database.read() as tx:
+            senders = [one.ae_title for one in nodes.listing(tx) if one.may_send]
             found = list(watch.judged(tx, self._ending.look(tx)))
+        for device in map(self._devices.of, senders):
+            # Prometheus sees no rise in what begins at one.
+            self._verdicts.update({(device, verdict): 0 for verdict in VERDICTS})
         for one in found:
             self._verdicts[self._devices.of(one.source_ae), one.verdict] += 1
             self._turnaround.observe(one.seconds)
@@ -213,7 +218,9 @@ class Deliveries:
     def collect(self) -> Iterator[Metric]:
         """See `Subject`."""
         with self._database.read() as tx:
+            known = [one.ae_title for one in nodes.listing(tx) if one.port]
             found = list(watch.delivered(tx, self._ending.look(tx)))
+        self._deliveries.update({(node,): 0 for node in map(self._nodes.of, known)})
         for one in found:
             self._deliveries[self._nodes.of(one.node),] += 1
             self._seconds.observe(one.seconds)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 from gatekeeper.metrics.histogram import RECEIVE_SECONDS, Histogram
 
 ACCEPTED = "accepted"
+_STATUSES = ("0000", "0110", "0122", "0124", "A700", "A900", "C000")
+"""What `gatekeeper.listen.receive` answers."""
 _MOST_KEYS = 64
 _LONGEST_KEY = 80
 
@@ -23,12 +25,18 @@ Counts = dict[str, Any]
 
 
 class Tally:
-    """Counts since the start of this process; used from any thread."""
+    """Counts since the start of this process; used from any thread.
 
-    def __init__(self) -> None:
+    What may happen is there from the start, as zero: Prometheus sees no rise in what begins at one.
+
+    Args:
+        outcomes: what may become of an association; what else does is counted too.
+    """
+
+    def __init__(self, outcomes: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
-        self._associations: Counter[str] = Counter()
-        self._answers: Counter[str] = Counter()
+        self._associations = Counter(dict.fromkeys(outcomes, 0))
+        self._answers = Counter(dict.fromkeys(_STATUSES, 0))
         self._bytes = 0
         self._seconds = Histogram(RECEIVE_SECONDS)
         self.open: Callable[[], int] = int

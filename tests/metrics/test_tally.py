@@ -37,7 +37,7 @@ def test_counts_of_many_threads_add_up() -> None:
     for thread in threads:
         thread.join()
     found = tally.counts()
-    assert found["answers"] == {"A700": 8000}
+    assert {one: count for one, count in found["answers"].items() if count} == {"A700": 8000}
     assert found["associations"] == {ACCEPTED: 8000}
     assert (found["bytes"], sum(found["seconds"]["counts"])) == (80000, 8000)
     assert found["seconds"]["sum"] == pytest.approx(160.0)
@@ -102,7 +102,7 @@ def test_counts_are_read_as_they_were_written() -> None:
     tally.open = lambda: 3
     tally.answered(0, 5, 0.3)
     found: Any = read_counts(json.loads(json.dumps(tally.counts())))
-    assert (found["open"], found["bytes"], found["answers"]) == (3, 5, {"0000": 1})
+    assert (found["open"], found["bytes"], found["answers"]["0000"]) == (3, 5, 1)
     assert found["seconds"].buckets()[-1] == ("+Inf", 1.0)
 
 

@@ -149,6 +149,12 @@ def test_queues_tell_what_waits_and_how_long(database: Database, a_job: Callable
         found = watch.queues(tx)
     assert found["analyse"].counts == {"queued": 1, "claimed": 0, "dead": 1}
     assert 100.0 <= found["analyse"].oldest_seconds < 160.0
+    with database.begin() as tx:
+        claimed = jobs.claim(tx, "worker", LEASE)
+        assert claimed is not None
+        jobs.fail(tx, claimed.id, claimed.attempt, f"{jobs.SUPERSEDED}: by another", None)
+    with database.read() as tx:
+        assert watch.queues(tx)["analyse"].counts == {"queued": 0, "claimed": 0, "dead": 1}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
