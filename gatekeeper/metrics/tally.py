@@ -15,7 +15,7 @@ from typing import Any, cast
 from gatekeeper.metrics.histogram import RECEIVE_SECONDS, Histogram
 
 ACCEPTED = "accepted"
-_STATUSES = ("0000", "0110", "0122", "0124", "A700", "A900", "C000")
+_STATUSES: tuple[str, ...] = ("0000", "0110", "0122", "0124", "A700", "A900", "C000")
 """What `gatekeeper.listen.receive` answers."""
 _MOST_KEYS = 64
 _LONGEST_KEY = 80
