@@ -122,9 +122,7 @@ class WebServer:
         holdings = Holdings(self._database, web.serves, web.maximum_read + 1)
         retrieve = Retrieve(self._service, holdings, self._spool)
         watch = Watch(self._service, self._database, self._spool)
-        application = make_app(
-            self._store, retrieve, watch, self.console, web.retry_after_seconds
-        )
+        application = make_app(self._store, retrieve, watch, self.console, web.retry_after_seconds)
         config = uvicorn.Config(
             Guard(application, web, listener),
             http="h11",
