@@ -16,6 +16,7 @@ from typing import Any
 from gatekeeper.settings.documented import setting
 from gatekeeper.settings.gating import GateSettings
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
+from gatekeeper.settings.metrics import MetricsSettings
 from gatekeeper.settings.notifying import NotifySettings
 from gatekeeper.settings.sending import CommitmentSettings, PriorSettings, SendSettings
 from gatekeeper.settings.site import (
@@ -38,6 +39,7 @@ __all__ = [
     "IndexSettings",
     "ListenSettings",
     "LogSettings",
+    "MetricsSettings",
     "ModelSettings",
     "NotifySettings",
     "PriorSettings",
@@ -70,6 +72,7 @@ class Settings:
     tls: TlsSettings = field(default_factory=TlsSettings)
     web: WebSettings = field(default_factory=WebSettings)
     accounts: AccountSettings = field(default_factory=AccountSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
@@ -146,6 +149,7 @@ def section_class(name: str) -> Any:
         "tls": TlsSettings,
         "web": WebSettings,
         "accounts": AccountSettings,
+        "metrics": MetricsSettings,
         "work": WorkSettings,
         "models": ModelSettings,
         "rules": RuleSettings,
