@@ -1,0 +1,435 @@
+"""Events as audit messages: which participants and objects PS3.15 A.5.3 wants of each; pure.
+
+An event that someone else notices (a page, a command, a role) is a record here with `message`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gatekeeper.atna.codes import Action, EventId, EventType, ObjectIdType, Outcome, RoleId
+from gatekeeper.atna.message import Message, Participant, Participating, patient, study
+
+AUDIT_LOG = "Security Audit Log"
+"""Name of an audit log as PS3.15 table A.5.3.2-1 has it."""
+
+_MASTER_FILE, _SECURITY_RESOURCE = 5, 13
+
+
+class Event(Protocol):
+    """Something that is audited."""
+
+    def message(self, us: Participant) -> Message:
+        """Return it as a message.
+
+        Args:
+            us: this application, as a participant without a role.
+        """
+        ...
+
+
+def entity(
+    ae_title: str, address: str = "", *, requestor: bool, role: RoleId | None = None
+) -> Participant:
+    """Return a node, or ourselves, as a participant."""
+    return Participant(ae_title, requestor, role, f"AETITLE={ae_title}", address=address)
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationActivity:
+    """A role of ours starts or stops (A.5.3.1)."""
+
+    role: str
+    starts: bool
+    at: float
+
+    def message(self, us: Participant) -> Message:
+        """Return it as a message."""
+        process = Participant(
+            str(os.getpid()),
+            requestor=False,
+            role=RoleId.APPLICATION,
+            alternative_id=us.alternative_id,
+            name=f"gatekeeper {self.role}",
+            address=us.address,
+        )
+        kind = EventType.APPLICATION_START if self.starts else EventType.APPLICATION_STOP
+        return Message(
+            EventId.APPLICATION_ACTIVITY,
+            Action.EXECUTE,
+            self.at,
+            (process,),
+            types=(kind,),
+            subject=self.role,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UserAuthentication:
+    """A person logs in or out, or fails to (A.5.3.12).
+
+    Attributes:
+        user: the name that was given.
+        address: of the person's machine.
+        at: seconds since 1970.
+        logout: whether it is an end.
+        outcome: success, a minor failure for a wrong password, a serious one when refused for good.
+        reason: why it failed, in our own words; empty for success.
+    """
+
+    user: str
+    address: str
+    at: float
+    logout: bool = False
+    outcome: Outcome = Outcome.SUCCESS
+    reason: str = ""
+
+    def message(self, us: Participant) -> Message:
+        """Return it as a message."""
+        person = Participant(self.user, requestor=True, address=self.address)
+        return Message(
+            EventId.USER_AUTHENTICATION,
+            Action.EXECUTE,
+            self.at,
+            (person, us),
+            types=(EventType.LOGOUT if self.logout else EventType.LOGIN,),
+            outcome=self.outcome,
+            description=self.reason,
+            subject=self.user,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLogUsed:
+    """A person reads an audit log of ours (A.5.3.2).
+
+    Attributes:
+        user: who.
+        address: of the person's machine; empty at ours.
+        at: seconds since 1970.
+        uri: which log, and of it what.
+    """
+
+    user: str
+    address: str
+    at: float
+    uri: str = "gatekeeper:audit"
+
+    def message(self, us: Participant) -> Message:
+        """Return it as a message."""
+        person = Participant(self.user, requestor=True, address=self.address)
+        log = Participating(ObjectIdType.URI, self.uri, 2, _SECURITY_RESOURCE, AUDIT_LOG)
+        return Message(
+            EventId.AUDIT_LOG_USED, Action.READ, self.at, (person, us), (log,), subject=self.user
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class InstancesAccessed:
+    """A person looks at instances of a study, or changes what becomes of it (A.5.3.6).
+
+    Attributes:
+        user: who.
+        address: of the person's machine.
+        at: seconds since 1970.
+        study: Study Instance UID.
+        sop_classes: instances of each SOP Class UID that were looked at.
+        action: read, or update for a decision about the study.
+        patient_id: empty when it is not known.
+    """
+
+    user: str
+    address: str
+    at: float
+    study: str
+    sop_classes: Mapping[str, int] = field(default_factory=dict[str, int])
+    action: Action = Action.READ
+    patient_id: str = ""
+
+    def message(self, us: Participant) -> Message:
+        """Return it as a message."""
+        person = Participant(self.user, requestor=True, address=self.address)
+        return Message(
+            EventId.INSTANCES_ACCESSED,
+            self.action,
+            self.at,
+            (person, us),
+            of_study(self.study, self.sop_classes, self.patient_id),
+            subject=self.study,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Instances of a study go from one application to another (A.5.3.3 and A.5.3.7).
+
+    Attributes:
+        source: who sends.
+        destination: who receives.
+        study: Study Instance UID.
+        sop_classes: instances of each SOP Class UID.
+        at: seconds since 1970.
+        begins: whether this is the beginning, what is meant to be transferred.
+        action: create when the receiver did not have them, read when it had or is not us.
+        outcome: how it ended.
+        reason: why it failed.
+        patient_id: empty when it is not known.
+    """
+
+    source: Participant
+    destination: Participant
+    study: str
+    sop_classes: Mapping[str, int]
+    at: float
+    begins: bool = False
+    action: Action = Action.READ
+    outcome: Outcome = Outcome.SUCCESS
+    reason: str = ""
+    patient_id: str = ""
+
+    def message(self, us: Participant) -> Message:  # noqa: ARG002 - we are one of the two
+        """Return it as a message."""
+        return Message(
+            EventId.BEGIN_TRANSFERRING if self.begins else EventId.INSTANCES_TRANSFERRED,
+            Action.EXECUTE if self.begins else self.action,
+            self.at,
+            (self.source, self.destination),
+            of_study(self.study, self.sop_classes, self.patient_id),
+            outcome=self.outcome,
+            description=self.reason,
+            subject=self.study,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A node asks what there is by QIDO-RS (A.5.3.10).
+
+    Attributes:
+        caller: who asks.
+        path: of the resource that was asked for.
+        query: as it was asked, which may name a patient.
+        matches: how many were answered.
+        at: seconds since 1970.
+    """
+
+    caller: Participant
+    path: str
+    query: str
+    matches: int
+    at: float
+
+    def message(self, us: Participant) -> Message:
+        """Return it as a message."""
+        answering = Participant(
+            us.user_id, False, RoleId.DESTINATION, us.alternative_id, us.name, us.address
+        )
+        asked = Participating(
+            ObjectIdType.URI,
+            self.path,
+            2,
+            3,
+            query=self.query.encode("utf-8", "replace"),
+            details={"Matches": str(self.matches)},
+        )
+        return Message(
+            EventId.QUERY,
+            Action.EXECUTE,
+            self.at,
+            (self.caller, answering),
+            (asked,),
+            subject=self.caller.user_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StudyDeleted:
+    """Retention removes received files of a study (A.5.3.8).
+
+    Attributes:
+        study: Study Instance UID.
+        sop_classes: instances of each SOP Class UID.
+        reason: which limit asked for it.
+        at: seconds since 1970.
+        patient_id: empty when it is not known.
+    """
+
+    study: str
+    sop_classes: Mapping[str, int]
+    reason: str
+    at: float
+    patient_id: str = ""
+
+    def message(self, us: Participant) -> Message:
+        """Return it as a message."""
+        process = Participant(
+            us.user_id, True, None, us.alternative_id, f"retention by {self.reason}", us.address
+        )
+        return Message(
+            EventId.STUDY_DELETED,
+            Action.DELETE,
+            self.at,
+            (process,),
+            of_study(self.study, self.sop_classes, self.patient_id),
+            subject=self.study,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRefused:
+    """A node, or who says it is one, is not let in (A.5.3.11, Node Authentication).
+
+    Attributes:
+        node: AE title that it gave, or name of its token; empty when it gave none.
+        address: of its machine.
+        rule: that it broke.
+        count: how often, since the last message.
+        at: seconds since 1970.
+    """
+
+    node: str
+    address: str
+    rule: str
+    count: int
+    at: float
+
+    def message(self, us: Participant) -> Message:
+        """Return it as a message."""
+        return alert(
+            EventType.NODE_AUTHENTICATION,
+            at=self.at,
+            us=us,
+            performing=Participant(self.node or self.address, False, address=self.address),
+            subject=Participating(
+                ObjectIdType.NODE,
+                self.node or self.address,
+                2,
+                _SECURITY_RESOURCE,
+                details={"Alert Description": self.rule, "Occurrences": str(self.count)},
+            ),
+            outcome=Outcome.SERIOUS_FAILURE,
+            reason=self.rule,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationChanged:
+    """The configuration has a new version (A.5.3.11).
+
+    Attributes:
+        number: of the version.
+        who: account that changed it.
+        why: in a sentence.
+        network: whether nodes or channels changed.
+        software: whether anything else did.
+        known: False when it was changed past Gatekeeper.
+        at: seconds since 1970.
+    """
+
+    number: int
+    who: str
+    why: str
+    network: bool
+    software: bool
+    known: bool
+    at: float
+
+    def message(self, us: Participant) -> Message:
+        """Return it as a message."""
+        kinds = [EventType.NETWORK_CONFIGURATION] if self.network else []
+        if self.software or not kinds:
+            kinds.append(EventType.SOFTWARE_CONFIGURATION)
+        return alert(
+            *kinds,
+            at=self.at,
+            us=us,
+            performing=Participant(self.who, requestor=False),
+            subject=Participating(
+                ObjectIdType.URI,
+                f"gatekeeper:configuration/{self.number}",
+                2,
+                _MASTER_FILE,
+                f"configuration version {self.number}",
+                details={"Alert Description": self.why or "no reason given"},
+            ),
+            outcome=Outcome.SUCCESS if self.known else Outcome.MINOR_FAILURE,
+            reason="" if self.known else "changed past Gatekeeper",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesLost:
+    """Audit messages found the outbox full and were not kept (A.5.3.11).
+
+    Attributes:
+        count: how many in all so far.
+        at: seconds since 1970.
+    """
+
+    count: int
+    at: float
+
+    def message(self, us: Participant) -> Message:
+        """Return it as a message."""
+        text = f"the outbox was full: {self.count} audit messages were not kept so far"
+        return alert(
+            EventType.RECORDING_STOPPED,
+            at=self.at,
+            us=us,
+            performing=None,
+            subject=Participating(
+                ObjectIdType.URI,
+                "gatekeeper:audit/messages",
+                2,
+                _SECURITY_RESOURCE,
+                AUDIT_LOG,
+                details={"Alert Description": text},
+            ),
+            outcome=Outcome.SERIOUS_FAILURE,
+            reason=text,
+        )
+
+
+def of_study(
+    uid: str, sop_classes: Mapping[str, int], patient_id: str = ""
+) -> tuple[Participating, ...]:
+    """Return a study, and its patient where known, as the objects of a message."""
+    objects = (study(uid, sop_classes),)
+    return (*objects, patient(patient_id)) if patient_id else objects
+
+
+def alert(
+    *kinds: EventType,
+    at: float,
+    us: Participant,
+    performing: Participant | None,
+    subject: Participating,
+    outcome: Outcome,
+    reason: str,
+) -> Message:
+    """Return a Security Alert that we report (PS3.15 A.5.3.11).
+
+    Args:
+        kinds: of the alert.
+        at: seconds since 1970.
+        us: who reports.
+        performing: who did it, where known.
+        subject: what it is about.
+        outcome: success for information; else how severe it is.
+        reason: in a sentence; empty for information.
+    """
+    reporting = Participant(us.user_id, True, None, us.alternative_id, us.name, us.address)
+    return Message(
+        EventId.SECURITY_ALERT,
+        Action.EXECUTE,
+        at,
+        (reporting,) if performing is None else (reporting, performing),
+        (subject,),
+        kinds,
+        outcome,
+        reason,
+        subject.id,
+    )
