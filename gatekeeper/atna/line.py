@@ -15,7 +15,8 @@ import ssl
 from collections.abc import Sequence
 
 from gatekeeper.atna.syslog import counted
-from gatekeeper.errors import TransportError
+from gatekeeper.certificates import parse_fingerprint
+from gatekeeper.errors import IdentifierError, TransportError
 from gatekeeper.notify.line import Deadline
 from gatekeeper.settings import AuditSettings
 from gatekeeper.tls import Credentials, reason
@@ -64,6 +65,10 @@ def _datagrams(messages: Sequence[bytes], audit: AuditSettings) -> None:
 def _stream(messages: Sequence[bytes], audit: AuditSettings, credentials: Credentials) -> None:
     where = f"{audit.host}:{audit.port}"
     try:
+        certificate = parse_fingerprint(audit.certificate) if audit.certificate else ""
+    except IdentifierError as error:
+        raise TransportError(f"audit.certificate: {error}") from None
+    try:
         connection = socket.create_connection((audit.host, audit.port), audit.connect_timeout)
     except (OSError, UnicodeError) as error:
         text = getattr(error, "strerror", None) or type(error).__name__
@@ -72,7 +77,7 @@ def _stream(messages: Sequence[bytes], audit: AuditSettings, credentials: Creden
         with Deadline(connection, audit.attempt_seconds) as deadline:
             # The deadline comes first, whatever the connection is at.
             connection.settimeout(audit.attempt_seconds + _MARGIN_SECONDS)
-            secured = credentials.call_host(connection, audit.host, audit.certificate)
+            secured = credentials.call_host(connection, audit.host, certificate)
             connection = secured
             try:
                 secured.sendall(b"".join(counted(one) for one in messages))

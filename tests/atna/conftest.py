@@ -44,7 +44,7 @@ class Site:
     def outbox(self) -> list[AuditMessage]:
         """Return all messages, the oldest first."""
         with self.database.read() as tx:
-            return audit_messages.listing(tx)[::-1]
+            return audit_messages.listing(tx, limit=1000)[::-1]
 
     def events(self) -> list[tuple[str, str]]:
         """Return event and subject of all messages, the oldest first."""
@@ -70,6 +70,7 @@ def audited(authority: Authority) -> Settings:
     audit = AuditSettings(
         host="127.0.0.1",
         port=9,
+        repeat_seconds=3600.0,
         attempt_seconds=60.0,
         poll_seconds=0.05,
         retry_seconds=0.0,
