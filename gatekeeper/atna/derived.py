@@ -13,7 +13,6 @@ from sqlalchemy import Connection, select
 from gatekeeper.atna.codes import Action, RoleId
 from gatekeeper.atna.events import ConfigurationChanged, MessagesLost, Transfer, entity
 from gatekeeper.atna.outbox import record
-from gatekeeper.atna.patients import patient_id_of
 from gatekeeper.configuration.changes import UNKNOWN
 from gatekeeper.configuration.document import differences
 from gatekeeper.settings import Settings
@@ -67,7 +66,6 @@ def _received(tx: Connection, settings: Settings, arrival: Arrival) -> bool:
         arrival.classes,
         arrival.ended_at,
         action=Action.CREATE if arrival.classes else Action.READ,
-        patient_id=patient_id_of(tx, arrival.study),
     )
     key = f"received:{arrival.association}:{arrival.study}"
     return record(tx, settings, event, key) is not None

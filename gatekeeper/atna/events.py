@@ -1,6 +1,7 @@
 """Events as audit messages: which participants and objects PS3.15 A.5.3 wants of each; pure.
 
-An event that someone else notices (a page, a command, a role) is a record here with `message`.
+An event that someone else notices (a page, a command, a role) is a record here with `message`. The
+patient of a study is added where a message enters the outbox (`outbox`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gatekeeper.atna.codes import Action, EventId, EventType, ObjectIdType, Outcome, RoleId
-from gatekeeper.atna.message import Message, Participant, Participating, patient, study
+from gatekeeper.atna.message import Message, Participant, Participating, study
 
 AUDIT_LOG = "Security Audit Log"
 """Name of an audit log as PS3.15 table A.5.3.2-1 has it."""
@@ -138,7 +139,6 @@ class InstancesAccessed:
         study: Study Instance UID.
         sop_classes: instances of each SOP Class UID that were looked at.
         action: read, or update for a decision about the study.
-        patient_id: empty when it is not known.
     """
 
     user: str
@@ -147,7 +147,6 @@ class InstancesAccessed:
     study: str
     sop_classes: Mapping[str, int] = field(default_factory=dict[str, int])
     action: Action = Action.READ
-    patient_id: str = ""
 
     def message(self, us: Participant) -> Message:
         """Return it as a message."""
@@ -157,7 +156,7 @@ class InstancesAccessed:
             self.action,
             self.at,
             (person, us),
-            of_study(self.study, self.sop_classes, self.patient_id),
+            (study(self.study, self.sop_classes),),
             subject=self.study,
         )
 
@@ -176,7 +175,6 @@ class Transfer:
         action: create when the receiver did not have them, read when it had or is not us.
         outcome: how it ended.
         reason: why it failed.
-        patient_id: empty when it is not known.
     """
 
     source: Participant
@@ -188,7 +186,6 @@ class Transfer:
     action: Action = Action.READ
     outcome: Outcome = Outcome.SUCCESS
     reason: str = ""
-    patient_id: str = ""
 
     def message(self, us: Participant) -> Message:  # noqa: ARG002 - we are one of the two
         """Return it as a message."""
@@ -197,7 +194,7 @@ class Transfer:
             Action.EXECUTE if self.begins else self.action,
             self.at,
             (self.source, self.destination),
-            of_study(self.study, self.sop_classes, self.patient_id),
+            (study(self.study, self.sop_classes),),
             outcome=self.outcome,
             description=self.reason,
             subject=self.study,
@@ -254,14 +251,12 @@ class StudyDeleted:
         sop_classes: instances of each SOP Class UID.
         reason: which limit asked for it.
         at: seconds since 1970.
-        patient_id: empty when it is not known.
     """
 
     study: str
     sop_classes: Mapping[str, int]
     reason: str
     at: float
-    patient_id: str = ""
 
     def message(self, us: Participant) -> Message:
         """Return it as a message."""
@@ -273,7 +268,7 @@ class StudyDeleted:
             Action.DELETE,
             self.at,
             (process,),
-            of_study(self.study, self.sop_classes, self.patient_id),
+            (study(self.study, self.sop_classes),),
             subject=self.study,
         )
 
@@ -391,14 +386,6 @@ class MessagesLost:
             outcome=Outcome.SERIOUS_FAILURE,
             reason=text,
         )
-
-
-def of_study(
-    uid: str, sop_classes: Mapping[str, int], patient_id: str = ""
-) -> tuple[Participating, ...]:
-    """Return a study, and its patient where known, as the objects of a message."""
-    objects = (study(uid, sop_classes),)
-    return (*objects, patient(patient_id)) if patient_id else objects
 
 
 def alert(

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from gatekeeper.atna.codes import Outcome
+from gatekeeper.atna.codes import ObjectIdType, Outcome
 from gatekeeper.atna.events import Event, entity
-from gatekeeper.atna.message import Message, Participant, Source, to_xml
+from gatekeeper.atna.message import Message, Participant, Source, patient, to_xml
+from gatekeeper.atna.patients import patient_id_of
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.settings import Settings
 from storage import audit_messages
@@ -47,7 +49,7 @@ def record(tx: Connection, settings: Settings, event: Event, key: str | None = N
     """
     if not settings.audit.enabled:
         return None
-    made = event.message(ourselves(settings))
+    made = _with_patient(tx, event.message(ourselves(settings)))
     return audit_messages.enqueue(
         tx,
         made.event.slug,
@@ -82,6 +84,15 @@ def xml_of(message: Message, settings: Settings) -> str:
     """Return the XML of a message that this site reports."""
     audit = settings.audit
     return to_xml(message, Source(audit.source or settings.listen.ae_title, audit.enterprise_site))
+
+
+def _with_patient(tx: Connection, message: Message) -> Message:
+    """Return a message about a study with the study's patient, where that is on record."""
+    named = next((one.id for one in message.objects if one.kind is ObjectIdType.STUDY), "")
+    known = patient_id_of(tx, named) if named else ""
+    if not known:
+        return message
+    return dataclasses.replace(message, objects=(*message.objects, patient(known)))
 
 
 def severity(message: Message) -> int:

@@ -9,7 +9,6 @@ from sqlalchemy import Connection, select
 
 from gatekeeper.atna.events import StudyDeleted
 from gatekeeper.atna.outbox import record
-from gatekeeper.atna.patients import patient_id_of
 from gatekeeper.settings import Settings
 from storage import audit_sources
 from storage.engine import now
@@ -28,5 +27,5 @@ class Removals:
             return
         classes = audit_sources.classes_of(tx, [one.instance_id for one in removals])
         at = tx.execute(select(now())).scalar_one()
-        event = StudyDeleted(study, classes, reason, at, patient_id_of(tx, study))
+        event = StudyDeleted(study, classes, reason, at)
         record(tx, self.settings, event)

@@ -18,7 +18,7 @@ from gatekeeper.log import error_name, get_logger
 from gatekeeper.send.retrying import delay_after, growing
 from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials
-from storage import audit_messages
+from storage import audit_messages, failpoint
 from storage.engine import Database, DatabaseUnavailableError
 from storage.records import AuditMessage
 
@@ -77,6 +77,7 @@ class Reporter:
         }
         fit = [one for one in claimed if one.id not in unfit]
         reason = self._try([lines[one.id] for one in fit]) if fit else None
+        failpoint.reached("reporter.sent")
         with self._database.begin() as tx:
             for one in claimed:
                 if one.id in unfit:

@@ -15,7 +15,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from gatekeeper.atna.codes import Outcome, RoleId
 from gatekeeper.atna.events import Transfer, entity
 from gatekeeper.atna.outbox import record
-from gatekeeper.atna.patients import patient_id_of
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.settings import Settings
 from storage import audit_sources
@@ -83,7 +82,6 @@ class Transfers:
             begins=begins,
             outcome=Outcome.SERIOUS_FAILURE if reason else Outcome.SUCCESS,
             reason=reason,
-            patient_id=patient_id_of(tx, study),
         )
         record(tx, self.settings, event, f"{key}:{study}")
 

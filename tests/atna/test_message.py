@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
@@ -23,7 +24,7 @@ from gatekeeper.atna.events import (
     UserAuthentication,
     entity,
 )
-from gatekeeper.atna.message import Source, to_xml
+from gatekeeper.atna.message import Source, patient, to_xml
 
 Valid = Callable[[str], ET.Element]
 
@@ -121,8 +122,10 @@ def test_each_event_is_a_valid_message_with_the_codes_of_the_standard(
 
 def test_a_study_is_named_with_its_sop_classes_and_no_patient_unless_known(valid: Valid) -> None:
     """Without a Patient ID there is no patient object; with one, there is the ID and no name."""
-    without = valid(xml(Transfer(SCANNER, PACS, STUDY, {MR: 3}, AT)))
-    known = valid(xml(Transfer(SCANNER, PACS, STUDY, {MR: 3}, AT, patient_id="P-17")))
+    made = Transfer(SCANNER, PACS, STUDY, {MR: 3}, AT).message(US)
+    without = valid(to_xml(made, Source("GATEKEEPER")))
+    whole = dataclasses.replace(made, objects=(*made.objects, patient("P-17")))
+    known = valid(to_xml(whole, Source("GATEKEEPER")))
 
     (study,) = without.findall("ParticipantObjectIdentification")
     assert study.attrib["ParticipantObjectID"] == STUDY
@@ -133,11 +136,11 @@ def test_a_study_is_named_with_its_sop_classes_and_no_patient_unless_known(valid
     sop_class = study.find("ParticipantObjectDescription/SOPClass")
     assert sop_class is not None
     assert sop_class.attrib == {"UID": MR, "NumberOfInstances": "3"}
-    _, patient = known.findall("ParticipantObjectIdentification")
-    assert patient.attrib["ParticipantObjectID"] == "P-17"
-    assert patient.attrib["ParticipantObjectTypeCode"] == "1"
-    assert patient.attrib["ParticipantObjectTypeCodeRole"] == "1"
-    assert patient.findtext("ParticipantObjectName") == "P-17"
+    _, person = known.findall("ParticipantObjectIdentification")
+    assert person.attrib["ParticipantObjectID"] == "P-17"
+    assert person.attrib["ParticipantObjectTypeCode"] == "1"
+    assert person.attrib["ParticipantObjectTypeCodeRole"] == "1"
+    assert person.findtext("ParticipantObjectName") == "P-17"
 
 
 def test_participants_say_who_and_where(valid: Valid) -> None:
@@ -183,7 +186,7 @@ def test_what_a_peer_chose_breaks_no_message(hostile: str, valid: Valid) -> None
     """AE titles, names, rules and queries that are markup or no XML at all are text there."""
     node = entity(hostile, hostile, requestor=True, role=RoleId.SOURCE)
     for event in (
-        Transfer(node, PACS, hostile, {hostile: 1}, AT, patient_id=hostile),
+        Transfer(node, PACS, hostile, {hostile: 1}, AT),
         NodeRefused(hostile, hostile, hostile, 1, AT),
         Query(node, hostile, hostile, 0, AT),
         UserAuthentication(hostile, hostile, AT, reason=hostile),

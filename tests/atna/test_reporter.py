@@ -7,17 +7,22 @@ import dataclasses
 import re
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 from atna.conftest import Site
+from sqlalchemy import update
 from support.authority import Authority
+from support.processes import is_up, role
 from support.repositories import rsyslog, scripted
 from support.waiting import until
 
 from gatekeeper.atna.events import UserAuthentication
 from gatekeeper.atna.reporter import Reporter
+from storage import audit_messages
 from storage.records import AuditMessage, AuditMessageState
+from storage.schema import audit_message
 
 PATIENCE = 60
 AT = 1_780_000_000.0
@@ -217,3 +222,33 @@ def test_a_repository_that_does_not_trust_us_has_nothing(
             assert reporter(small).send_some() is False
 
             assert repository.received == []
+
+
+def test_a_kill_after_the_repository_took_a_message_sends_it_again_to_the_byte(
+    small: Site, authority: Authority, tmp_path: Path, sqlite_url: str
+) -> None:
+    """At least once, by the role itself: the one that was killed, and the one after it."""
+    with scripted(authority.issue("127.0.0.1"), authority) as repository:
+        settings: dict[str, Any] = {
+            "DATABASE_URL": sqlite_url,
+            "SPOOL_DIRECTORY": tmp_path / "spool",
+            "AUDIT_HOST": "127.0.0.1",
+            "AUDIT_PORT": repository.port,
+            "AUDIT_POLL_SECONDS": 0.1,
+            "TLS_CA": small.settings.tls.ca,
+            "TLS_CERTIFICATE": small.settings.tls.certificate,
+            "TLS_KEY": small.settings.tls.key,
+        }
+        small.record(login("ada"))
+        with role("send", tmp_path, "reporter.sent=kill", **settings) as first:
+            assert first.died()
+        assert small.outbox()[0].state is AuditMessageState.CLAIMED
+        with small.database.begin() as tx:
+            tx.execute(update(audit_message).values(lease_until=0.0))
+            assert audit_messages.rescue(tx, 5, 0.0).requeued == 1
+        with role("send", tmp_path, **settings) as second:
+            is_up(second, "audit_messages_sent")
+            all_are(small, AuditMessageState.SENT)
+
+    assert len(repository.messages()) == 2
+    assert len(set(repository.messages())) == 1
