@@ -32,22 +32,23 @@ SETTLED_SECONDS = 120.0
 """Longer than any transaction of ours is open (`storage.engine`)."""
 
 
-def begin(tx: Connection, source: str, column: Column[Any]) -> int:
-    """Return the position of a source, locked; a new source begins behind what is there now.
+def position(tx: Connection, source: str) -> int | None:
+    """Return the position of a source; None before it has begun."""
+    here = select(audit_cursor.c.position).where(audit_cursor.c.source == source)
+    return tx.execute(here).scalar_one_or_none()
+
+
+def begin(tx: Connection, source: str, column: Column[Any]) -> None:
+    """Begin a source behind the rows that are there now; nothing when it has begun.
 
     Args:
         tx: the open transaction.
         source: name of the cursor.
         column: number of the rows; only ever rises.
     """
-    held = select(audit_cursor.c.position).where(audit_cursor.c.source == source).with_for_update()
-    found = tx.execute(held).scalar_one_or_none()
-    if found is not None:
-        return found
-    latest = tx.execute(select(func.coalesce(func.max(column), 0))).scalar_one()
+    latest = select(func.coalesce(func.max(column), 0)).scalar_subquery()
     made = insert(tx, audit_cursor).values(source=source, position=latest)
     tx.execute(made.on_conflict_do_nothing(index_elements=[audit_cursor.c.source]))
-    return tx.execute(held).scalar_one()
 
 
 def untold(source: str, column: Column[Any], position: int) -> ColumnElement[bool]:
@@ -57,36 +58,39 @@ def untold(source: str, column: Column[Any], position: int) -> ColumnElement[boo
 
 
 def tell(
-    tx: Connection,
-    source: str,
-    column: Column[Any],
-    began: Column[Any],
-    position: int,
-    items: Collection[int],
-) -> None:
-    """Note that these rows have had their messages, and move the position as far as it goes.
+    tx: Connection, source: str, column: Column[Any], began: Column[Any], items: Collection[int]
+) -> set[int]:
+    """Note that rows have their messages, and move the position as far as it goes.
 
     Args:
-        tx: the open transaction.
-        source: name of the cursor.
+        tx: the open transaction; the cursor is locked until it ends.
+        source: name of the cursor, which has begun.
         column: number of the rows.
         began: when a row was written first; seconds since 1970.
-        position: as `begin` returned it.
         items: numbers of the rows.
+
+    Returns:
+        Those that had no message: to be made in this transaction.
     """
-    if items:
+    held = select(audit_cursor.c.position).where(audit_cursor.c.source == source).with_for_update()
+    here = tx.execute(held).scalar_one()
+    asked = select(column).where(column.in_(items), untold(source, column, here))
+    new = set(tx.execute(asked).scalars())
+    if new:
         noted = insert(tx, audit_told).on_conflict_do_nothing()
-        tx.execute(noted, [{"source": source, "item": item} for item in items])
-    young = (column > position) & (began > now() - SETTLED_SECONDS)
-    first = select(func.min(column)).where(or_(untold(source, column, position), young))
+        tx.execute(noted, [{"source": source, "item": item} for item in sorted(new)])
+    young = (column > here) & (began > now() - SETTLED_SECONDS)
+    first = select(func.min(column)).where(or_(untold(source, column, here), young))
     stays = tx.execute(first).scalar_one()
     last = select(func.max(audit_told.c.item)).where(audit_told.c.source == source)
     reached = tx.execute(last).scalar_one() if stays is None else stays - 1
-    if reached is None or reached <= position:
-        return
-    tx.execute(update(audit_cursor).where(audit_cursor.c.source == source).values(position=reached))
-    passed = (audit_told.c.source == source) & (audit_told.c.item <= reached)
-    tx.execute(delete(audit_told).where(passed))
+    if reached is not None and reached > here:
+        tx.execute(
+            update(audit_cursor).where(audit_cursor.c.source == source).values(position=reached)
+        )
+        passed = (audit_told.c.source == source) & (audit_told.c.item <= reached)
+        tx.execute(delete(audit_told).where(passed))
+    return new
 
 
 def reach(tx: Connection, source: str, position: int) -> bool:

@@ -33,23 +33,21 @@ Classes = dict[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What one association, or one upload, that ended has brought of one study.
+    """An association, or an upload, that ended, and what it has brought.
 
     Attributes:
         association: its number.
         calling_ae: AE title of the sender.
         address: its literal IP address.
         ended_at: when it ended, or was last seen.
-        study: Study Instance UID.
-        classes: of instances that were not here before; none for a mere resend.
+        studies: by Study Instance UID the instances that were not here before; none for a resend.
     """
 
     association: int
     calling_ae: str
     address: str
     ended_at: float
-    study: str
-    classes: Classes
+    studies: dict[str, Classes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +65,27 @@ class Load:
     missing: Classes
 
 
-def arrivals(tx: Connection, lease_seconds: float, limit: int) -> list[Arrival]:
-    """Return what the next associations that ended have brought, and note that it was told.
+def begin(tx: Connection) -> None:
+    """Begin where things are now: what was before is not told."""
+    audit_cursors.begin(tx, ASSOCIATIONS, association.c.id)
+    audit_cursors.begin(tx, VERSIONS, configuration_version.c.number)
 
-    To be told of in the same transaction. Associations of one sender that were open at once and
-    brought the same study share what is new: each counts what came while it was open.
+
+def arrivals(tx: Connection, lease_seconds: float, limit: int) -> list[Arrival] | None:
+    """Return the next associations that ended and were not told of; None before `begin`.
+
+    Associations of one sender that were open at once and brought the same study share what is new:
+    each counts what came while it was open.
 
     Args:
-        tx: the open transaction.
+        tx: the open transaction; nothing is written.
         lease_seconds: after which an association that nobody renews has ended.
         limit: most associations.
     """
+    position = audit_cursors.position(tx, ASSOCIATIONS)
+    if position is None:
+        return None
     column = association.c.id
-    position = audit_cursors.begin(tx, ASSOCIATIONS, column)
     ended = or_(association.c.closed_at.is_not(None), association.c.seen_at < now() - lease_seconds)
     chosen = (
         select(association)
@@ -87,22 +93,27 @@ def arrivals(tx: Connection, lease_seconds: float, limit: int) -> list[Arrival]:
         .order_by(column)
         .limit(limit)
     )
-    rows = tx.execute(chosen).mappings().all()
-    found = [arrival for row in rows for arrival in _arrivals(tx, row)]
-    items = [row["id"] for row in rows]
-    audit_cursors.tell(tx, ASSOCIATIONS, column, association.c.opened_at, position, items)
-    return found
+    return [_arrival(tx, row) for row in tx.execute(chosen).mappings().all()]
+
+
+def tell_arrivals(tx: Connection, found: Sequence[Arrival]) -> list[Arrival]:
+    """Note associations as told of, and return those that were not; to be told in this transaction.
+
+    Until it ends nobody else tells of any.
+    """
+    numbers = [one.association for one in found]
+    new = audit_cursors.tell(tx, ASSOCIATIONS, association.c.id, association.c.opened_at, numbers)
+    return [one for one in found if one.association in new]
 
 
 def versions(
     tx: Connection, limit: int
 ) -> list[tuple[ConfigurationVersion | None, ConfigurationVersion]]:
-    """Return the next versions of the configuration, each behind the one before it.
-
-    They are noted as told, which is to be done in the same transaction.
-    """
+    """Return the next versions of the configuration, each behind the one before it."""
+    position = audit_cursors.position(tx, VERSIONS)
+    if position is None:
+        return []
     column = configuration_version.c.number
-    position = audit_cursors.begin(tx, VERSIONS, column)
     chosen = (
         select(configuration_version)
         .where(audit_cursors.untold(VERSIONS, column, position))
@@ -110,14 +121,18 @@ def versions(
         .limit(limit)
     )
     found = [ConfigurationVersion(**facts(row)) for row in tx.execute(chosen).mappings()]
-    numbers = [one.number for one in found]
-    audit_cursors.tell(tx, VERSIONS, column, configuration_version.c.at, position, numbers)
     if not found:
         return []
-    before = select(configuration_version).where(column.in_([number - 1 for number in numbers]))
+    before = select(configuration_version).where(column.in_([one.number - 1 for one in found]))
     known = {row["number"]: row for row in tx.execute(before).mappings()}
     earlier = {number: ConfigurationVersion(**facts(row)) for number, row in known.items()}
     return [(earlier.get(one.number - 1), one) for one in found]
+
+
+def tell_versions(tx: Connection, numbers: Sequence[int]) -> set[int]:
+    """Note versions as told of, and return those that were not; see `tell_arrivals`."""
+    columns = configuration_version.c.number, configuration_version.c.at
+    return audit_cursors.tell(tx, VERSIONS, *columns, numbers)
 
 
 def loads(tx: Connection, delivery_id: int) -> list[Load]:
@@ -158,15 +173,16 @@ def classes_of(tx: Connection, instance_ids: Sequence[int]) -> Classes:
     return dict(found)
 
 
-def _arrivals(tx: Connection, row: RowMapping) -> list[Arrival]:
+def _arrival(tx: Connection, row: RowMapping) -> Arrival:
     ended_at = row["closed_at"] or row["seen_at"]
     linked = select(association_study.c.study_instance_uid).where(
         association_study.c.association_id == row["id"]
     )
+    studies: dict[str, Classes] = {uid: {} for uid in sorted(tx.execute(linked).scalars())}
     counted = (
         select(instance.c.study_instance_uid, instance.c.sop_class_uid, func.count())
         .where(
-            instance.c.study_instance_uid.in_(linked),
+            instance.c.study_instance_uid.in_(list(studies)),
             instance.c.own_result.is_(False),
             instance.c.source_ae == row["calling_ae"],
             instance.c.received_at >= row["opened_at"],
@@ -174,12 +190,6 @@ def _arrivals(tx: Connection, row: RowMapping) -> list[Arrival]:
         )
         .group_by(instance.c.study_instance_uid, instance.c.sop_class_uid)
     )
-    classes: defaultdict[str, Classes] = defaultdict(dict)
-    for study, sop_class, count in tx.execute(counted):
-        classes[study][sop_class] = count
-    return [
-        Arrival(
-            row["id"], row["calling_ae"], row["address"], ended_at, study, classes.get(study, {})
-        )
-        for study in sorted(tx.execute(linked).scalars())
-    ]
+    for study, sop_class, count in tx.execute(counted) if studies else ():
+        studies[study][sop_class] = count
+    return Arrival(row["id"], row["calling_ae"], row["address"], ended_at, studies)

@@ -35,22 +35,36 @@ def derive(database: Database, settings: Settings) -> int:
     audit = settings.audit
     if not audit.enabled:
         return 0
+    with database.read() as tx:
+        arrivals = audit_sources.arrivals(tx, settings.listen.association_lease, audit.at_once)
+        versions = audit_sources.versions(tx, audit.at_once)
+        lost = sum(one.count for one in audit_messages.drops(tx))
+        untold = lost > (audit_cursors.position(tx, _LOST) or 0)
+    if arrivals is None:
+        with database.begin() as tx:
+            audit_sources.begin(tx)
+        return 0
+    # What takes time was read before: on SQLite a transaction that writes holds up the intake.
     made = 0
-    with database.begin() as tx:
-        for arrival in audit_sources.arrivals(tx, settings.listen.association_lease, audit.at_once):
-            made += _received(tx, settings, arrival)
-    with database.begin() as tx:
-        for before, version in audit_sources.versions(tx, audit.at_once):
-            key = f"configuration:{version.number}"
-            made += record(tx, settings, _changed(before, version), key) is not None
-        made += _lost(tx, settings)
+    if arrivals:
+        with database.begin() as tx:
+            for arrival in audit_sources.tell_arrivals(tx, arrivals):
+                made += _received(tx, settings, arrival)
+    if versions or untold:
+        with database.begin() as tx:
+            new = audit_sources.tell_versions(tx, [one.number for _, one in versions])
+            for before, version in versions:
+                if version.number in new:
+                    key = f"configuration:{version.number}"
+                    made += record(tx, settings, _changed(before, version), key) is not None
+            if untold:
+                made += _lost(tx, settings, lost)
     return made
 
 
-def _lost(tx: Connection, settings: Settings) -> bool:
+def _lost(tx: Connection, settings: Settings, lost: int) -> bool:
     """Tell how many messages were lost, once there is room to say so."""
-    lost = sum(one.count for one in audit_messages.drops(tx))
-    if not lost or audit_messages.is_full(tx, settings.audit.backlog):
+    if audit_messages.is_full(tx, settings.audit.backlog):
         return False
     if not audit_cursors.reach(tx, _LOST, lost):
         return False
@@ -58,17 +72,20 @@ def _lost(tx: Connection, settings: Settings) -> bool:
     return record(tx, settings, MessagesLost(lost, at)) is not None
 
 
-def _received(tx: Connection, settings: Settings, arrival: Arrival) -> bool:
-    event = Transfer(
-        entity(arrival.calling_ae, arrival.address, requestor=True, role=RoleId.SOURCE),
-        entity(settings.listen.ae_title, requestor=False, role=RoleId.DESTINATION),
-        arrival.study,
-        arrival.classes,
-        arrival.ended_at,
-        action=Action.CREATE if arrival.classes else Action.READ,
-    )
-    key = f"received:{arrival.association}:{arrival.study}"
-    return record(tx, settings, event, key) is not None
+def _received(tx: Connection, settings: Settings, arrival: Arrival) -> int:
+    made = 0
+    for study, classes in arrival.studies.items():
+        event = Transfer(
+            entity(arrival.calling_ae, arrival.address, requestor=True, role=RoleId.SOURCE),
+            entity(settings.listen.ae_title, requestor=False, role=RoleId.DESTINATION),
+            study,
+            classes,
+            arrival.ended_at,
+            action=Action.CREATE if classes else Action.READ,
+        )
+        key = f"received:{arrival.association}:{study}"
+        made += record(tx, settings, event, key) is not None
+    return made
 
 
 def _changed(

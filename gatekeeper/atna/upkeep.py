@@ -20,7 +20,7 @@ def tend(database: Database, audit: AuditSettings, jitter: random.Random) -> Non
         DatabaseUnavailableError: if the database could not; the next time will do.
     """
     with database.read() as tx:
-        if not any(audit_messages.counts(tx).values()):
+        if not audit_messages.listing(tx, limit=1):
             return
     delay = functools.partial(
         backoff.delay,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from xml.etree import ElementTree as ET
 
 from atna.conftest import Site
@@ -137,6 +138,21 @@ def test_an_association_that_stays_open_holds_up_no_other_and_is_told_in_its_tim
         ).one()
         assert position.position == long + 3
         assert tx.execute(audit_told.select()).all() == []
+
+
+def test_ticks_at_the_same_time_tell_nothing_twice(site: Site) -> None:
+    """Several processes with ticks, as a site of several machines has, are one."""
+    listening(site)
+    for number in range(20):
+        close(site, received(site, 1, f"{STUDY}.{number}"))
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: derive(site.database, site.settings), range(8)))
+
+    assert sum(made) == 20
+    assert sorted(site.events()) == sorted(
+        ("instances-transferred", f"{STUDY}.{number}") for number in range(20)
+    )
 
 
 def test_an_association_whose_listener_was_killed_counts_as_ended_after_its_lease(
