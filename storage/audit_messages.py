@@ -10,17 +10,30 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Sequence
 
-from sqlalchemy import Connection, RowMapping, delete, func, literal, select, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    select,
+    update,
+)
 
 from storage import leases
-from storage.engine import facts, insert, now, plain
+from storage.engine import facts, insert, insert_on, now, plain
 from storage.leases import Rescued
+from storage.prepared import Prepared
 from storage.records import AuditDrop, AuditMessage, AuditMessageState
 from storage.schema import audit_drop
 from storage.schema import audit_message as table
 
 _DAY_SECONDS = 86400.0
 _FORGET_LIMIT = 10_000
+# Written out, not bound: a partial index serves what names its rows literally.
+_WAITS = table.c.state == literal_column(f"'{leases.QUEUED}'")
+_GIVEN = ("event", "subject", "dedup", "happened_at", "severity", "content")
 _ENDED = (AuditMessageState.SENT.value, AuditMessageState.DEAD.value)
 
 
@@ -49,20 +62,16 @@ def enqueue(
     if is_full(tx, backlog):
         drop(tx, event)
         return None
-    return tx.execute(
-        insert(tx, table)
-        .values(
-            event=event,
-            subject=plain(subject),
-            dedup=dedup or str(uuid.uuid4()),
-            happened_at=happened_at,
-            severity=severity,
-            content=plain(content),
-            **leases.queued_values(),
-        )
-        .on_conflict_do_nothing(index_elements=[table.c.dedup])
-        .returning(table.c.id)
-    ).scalar_one_or_none()
+    given = {
+        "event": event,
+        "subject": plain(subject),
+        "dedup": dedup or str(uuid.uuid4()),
+        "happened_at": happened_at,
+        "severity": severity,
+        "content": plain(content),
+    }
+    made = _INSERTING.run(tx, given)
+    return made[0][0] if made else None
 
 
 def drop(tx: Connection, event: str, count: int = 1) -> None:
@@ -155,16 +164,27 @@ def forget(tx: Connection, days: float) -> int:
 
 def is_full(tx: Connection, backlog: int) -> bool:
     """Return whether so many messages wait; counts them only when that may be."""
-    # Written out, not bound: a partial index serves what names its rows literally.
-    waits = table.c.state == literal(leases.QUEUED, literal_execute=True)
-    oldest = tx.execute(select(func.min(table.c.id)).where(waits)).scalar_one()
-    if oldest is None:
+    [(oldest, newest)] = _SPAN.run(tx, {})
+    if oldest is None or newest - oldest + 1 < backlog:
         return False
-    newest = tx.execute(select(func.max(table.c.id))).scalar_one()
-    if newest - oldest + 1 < backlog:
-        return False
-    waiting = tx.execute(select(func.count()).select_from(table).where(waits)).scalar_one()
-    return waiting >= backlog
+    return tx.execute(select(func.count()).select_from(table).where(_WAITS)).scalar_one() >= backlog
+
+
+_SPAN = Prepared(
+    lambda _dialect: select(
+        select(func.min(table.c.id)).where(_WAITS).scalar_subquery(),
+        select(func.max(table.c.id)).scalar_subquery(),
+    )
+)
+
+_INSERTING = Prepared(
+    lambda dialect: (
+        insert_on(dialect, table)
+        .values({**{name: bindparam(name) for name in _GIVEN}, **leases.queued_values()})
+        .on_conflict_do_nothing(index_elements=[table.c.dedup])
+        .returning(table.c.id)
+    )
+)
 
 
 def _message(row: RowMapping) -> AuditMessage:
