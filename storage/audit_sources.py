@@ -173,6 +173,16 @@ def classes_of(tx: Connection, instance_ids: Sequence[int]) -> Classes:
     return dict(found)
 
 
+def classes_in(tx: Connection, study: str) -> Classes:
+    """Return how many instances of each SOP class are here of a study, those of a prior too."""
+    query = select(instance.c.sop_class_uid, func.count()).where(
+        instance.c.study_instance_uid == study,
+        instance.c.own_result.is_(False),
+        instance.c.removed_at.is_(None),
+    )
+    return {row[0]: row[1] for row in tx.execute(query.group_by(instance.c.sop_class_uid))}
+
+
 def _arrival(tx: Connection, row: RowMapping) -> Arrival:
     ended_at = row["closed_at"] or row["seen_at"]
     linked = select(association_study.c.study_instance_uid).where(

@@ -356,6 +356,47 @@ class ConfigurationChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessChanged:
+    """Somebody may do more or less than before (A.5.3.11): an account, or a token.
+
+    Attributes:
+        who: changed it.
+        address: of that person's machine; empty at ours.
+        whose: the account or token.
+        what: in our own words: ``may read``, ``revoked``.
+        roles: whether it is about what it may do; else about how it shows who it is.
+        at: seconds since 1970.
+    """
+
+    who: str
+    address: str
+    whose: str
+    what: str
+    roles: bool
+    at: float
+
+    def message(self, us: Participant) -> Message:
+        """Return it as a message."""
+        roles, attributes = EventType.SECURITY_ROLES_CHANGED, EventType.USER_ATTRIBUTES_CHANGED
+        return alert(
+            roles if self.roles else attributes,
+            at=self.at,
+            us=us,
+            performing=Participant(self.who, requestor=False, address=self.address),
+            subject=Participating(
+                ObjectIdType.URI,
+                f"gatekeeper:access/{self.whose}",
+                2,
+                _SECURITY_RESOURCE,
+                self.whose,
+                details={"Alert Description": self.what},
+            ),
+            outcome=Outcome.SUCCESS,
+            reason="",
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class MessagesLost:
     """Audit messages found the outbox full and were not kept (A.5.3.11).
 

@@ -1,4 +1,4 @@
-"""Transfers that we make: a message when a delivery begins, and one when it comes to its end.
+"""Transfers that we make or ask for: a message when one begins, and one when it has ended.
 
 One of each for a delivery and study, however many objects and attempts it takes; a delivery that is
 queued again afterwards begins again. What the node did not store is a message of its own (PS3.15
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from gatekeeper.atna.codes import Outcome, RoleId
+from gatekeeper.atna.codes import Action, Outcome, RoleId
 from gatekeeper.atna.events import Transfer, entity
 from gatekeeper.atna.outbox import record
 from gatekeeper.log import error_name, get_logger
@@ -60,6 +60,26 @@ class Transfers:
                 self._record(tx, node, load.study, load.stored, ended)
             if load.missing:
                 self._record(tx, node, load.study, load.missing, f"{ended}:failed", reason=reason)
+
+    def fetched(self, tx: Connection, study: str, node: Node) -> None:
+        """Tell that a prior study, which we asked a node for, is here.
+
+        Args:
+            tx: the transaction that says so.
+            study: Study Instance UID of the prior study.
+            node: that it came from.
+        """
+        if not self.settings.audit.enabled:
+            return
+        event = Transfer(
+            entity(node.ae_title, node.host, requestor=False, role=RoleId.SOURCE),
+            entity(self.settings.listen.ae_title, requestor=True, role=RoleId.DESTINATION),
+            study,
+            audit_sources.classes_in(tx, study),
+            tx.execute(select(now())).scalar_one(),
+            action=Action.CREATE,
+        )
+        record(tx, self.settings, event)
 
     def _record(
         self,

@@ -11,6 +11,7 @@ import pytest
 
 from gatekeeper.atna.codes import Action, Outcome, RoleId
 from gatekeeper.atna.events import (
+    AccessChanged,
     ApplicationActivity,
     AuditLogUsed,
     ConfigurationChanged,
@@ -73,6 +74,14 @@ EVENTS: dict[str, tuple[Event, str, list[str], str, str, list[str]]] = {
     "unknown change": (
         ConfigurationChanged(8, "unknown", "", False, True, False, AT),
         "110113", ["110131"], "E", "4", ["", ""],
+    ),
+    "roles": (
+        AccessChanged("ada", "10.0.0.9", "reader", "may read", True, AT),
+        "110113", ["110136"], "E", "0", ["", ""],
+    ),
+    "password": (
+        AccessChanged("ada", "10.0.0.9", "grace", "a new password", False, AT),
+        "110113", ["110137"], "E", "0", ["", ""],
     ),
     "lost": (MessagesLost(12, AT), "110113", ["110133"], "E", "8", [""]),
     "login": (UserAuthentication("ada", "10.0.0.9", AT), "110114", ["110122"], "E", "0", ["", ""]),

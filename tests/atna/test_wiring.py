@@ -253,6 +253,20 @@ def test_a_delivery_that_is_given_up_is_a_failed_transfer(
     assert failed[0].findtext("EventOutcomeDescription")
 
 
+def test_a_prior_study_that_we_fetched_is_a_transfer_that_we_asked_for(
+    small: Site, valid: Valid
+) -> None:
+    """From the archive to us, with what is here of it."""
+    prior = Instance("1.2.9", MR, "1.2", STUDY, "1.2.8", "MR", DIGEST, 100, "PACS", prior=True)
+    with small.database.begin() as tx:
+        instances.record(tx, prior, None)
+        Transfers(small.settings).fetched(tx, STUDY, Node("PACS", "10.1.9.9", 104))
+
+    (fetched,) = roots(small, "instances-transferred", valid)
+    assert participants(fetched) == ["PACS", "GATEKEEPER"]
+    assert [one.attrib["NumberOfInstances"] for one in fetched.iter("SOPClass")] == ["1"]
+
+
 def test_a_role_tells_that_it_starts_and_stops_also_by_an_error(
     small: Site, sqlite_url: str, valid: Valid
 ) -> None:

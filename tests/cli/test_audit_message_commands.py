@@ -94,6 +94,17 @@ def test_reading_the_trail_is_told(database: Database) -> None:
     assert one.event == "audit-log-used"
 
 
+def test_who_may_call_is_told_when_it_changes(database: Database) -> None:
+    """Security Roles Changed, in the transaction that changes them; never the token's text."""
+    text = read("token", "add", "reader", "--read")["token"]
+    run("token", "revoke", "reader")
+
+    with database.read() as tx:
+        found = audit_messages.listing(tx)
+    assert [one.subject for one in found] == ["gatekeeper:access/reader"] * 2
+    assert all("110136" in one.content and text not in one.content for one in found)
+
+
 def test_check_names_what_audit_messages_miss(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
