@@ -249,9 +249,8 @@ def tick_certificates(context: Context) -> int:
 
 def tick_retain(context: Context) -> int:
     """Remove received files that are delivered and due to go; return how many."""
-    settings = context.settings
-    told = Removals(settings).record
-    return retain(context.database, context.spool, settings.retention, told)
+    told = Removals(context.settings).record
+    return retain(context.database, context.spool, context.settings.retention, told)
 
 
 def tick_record(context: Context) -> int:

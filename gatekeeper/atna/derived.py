@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select
 
+from gatekeeper.atna.alerts import ConfigurationChanged, MessagesLost
 from gatekeeper.atna.codes import Action, RoleId
-from gatekeeper.atna.events import ConfigurationChanged, MessagesLost, Transfer, entity
+from gatekeeper.atna.events import Transfer, entity
 from gatekeeper.atna.outbox import record
 from gatekeeper.configuration.changes import UNKNOWN
 from gatekeeper.configuration.document import differences

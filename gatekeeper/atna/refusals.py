@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gatekeeper.atna.events import NodeRefused
+from gatekeeper.atna.alerts import NodeRefused
 from gatekeeper.atna.gathering import Gathered, Gathering
 from gatekeeper.settings import Settings
 from storage.engine import Database

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from gatekeeper.atna.events import AccessChanged
+from gatekeeper.atna.alerts import AccessChanged
 from gatekeeper.atna.outbox import record
 from gatekeeper.cli.changes import operating_user
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail, moment

@@ -9,16 +9,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from gatekeeper.atna.alerts import AccessChanged, ConfigurationChanged, MessagesLost, NodeRefused
 from gatekeeper.atna.codes import Action, Outcome, RoleId
 from gatekeeper.atna.events import (
-    AccessChanged,
     ApplicationActivity,
     AuditLogUsed,
-    ConfigurationChanged,
     Event,
     InstancesAccessed,
-    MessagesLost,
-    NodeRefused,
     Query,
     StudyDeleted,
     Transfer,
