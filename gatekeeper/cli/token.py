@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Annotated
 
 import typer
+from sqlalchemy import Connection
 
+from gatekeeper.atna.alerts import AccessChanged
+from gatekeeper.atna.outbox import record
+from gatekeeper.cli.changes import operating_user
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail, moment
-from gatekeeper.cli.site import AsJson, site_of
+from gatekeeper.cli.site import AsJson, Site, site_of
 from gatekeeper.identifiers import AeTitle
 from gatekeeper.web.access import new_token
 from storage import nodes, tokens
@@ -50,12 +55,14 @@ def add(
         fail("--stow and --node go together: what is sent comes from a node")
     ae_title = AeTitle.parse(node) if node else ""
     text, token = new_token(name, scopes, ae_title)
-    with site_of(context).database() as database, database.begin() as tx:
+    site = site_of(context)
+    with site.database() as database, database.begin() as tx:
         known = nodes.get(tx, ae_title) if node else None
         if node and (known is None or not known.may_send):
             fail(f"node {node} is not known or does not send: `gatekeeper node add ... --sends`")
         if not tokens.add(tx, token, days):
             fail(f"there is or was a token {name}; names are used once")
+        _tell(tx, site, name, f"may {', '.join(scopes)}")
     if as_json:
         emit_json({"name": name, "token": text})
         return
@@ -89,11 +96,19 @@ def revoke(
     context: typer.Context, name: Annotated[str, typer.Argument(help="of the token")]
 ) -> None:
     """Revoke a token, from the next request on and for good."""
-    with site_of(context).database() as database, database.begin() as tx:
+    site = site_of(context)
+    with site.database() as database, database.begin() as tx:
         revoked = tokens.revoke(tx, name)
+        if revoked:
+            _tell(tx, site, name, "revoked")
     if not revoked:
         fail(f"there is no token {name}")
     console.print(f"Revoked token {name}.")
+
+
+def _tell(tx: Connection, site: Site, name: str, what: str) -> None:
+    changed = AccessChanged(operating_user(), "", name, what, roles=True, at=time.time())
+    record(tx, site.settings, changed)
 
 
 def _state(token: ApiToken) -> str:

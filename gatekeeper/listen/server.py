@@ -12,6 +12,7 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from sqlalchemy.exc import SQLAlchemyError
 
+from gatekeeper.atna.refusals import Refusals
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.listen.allowed import welcome
 from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
@@ -90,6 +91,7 @@ class Listener:
         self._resolver = Resolver(
             self._settings.resolve_seconds, self._settings.resolve_again_seconds
         )
+        self._refusals = Refusals(database, settings)
         self._classes: frozenset[str] = frozenset()
         self._credentials = Credentials(settings.tls)
         self._plain: GuardedServer | None = None
@@ -200,9 +202,11 @@ class Listener:
                     server.server_close()
                 raise
             self._secured.secure = self._credentials.accept
+            self._secured.refused = lambda address, rule: self._refusals.note("", address, rule)
         self._receiver.prepare()
         self._associations.start()
         self._tallying.start()
+        self._refusals.start()
         for server in self._servers:
             threading.Thread(
                 target=server.serve_forever,
@@ -237,6 +241,7 @@ class Listener:
         self._commitment.stop(ABORT_SECONDS)
         self._associations.stop(ABORT_SECONDS)
         self._tallying.stop(ABORT_SECONDS)
+        self._refusals.stop(ABORT_SECONDS)
 
     def _wait_for_end(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -305,7 +310,10 @@ class Listener:
             reason=reason,
             limit=limit if refusal is None else None,
         )
-        return LOCAL_LIMIT_EXCEEDED if refusal is None else REJECTIONS[refusal]
+        if refusal is None:
+            return LOCAL_LIMIT_EXCEEDED
+        self._refusals.note(calling, address, refusal.value)
+        return REJECTIONS[refusal]
 
     def _echo(self, _event: evt.Event) -> int:
         return SUCCESS

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gatekeeper.settings.auditing import AuditSettings
 from gatekeeper.settings.documented import setting
 from gatekeeper.settings.gating import GateSettings
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
@@ -33,6 +34,7 @@ from gatekeeper.settings.working import ModelSettings, ResultSettings, RuleSetti
 
 __all__ = [
     "AccountSettings",
+    "AuditSettings",
     "CommitmentSettings",
     "DatabaseSettings",
     "GateSettings",
@@ -81,6 +83,7 @@ class Settings:
     send: SendSettings = field(default_factory=SendSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     priors: PriorSettings = field(default_factory=PriorSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
@@ -158,6 +161,7 @@ def section_class(name: str) -> Any:
         "send": SendSettings,
         "commitment": CommitmentSettings,
         "notify": NotifySettings,
+        "audit": AuditSettings,
         "priors": PriorSettings,
         "retention": RetentionSettings,
         "index": IndexSettings,

@@ -12,6 +12,8 @@ import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.admin.console import Console
+from gatekeeper.atna.reading import Readings
+from gatekeeper.atna.refusals import Refusals
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.listen.associations import OpenAssociations
 from gatekeeper.listen.backpressure import QueueMark
@@ -80,7 +82,10 @@ class WebServer:
         self._associations = OpenAssociations(database, settings.listen.association_lease / 3)
         self._tally.open = self._associations.count
         throttle = Throttle(settings.web.failures, settings.web.failure_seconds)
-        self._service = Service(settings, Access(database, throttle))
+        self._refusals = Refusals(database, settings)
+        self._readings = Readings(database, settings)
+        access = Access(database, throttle)
+        self._service = Service(settings, access, self._refusals, self._readings)
         self._store = Store(self._service, self._receiver, self._queue, self._associations)
         self.console = Console.of(settings, database, spool)
         """What the pages work with."""
@@ -142,6 +147,8 @@ class WebServer:
         self._server = uvicorn.Server(config)
         self._associations.start()
         self._tallying.start()
+        self._refusals.start()
+        self._readings.start()
         self._thread = threading.Thread(
             target=self._run, args=(self._server, listener), name="web", daemon=True
         )
@@ -161,6 +168,8 @@ class WebServer:
         self._queue.close(_END_SECONDS)
         self._associations.stop(_END_SECONDS)
         self._tallying.stop(_END_SECONDS)
+        self._refusals.stop(_END_SECONDS)
+        self._readings.stop(_END_SECONDS)
 
     def _run(self, server: uvicorn.Server, listener: BoundedListener) -> None:
         try:
