@@ -27,7 +27,7 @@ from gatekeeper.settings.site import (
     SpoolSettings,
     TickSettings,
 )
-from gatekeeper.settings.web import AccountSettings, WebSettings
+from gatekeeper.settings.web import AccountSettings, ViewingSettings, WebSettings
 from gatekeeper.settings.working import ModelSettings, ResultSettings, RuleSettings, WorkSettings
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "SpoolSettings",
     "TickSettings",
     "TlsSettings",
+    "ViewingSettings",
     "WebSettings",
     "WorkSettings",
     "describe",
@@ -70,6 +71,7 @@ class Settings:
     tls: TlsSettings = field(default_factory=TlsSettings)
     web: WebSettings = field(default_factory=WebSettings)
     accounts: AccountSettings = field(default_factory=AccountSettings)
+    viewing: ViewingSettings = field(default_factory=ViewingSettings)
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
@@ -146,6 +148,7 @@ def section_class(name: str) -> Any:
         "tls": TlsSettings,
         "web": WebSettings,
         "accounts": AccountSettings,
+        "viewing": ViewingSettings,
         "work": WorkSettings,
         "models": ModelSettings,
         "rules": RuleSettings,

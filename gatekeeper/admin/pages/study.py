@@ -48,9 +48,15 @@ def show(request: Request, console: Desk, uid: str) -> Response:
     return _page(request, console, uid)
 
 
+@routes.get("/studies/{uid}/verdict", Permission.VIEW)
+def verdict(request: Request, console: Desk, uid: str) -> Response:
+    """Show the verdict and what is held again, if it has changed."""
+    return live(request, "study_verdict.html", **_standing(console, uid))
+
+
 @routes.get("/studies/{uid}/standing", Permission.VIEW)
 def standing(request: Request, console: Desk, uid: str) -> Response:
-    """Show what may have changed, if it has."""
+    """Show its evidence and its way again, if they have changed."""
     return live(request, "study_standing.html", **_standing(console, uid))
 
 
