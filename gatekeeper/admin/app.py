@@ -20,6 +20,7 @@ from gatekeeper.admin.pages import (
     queue,
     settings,
     sign_in,
+    slices,
     studies,
     study,
 )
@@ -34,6 +35,7 @@ PAGES: Sequence[Routes] = (
     queue.routes,
     studies.routes,
     study.routes,
+    slices.routes,
     held.routes,
     configuration.routes,
     settings.routes,

@@ -29,7 +29,7 @@ from gatekeeper.settings.site import (
     SpoolSettings,
     TickSettings,
 )
-from gatekeeper.settings.web import AccountSettings, WebSettings
+from gatekeeper.settings.web import AccountSettings, ViewingSettings, WebSettings
 from gatekeeper.settings.working import ModelSettings, ResultSettings, RuleSettings, WorkSettings
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "SpoolSettings",
     "TickSettings",
     "TlsSettings",
+    "ViewingSettings",
     "WebSettings",
     "WorkSettings",
     "describe",
@@ -75,6 +76,7 @@ class Settings:
     web: WebSettings = field(default_factory=WebSettings)
     accounts: AccountSettings = field(default_factory=AccountSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    viewing: ViewingSettings = field(default_factory=ViewingSettings)
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
@@ -153,6 +155,7 @@ def section_class(name: str) -> Any:
         "web": WebSettings,
         "accounts": AccountSettings,
         "metrics": MetricsSettings,
+        "viewing": ViewingSettings,
         "work": WorkSettings,
         "models": ModelSettings,
         "rules": RuleSettings,

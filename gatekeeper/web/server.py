@@ -163,6 +163,7 @@ class WebServer:
         if self._listener is not None:
             self._listener.close()
         self._store.close()
+        self.console.viewer.close()
         self._service.close()
         self._receiver.close(_END_SECONDS)
         self._queue.close(_END_SECONDS)
