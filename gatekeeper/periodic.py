@@ -25,6 +25,7 @@ from gatekeeper import certificates, decision_record, residue, study_index
 from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.configuration import changes, choice
+from gatekeeper.drift import watch
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.gate import limits, passing
 from gatekeeper.gate.copying import copy
@@ -279,6 +280,11 @@ def tick_shadow(context: Context) -> int:
     return catch_up(context.database, context.spool, context.settings, at_once)
 
 
+def tick_drift(context: Context) -> int:
+    """Compare what was judged with what came before; return how many jobs were looked at."""
+    return watch.look(context.database, context.settings.drift)
+
+
 TICKS: dict[str, Tick] = {
     "complete": tick_complete,
     "forward": tick_forward,
@@ -290,6 +296,7 @@ TICKS: dict[str, Tick] = {
     "index": tick_index,
     "record": tick_record,
     "shadow": tick_shadow,
+    "drift": tick_drift,
 }
 """Every tick by name; each has a setting ``tick.NAME_seconds``."""
 
@@ -331,6 +338,7 @@ def scheduler(context: Context) -> BackgroundScheduler:
         "index": context.settings.tick.index_seconds,
         "record": context.settings.tick.record_seconds,
         "shadow": context.settings.tick.shadow_seconds,
+        "drift": context.settings.tick.drift_seconds,
     }
     background = BackgroundScheduler(
         timezone=UTC,

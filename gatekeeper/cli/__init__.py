@@ -15,6 +15,7 @@ from gatekeeper.cli import (
     channel,
     configuration,
     demo,
+    drift,
     job,
     ledger,
     model,
@@ -85,6 +86,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(model.app, name="model")
 app.add_typer(policy.app, name="policy")
 app.add_typer(shadow.app, name="shadow")
+app.add_typer(drift.app, name="drift")
 app.add_typer(configuration.app, name="config")
 app.add_typer(channel.app, name="channel")
 app.add_typer(notification.app, name="notification")
