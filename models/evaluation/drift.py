@@ -294,10 +294,12 @@ def draw(path: Path, late: Sequence[Delay], seed: int) -> None:
             sizes, [one.median for one in shifts], "o-", label=f"change after {before} series"
         )
     right.set_yscale("log")
+    right.set_yticks(ticks := [3, 5, 10, 20, 50, 100, 200], [str(one) for one in ticks])
+    right.minorticks_off()
     right.set_xlabel("shift of the score, SD")
     right.set_ylabel("median series until the alarm")
     right.legend(fontsize=8, frameon=False)
-    right.grid(visible=True, which="both", alpha=0.2)
+    right.grid(visible=True, alpha=0.2)
     drawing.savefig(path, dpi=110)
 
 
