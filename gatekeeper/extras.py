@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-_WEB = ("fastapi", "uvicorn", "python_multipart")
+_WEB = ("argon2", "fastapi", "jinja2", "python_multipart", "uvicorn")
 
 
 def web_problem() -> str | None:

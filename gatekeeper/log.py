@@ -25,6 +25,7 @@ ALLOWED_FIELDS = frozenset(
         "calling_ae",
         "certificate",
         "channel",
+        "code",
         "count",
         "days",
         "delivery",

@@ -88,14 +88,23 @@ def append(
 
 
 def listing(
-    tx: Connection, study: str | None = None, actor: str | None = None, limit: int = 100
+    tx: Connection,
+    study: str | None = None,
+    actor: str | None = None,
+    limit: int = 100,
+    before: int | None = None,
 ) -> list[AuditEntry]:
-    """Return lines, the newest first, about this study and by this actor where given."""
+    """Return lines, the newest first, about this study and by this actor where given.
+
+    With `before`, only lines that are older than the one of this number.
+    """
     query = select(table).order_by(table.c.id.desc()).limit(limit)
     if study is not None:
         query = query.where(table.c.study == study)
     if actor is not None:
         query = query.where(table.c.actor == actor)
+    if before is not None:
+        query = query.where(table.c.id < before)
     return [AuditEntry(**facts(row)) for row in tx.execute(query).mappings()]
 
 

@@ -249,6 +249,16 @@ intake_pause = Table(
     Column("since", Double, nullable=False),
 )
 
+# Stages that people paused, each by the name of its table.
+stage_pause = Table(
+    "stage_pause",
+    metadata,
+    Column("stage", String(32), primary_key=True),
+    Column("since", Double, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("why", Text, nullable=False),
+)
+
 job = Table(
     "job",
     metadata,
@@ -663,4 +673,28 @@ drift_due = Table(
     "drift_due",
     metadata,
     Column("job_id", Id, ForeignKey(job.c.id), primary_key=True, autoincrement=False),
+)
+
+# Who may sign in to the pages.
+account = Table(
+    "account",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("roles", JSON, nullable=False),
+    Column("password", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("signed_in_at", Double),
+)
+
+web_session = Table(
+    "web_session",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),
+    Column("account", String(64), ForeignKey(account.c.name), nullable=False),
+    Column("address", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Index(None, "account"),
 )

@@ -9,22 +9,10 @@ read to its end, without keeping it, and answered then.
 Memory does not grow with the object: at most `headers.MAXIMUM_BEGINNING` bytes are held, for the
 few objects whose identifiers lie so far behind.
 
-============================================  ======  =======================================
-what happened                                 status  what the sender does
-============================================  ======  =======================================
-kept, or kept before with the same content    0x0000  may forget it
-disk low or full, spool or database in        0xA700  tries again later
-trouble
-data set and command disagree                 0xA900  looks into it
-data set cannot be understood                 0xC000  looks into it
-SOP class not stored here                     0x0122  looks into it
-association not accepted here                 0x0124  looks into it
-a defect of ours                              0x0110  tries again or looks into it
-============================================  ======  =======================================
-
-The status never depends on the analysis. After a failed synchronisation (EIO) the kernel may
-report success for data it has dropped, so the process must end and start afresh: `failed` says so
-and everything is answered 0xA700 until then.
+What each status means is the table in `gatekeeper.listen.answers`. It never depends on the
+analysis. After a failed synchronisation (EIO) the kernel may report success for data it has
+dropped, so the process must end and start afresh: `failed` says so and everything is answered
+0xA700 until then.
 """
 
 from __future__ import annotations

@@ -40,8 +40,7 @@ _ACCEPT_POLL_SECONDS = 0.1
 _STOP_POLL_SECONDS = 0.02
 ABORT_SECONDS = 2.0
 
-# Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 Table 9-21).
-_REJECTIONS = {
+REJECTIONS = {
     Refusal.CALLED_AE: (1, 1, 7),
     Refusal.CALLING_AE: (1, 1, 3),
     # What the peer learns does not tell an unknown AE title from a known one at a wrong address.
@@ -49,7 +48,8 @@ _REJECTIONS = {
     Refusal.PLAIN: (1, 1, 3),
     Refusal.CERTIFICATE: (1, 1, 3),
 }
-_TEMPORARY_CONGESTION = (2, 3, 1)
+"""Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
+TEMPORARY_CONGESTION = (2, 3, 1)
 
 log = get_logger()
 
@@ -243,7 +243,7 @@ class Listener:
             event.assoc.is_aborted = True
             event.assoc.kill()
             return
-        rejection: tuple[int, int, int] | None = _TEMPORARY_CONGESTION
+        rejection: tuple[int, int, int] | None = TEMPORARY_CONGESTION
         try:
             rejection = self._judge(event.assoc, request)
         except (SQLAlchemyError, OSError) as error:
@@ -288,7 +288,7 @@ class Listener:
             reason="too many associations" if refusal is None else refusal.value,
             limit=limit if refusal is None else None,
         )
-        return LOCAL_LIMIT_EXCEEDED if refusal is None else _REJECTIONS[refusal]
+        return LOCAL_LIMIT_EXCEEDED if refusal is None else REJECTIONS[refusal]
 
     def _echo(self, _event: evt.Event) -> int:
         return SUCCESS

@@ -27,7 +27,7 @@ from gatekeeper.settings.site import (
     SpoolSettings,
     TickSettings,
 )
-from gatekeeper.settings.web import WebSettings
+from gatekeeper.settings.web import AccountSettings, WebSettings
 from gatekeeper.settings.working import (
     DriftSettings,
     ModelSettings,
@@ -37,6 +37,7 @@ from gatekeeper.settings.working import (
 )
 
 __all__ = [
+    "AccountSettings",
     "CommitmentSettings",
     "DatabaseSettings",
     "DriftSettings",
@@ -75,6 +76,7 @@ class Settings:
     listen: ListenSettings = field(default_factory=ListenSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     web: WebSettings = field(default_factory=WebSettings)
+    accounts: AccountSettings = field(default_factory=AccountSettings)
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
@@ -151,6 +153,7 @@ def section_class(name: str) -> Any:
         "listen": ListenSettings,
         "tls": TlsSettings,
         "web": WebSettings,
+        "accounts": AccountSettings,
         "work": WorkSettings,
         "models": ModelSettings,
         "rules": RuleSettings,

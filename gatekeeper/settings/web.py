@@ -44,6 +44,9 @@ class WebSettings:
     maximum_request_mib: int = setting(
         16384, "largest body of a STOW-RS request", unit="MiB", minimum=1
     )
+    maximum_form_mib: int = setting(
+        64, "largest body of a form of the pages, a file within included", unit="MiB", minimum=1
+    )
     maximum_parts: int = setting(
         10000, "most parts of a STOW-RS request", minimum=1, maximum=1000000
     )
@@ -84,4 +87,31 @@ class WebSettings:
     )
     stop_seconds: float = setting(
         12.0, "wait at SIGTERM for requests under way", unit="s", minimum=0, maximum=600
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSettings:
+    """People who sign in to the pages."""
+
+    idle_minutes: float = setting(
+        60.0,
+        "time without a request after which somebody must sign in again",
+        unit="min",
+        minimum=1,
+        maximum=1440,
+    )
+    session_hours: float = setting(
+        12.0, "time after which everybody must sign in again", unit="h", minimum=0.1, maximum=168
+    )
+    password_characters: int = setting(
+        12, "shortest password that may be chosen", minimum=8, maximum=64
+    )
+    failures: int = setting(
+        10,
+        "failed attempts of one address, or for one name, after which more are refused for a while",
+        minimum=1,
+    )
+    failure_seconds: float = setting(
+        300.0, "how long failed attempts count", unit="s", minimum=1, maximum=86400
     )

@@ -1,9 +1,12 @@
-"""The application: DICOMweb under ``/dicom-web``, and room beside it for pages."""
+"""The application: DICOMweb under ``/dicom-web``, and the pages beside it."""
 
 from __future__ import annotations
 
 from fastapi import FastAPI
 
+from gatekeeper.admin.app import add_pages
+from gatekeeper.admin.console import Console
+from gatekeeper.web.body_limit import BodyLimit
 from gatekeeper.web.retrieve import Retrieve
 from gatekeeper.web.serving import handle_errors
 from gatekeeper.web.store import Store
@@ -11,12 +14,13 @@ from gatekeeper.web.store import Store
 ROOT = "/dicom-web"
 
 
-def make_app(store: Store, retrieve: Retrieve, retry_after: int) -> FastAPI:
+def make_app(store: Store, retrieve: Retrieve, console: Console, retry_after: int) -> FastAPI:
     """Return the application.
 
     Args:
         store: takes uploads.
         retrieve: answers queries.
+        console: what the pages work with.
         retry_after: seconds after which a caller that is answered 503 is to come again.
     """
     # No pages of its own: they would tell everyone what there is, with scripts from elsewhere.
@@ -24,5 +28,8 @@ def make_app(store: Store, retrieve: Retrieve, retry_after: int) -> FastAPI:
     application.router.redirect_slashes = False
     application.include_router(store.routes(), prefix=ROOT)
     application.include_router(retrieve.routes(), prefix=ROOT)
+    add_pages(application, console)
+    limit = console.settings.web.maximum_form_mib << 20
+    application.add_middleware(BodyLimit, limit=limit, elsewhere=ROOT + "/")
     handle_errors(application, retry_after)
     return application

@@ -11,6 +11,7 @@ from types import FrameType
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
+from gatekeeper.admin.console import Console
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.listen.associations import OpenAssociations
 from gatekeeper.listen.backpressure import QueueMark
@@ -70,6 +71,8 @@ class WebServer:
         throttle = Throttle(settings.web.failures, settings.web.failure_seconds)
         self._service = Service(settings, Access(database, throttle))
         self._store = Store(self._service, self._receiver, self._queue, self._associations)
+        self.console = Console.of(settings, database, spool)
+        """What the pages work with."""
 
     @property
     def failed(self) -> threading.Event:
@@ -107,7 +110,7 @@ class WebServer:
         # One more than may be read, so that a search among more is seen to have ended early.
         holdings = Holdings(self._database, web.serves, web.maximum_read + 1)
         retrieve = Retrieve(self._service, holdings, self._spool)
-        application = make_app(self._store, retrieve, web.retry_after_seconds)
+        application = make_app(self._store, retrieve, self.console, web.retry_after_seconds)
         config = uvicorn.Config(
             Guard(application, web, listener),
             http="h11",
@@ -179,6 +182,8 @@ def serve(settings: Settings) -> None:
         log.error("web_not_started", error=error_name(error), role="web")
         raise SystemExit(1) from None
     log.info("web_serving", role="web", address=settings.web.host, port=server.port, count=swept)
+    if server.console.first_start.needed():
+        log.warning("first_start", role="web", code=server.console.first_start.code)
     failed = False
     while not done.wait(0.2) and not failed:
         failed = server.failed.is_set() or not server.alive

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -141,8 +142,13 @@ def handle_errors(application: FastAPI, retry_after: int) -> None:
         status = int(getattr(error, "status_code", 404))
         return refused(request, status, "no such resource or method")
 
+    async def not_valid(request: Request, _error: Exception) -> Response:
+        # The library's text holds what was sent.
+        return refused(request, 422, "a parameter of the request is not valid")
+
     application.add_exception_handler(Denied, denied)
     application.add_exception_handler(BadRequest, bad)
     application.add_exception_handler(SQLAlchemyError, no_database)
     application.add_exception_handler(404, unknown)
     application.add_exception_handler(405, unknown)
+    application.add_exception_handler(RequestValidationError, not_valid)

@@ -33,6 +33,11 @@ from storage.records.peers import (
     Role,
     Scope,
 )
+from storage.records.people import (
+    Account,
+    AccountRole,
+    WebSession,
+)
 from storage.records.received import (
     Instance,
     Study,
@@ -68,6 +73,8 @@ from storage.records.watched import (
 
 __all__ = [
     "HAS_ALL",
+    "Account",
+    "AccountRole",
     "ActiveBundle",
     "ApiToken",
     "AuditEntry",
@@ -112,4 +119,5 @@ __all__ = [
     "Study",
     "StudyHeader",
     "StudyState",
+    "WebSession",
 ]

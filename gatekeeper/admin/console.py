@@ -1,0 +1,48 @@
+"""The console: what every page works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gatekeeper.identity.first_start import FirstStart
+from gatekeeper.identity.sign_on import SignOn
+from gatekeeper.settings import Settings
+from storage.engine import Database
+from storage.spool import Spool
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """What every page works with; used from any thread.
+
+    Attributes:
+        settings: as this process started with.
+        database: of the site.
+        spool: of received and made objects.
+        sign_on: who is signed in.
+        first_start: how the first account is made.
+        config_file: that the settings came from; None without one.
+    """
+
+    settings: Settings
+    database: Database
+    spool: Spool
+    sign_on: SignOn
+    first_start: FirstStart
+    config_file: Path | None = None
+
+    @classmethod
+    def of(
+        cls, settings: Settings, database: Database, spool: Spool, config_file: Path | None = None
+    ) -> Console:
+        """Return the console of a site."""
+        accounts = settings.accounts
+        return cls(
+            settings,
+            database,
+            spool,
+            SignOn(database, accounts),
+            FirstStart(database, accounts.failures, accounts.failure_seconds),
+            config_file,
+        )

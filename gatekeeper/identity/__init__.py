@@ -1,0 +1,1 @@
+"""Who signs in: accounts, passwords, sessions, and what each role may do."""

@@ -1,0 +1,93 @@
+"""The pages of a running web role, and people of every role who are signed in to them."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from gatekeeper.identity.accounts import make
+from gatekeeper.settings import Settings
+from gatekeeper.web.server import WebServer
+from storage.engine import Database
+from storage.records import AccountRole
+from storage.spool import Spool
+from support.web import running_web
+
+PASSWORD = "correct horse battery"  # noqa: S105 - of accounts that a test makes
+PEOPLE: Mapping[str, tuple[AccountRole, ...]] = {
+    "anna": tuple(AccountRole),
+    "admin": (AccountRole.ADMINISTRATOR,),
+    "reviewer": (AccountRole.REVIEWER,),
+    "physicist": (AccountRole.PHYSICIST,),
+    "viewer": (AccountRole.VIEWER,),
+}
+"""Accounts by name; `anna` may do everything."""
+
+
+@dataclass
+class Pages:
+    """The pages of a running web role."""
+
+    server: WebServer
+    database: Database
+    spool: Spool
+    url: str
+    _clients: dict[str, httpx.Client] = field(default_factory=dict[str, httpx.Client])
+
+    def of(self, name: str = "anna") -> httpx.Client:
+        """Return a browser in which somebody is signed in; '' for nobody."""
+        if name not in self._clients:
+            client = httpx.Client(
+                base_url=self.url, timeout=60, headers={"Sec-Fetch-Site": "same-origin"}
+            )
+            if name:
+                answer = client.post("/sign-in", data={"name": name, "password": PASSWORD})
+                assert answer.status_code == 303, answer.text
+            self._clients[name] = client
+        return self._clients[name]
+
+    def get(self, path: str, name: str = "anna", **headers: str) -> httpx.Response:
+        """GET a page; redirects are not followed."""
+        return self.of(name).get(path, headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+    def post(
+        self, path: str, data: Mapping[str, Any] | None = None, name: str = "anna", **more: Any
+    ) -> httpx.Response:
+        """POST a form as a page of ours does; redirects are not followed."""
+        return self.of(name).post(path, data=data or {}, **more)
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+
+
+@contextmanager
+def running_pages(settings: Settings, database: Database) -> Generator[Pages]:
+    """Run a web role that knows `PEOPLE`."""
+    make_people(database)
+    with running_web(settings, database) as web:
+        url = f"http://127.0.0.1:{web.port}"
+        pages = Pages(web.server, database, web.spool, url)
+        try:
+            yield pages
+        finally:
+            pages.close()
+
+
+def make_people(database: Database, people: Sequence[str] = tuple(PEOPLE)) -> None:
+    """Make accounts, all with the same password."""
+    for name in people:
+        with database.begin() as tx:
+            make(tx, name, PEOPLE[name], PASSWORD, "tests", 8)
+
+
+def text_of(page: str) -> str:
+    """Return what a page says, without its tags, blanks in a row as one."""
+    body = re.sub(r"(?s)<(script|style)\b.*?</\1>", " ", page)
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", body))).strip()
