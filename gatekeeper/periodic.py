@@ -327,18 +327,8 @@ def scheduler(context: Context) -> BackgroundScheduler:
     A late tick runs once, however often it was missed (coalesce, no misfire grace), and never
     beside itself in one process.
     """
-    seconds = {
-        "complete": context.settings.tick.complete_seconds,
-        "forward": context.settings.tick.forward_seconds,
-        "gate": context.settings.tick.gate_seconds,
-        "rescue": context.settings.tick.rescue_seconds,
-        "sweep": context.settings.tick.sweep_seconds,
-        "certificates": context.settings.tick.certificates_seconds,
-        "retain": context.settings.tick.retain_seconds,
-        "index": context.settings.tick.index_seconds,
-        "record": context.settings.tick.record_seconds,
-        "shadow": context.settings.tick.shadow_seconds,
-        "drift": context.settings.tick.drift_seconds,
+    seconds: dict[str, float] = {
+        name: getattr(context.settings.tick, f"{name}_seconds") for name in TICKS
     }
     background = BackgroundScheduler(
         timezone=UTC,
