@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gatekeeper.settings.auditing import AuditSettings
 from gatekeeper.settings.documented import setting
 from gatekeeper.settings.gating import GateSettings
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
+from gatekeeper.settings.metrics import MetricsSettings
 from gatekeeper.settings.notifying import NotifySettings
 from gatekeeper.settings.sending import CommitmentSettings, PriorSettings, SendSettings
 from gatekeeper.settings.site import (
@@ -38,6 +40,7 @@ from gatekeeper.settings.working import (
 
 __all__ = [
     "AccountSettings",
+    "AuditSettings",
     "CommitmentSettings",
     "DatabaseSettings",
     "DriftSettings",
@@ -45,6 +48,7 @@ __all__ = [
     "IndexSettings",
     "ListenSettings",
     "LogSettings",
+    "MetricsSettings",
     "ModelSettings",
     "NotifySettings",
     "PriorSettings",
@@ -77,6 +81,7 @@ class Settings:
     tls: TlsSettings = field(default_factory=TlsSettings)
     web: WebSettings = field(default_factory=WebSettings)
     accounts: AccountSettings = field(default_factory=AccountSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
@@ -86,6 +91,7 @@ class Settings:
     send: SendSettings = field(default_factory=SendSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     priors: PriorSettings = field(default_factory=PriorSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
@@ -154,6 +160,7 @@ def section_class(name: str) -> Any:
         "tls": TlsSettings,
         "web": WebSettings,
         "accounts": AccountSettings,
+        "metrics": MetricsSettings,
         "work": WorkSettings,
         "models": ModelSettings,
         "rules": RuleSettings,
@@ -163,6 +170,7 @@ def section_class(name: str) -> Any:
         "send": SendSettings,
         "commitment": CommitmentSettings,
         "notify": NotifySettings,
+        "audit": AuditSettings,
         "priors": PriorSettings,
         "retention": RetentionSettings,
         "index": IndexSettings,
