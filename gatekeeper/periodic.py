@@ -28,6 +28,7 @@ from gatekeeper.atna import upkeep
 from gatekeeper.atna.derived import derive
 from gatekeeper.atna.removals import Removals
 from gatekeeper.configuration import changes, choice
+from gatekeeper.drift import watch
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.gate import limits, passing
 from gatekeeper.gate.copying import copy
@@ -283,6 +284,11 @@ def tick_shadow(context: Context) -> int:
     return catch_up(context.database, context.spool, context.settings, at_once)
 
 
+def tick_drift(context: Context) -> int:
+    """Compare what was judged with what came before; return how many jobs were looked at."""
+    return watch.look(context.database, context.settings.drift)
+
+
 def tick_audit(context: Context) -> int:
     """Make audit messages of what happened, and look after those made; return how many are new."""
     upkeep.tend(context.database, context.settings.audit, context.jitter)
@@ -300,6 +306,7 @@ TICKS: dict[str, Tick] = {
     "index": tick_index,
     "record": tick_record,
     "shadow": tick_shadow,
+    "drift": tick_drift,
     "audit": tick_audit,
 }
 """Every tick by name; each has a setting ``tick.NAME_seconds``."""
@@ -331,18 +338,8 @@ def scheduler(context: Context) -> BackgroundScheduler:
     A late tick runs once, however often it was missed (coalesce, no misfire grace), and never
     beside itself in one process.
     """
-    seconds = {
-        "complete": context.settings.tick.complete_seconds,
-        "forward": context.settings.tick.forward_seconds,
-        "gate": context.settings.tick.gate_seconds,
-        "rescue": context.settings.tick.rescue_seconds,
-        "sweep": context.settings.tick.sweep_seconds,
-        "certificates": context.settings.tick.certificates_seconds,
-        "retain": context.settings.tick.retain_seconds,
-        "index": context.settings.tick.index_seconds,
-        "record": context.settings.tick.record_seconds,
-        "shadow": context.settings.tick.shadow_seconds,
-        "audit": context.settings.tick.audit_seconds,
+    seconds: dict[str, float] = {
+        name: getattr(context.settings.tick, f"{name}_seconds") for name in TICKS
     }
     background = BackgroundScheduler(
         timezone=UTC,

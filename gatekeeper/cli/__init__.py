@@ -17,6 +17,7 @@ from gatekeeper.cli import (
     configuration,
     conformance,
     demo,
+    drift,
     job,
     ledger,
     model,
@@ -91,6 +92,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(model.app, name="model")
 app.add_typer(policy.app, name="policy")
 app.add_typer(shadow.app, name="shadow")
+app.add_typer(drift.app, name="drift")
 app.add_typer(configuration.app, name="config")
 app.add_typer(channel.app, name="channel")
 app.add_typer(notification.app, name="notification")

@@ -30,13 +30,20 @@ from gatekeeper.settings.site import (
     TickSettings,
 )
 from gatekeeper.settings.web import AccountSettings, ViewingSettings, WebSettings
-from gatekeeper.settings.working import ModelSettings, ResultSettings, RuleSettings, WorkSettings
+from gatekeeper.settings.working import (
+    DriftSettings,
+    ModelSettings,
+    ResultSettings,
+    RuleSettings,
+    WorkSettings,
+)
 
 __all__ = [
     "AccountSettings",
     "AuditSettings",
     "CommitmentSettings",
     "DatabaseSettings",
+    "DriftSettings",
     "GateSettings",
     "IndexSettings",
     "ListenSettings",
@@ -80,6 +87,7 @@ class Settings:
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
+    drift: DriftSettings = field(default_factory=DriftSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     send: SendSettings = field(default_factory=SendSettings)
@@ -159,6 +167,7 @@ def section_class(name: str) -> Any:
         "work": WorkSettings,
         "models": ModelSettings,
         "rules": RuleSettings,
+        "drift": DriftSettings,
         "results": ResultSettings,
         "gate": GateSettings,
         "send": SendSettings,

@@ -69,6 +69,12 @@ from storage.records.told import (
     Notification,
     NotificationState,
 )
+from storage.records.watched import (
+    DriftDevice,
+    DriftDue,
+    DriftObservation,
+    DriftStream,
+)
 
 __all__ = [
     "HAS_ALL",
@@ -93,6 +99,10 @@ __all__ = [
     "DeliveryItem",
     "DeliveryState",
     "Details",
+    "DriftDevice",
+    "DriftDue",
+    "DriftObservation",
+    "DriftStream",
     "Echo",
     "Feedback",
     "Forward",
