@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, select
 
+from storage import drift
 from storage.engine import insert, now, plain
 from storage.records import Outcome, Result
 from storage.schema import job_result, outcome, result
@@ -52,6 +53,7 @@ def write(
             destinations=list(destinations),
         )
     )
+    drift.note(tx, job_id)
     for position, made in enumerate(results):
         uid = str(made.sop_instance_uid)
         tx.execute(

@@ -25,6 +25,7 @@ from gatekeeper.admin.pages import (
     rules,
     settings,
     sign_in,
+    slices,
     studies,
     study,
 )
@@ -46,6 +47,7 @@ PAGES: Sequence[Routes] = (
     queue.routes,
     studies.routes,
     study.routes,
+    slices.routes,
     held.routes,
     configuration.routes,
     settings.routes,

@@ -9,6 +9,7 @@ from gatekeeper.admin.runs import Runs
 from gatekeeper.identity.first_start import FirstStart
 from gatekeeper.identity.sign_on import SignOn
 from gatekeeper.settings import Settings
+from gatekeeper.viewing.renderer import Renderer
 from storage.engine import Database
 from storage.spool import Spool
 
@@ -24,6 +25,7 @@ class Console:
         sign_on: who is signed in.
         first_start: how the first account is made.
         runs: calls of nodes that were begun here.
+        viewer: has series drawn.
         config_file: that the settings came from; None without one.
     """
 
@@ -33,6 +35,7 @@ class Console:
     sign_on: SignOn
     first_start: FirstStart
     runs: Runs
+    viewer: Renderer
     config_file: Path | None = None
 
     @classmethod
@@ -48,5 +51,6 @@ class Console:
             SignOn(database, accounts),
             FirstStart(database, accounts.failures, accounts.failure_seconds),
             Runs(settings.web.maximum_calls),
+            Renderer(settings),
             config_file,
         )

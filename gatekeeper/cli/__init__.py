@@ -10,12 +10,14 @@ import typer
 import gatekeeper
 from gatekeeper.cli import (
     audit,
+    audit_messages,
     backtest,
     bench,
     channel,
     configuration,
     conformance,
     demo,
+    drift,
     job,
     ledger,
     model,
@@ -85,10 +87,12 @@ app.add_typer(token.app, name="token")
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
 app.add_typer(queue.app, name="queue")
+audit_messages.register(audit.app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(model.app, name="model")
 app.add_typer(policy.app, name="policy")
 app.add_typer(shadow.app, name="shadow")
+app.add_typer(drift.app, name="drift")
 app.add_typer(configuration.app, name="config")
 app.add_typer(channel.app, name="channel")
 app.add_typer(notification.app, name="notification")

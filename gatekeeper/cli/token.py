@@ -15,7 +15,7 @@ from storage import tokens
 from storage.records import ApiToken, Scope
 
 app = typer.Typer(
-    help="Bearer tokens: who may send to us, query and retrieve by DICOMweb, and call by REST.",
+    help="Bearer tokens: who may send to us, query and retrieve by DICOMweb, read metrics, and call by REST.",
     no_args_is_help=True,
 )
 
@@ -28,6 +28,7 @@ def add(
     read: Annotated[
         bool, typer.Option("--read", help="may query and retrieve what web.serves says")
     ] = False,
+    metrics: Annotated[bool, typer.Option("--metrics", help="may read /metrics")] = False,
     may: Annotated[
         list[Permission] | None,
         typer.Option(help="may do so by REST; repeat; `gatekeeper account --help` says what it is"),
@@ -41,15 +42,16 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Make a token and show it, this once; only its SHA-256 is kept."""
-    given = {Scope.STOW: stow, Scope.READ: read}
+    given = {Scope.STOW: stow, Scope.READ: read, Scope.METRICS: metrics}
     scopes = [scope for scope, wanted in given.items() if wanted]
     scopes += [Scope(permission.value) for permission in may or ()]
     if not scopes:
-        fail("say what it may do: --stow, --read, --may")
+        fail("say what it may do: --stow, --read, --metrics, --may")
     if stow != bool(node):
         fail("--stow and --node go together: what is sent comes from a node")
-    with site_of(context).database() as database, database.begin() as tx:
-        text = keys.make(tx, name, scopes, operating_user(), node, days)
+    site = site_of(context)
+    with site.database() as database, database.begin() as tx:
+        text = keys.make(tx, site.settings, name, scopes, operating_user(), node, days)
     if as_json:
         emit_json({"name": name, "token": text})
         return
@@ -83,8 +85,9 @@ def revoke(
     context: typer.Context, name: Annotated[str, typer.Argument(help="of the token")]
 ) -> None:
     """Revoke a token, from the next request on and for good."""
-    with site_of(context).database() as database, database.begin() as tx:
-        keys.revoke(tx, name, operating_user())
+    site = site_of(context)
+    with site.database() as database, database.begin() as tx:
+        keys.revoke(tx, site.settings, name, operating_user())
     console.print(f"Revoked token {name}.")
 
 

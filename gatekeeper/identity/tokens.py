@@ -6,12 +6,16 @@ Each works in its caller's transaction. The text of a token is returned once and
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
+from gatekeeper.atna.alerts import AccessChanged
+from gatekeeper.atna.outbox import record
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.identifiers import AeTitle
+from gatekeeper.settings import Settings
 from gatekeeper.web.access import new_token
 from storage import audit as trail
 from storage import nodes, tokens
@@ -27,6 +31,7 @@ class TokenRefused(GatekeeperError):
 
 def make(
     tx: Connection,
+    settings: Settings,
     name: str,
     scopes: Sequence[Scope],
     by: str,
@@ -37,6 +42,7 @@ def make(
 
     Args:
         tx: the open transaction.
+        settings: of the site.
         name: for people and the log; never used again.
         scopes: what it may do, one or more.
         by: who makes it.
@@ -63,11 +69,13 @@ def make(
     text, token = new_token(name, chosen, ae_title)
     if not tokens.add(tx, token, days):
         raise TokenRefused(f"there is or was a token {name}; names are used once")
-    trail.append(tx, by, "token", detail={"token": name, "may": [one.value for one in chosen]})
+    may = [one.value for one in chosen]
+    trail.append(tx, by, "token", detail={"token": name, "may": may})
+    record(tx, settings, _changed(by, name, f"may {', '.join(may)}"))
     return text
 
 
-def revoke(tx: Connection, name: str, by: str) -> None:
+def revoke(tx: Connection, settings: Settings, name: str, by: str) -> None:
     """Revoke a token, from the next request on and for good.
 
     Raises:
@@ -76,3 +84,8 @@ def revoke(tx: Connection, name: str, by: str) -> None:
     if not tokens.revoke(tx, name):
         raise TokenRefused(f"there is no token {name}")
     trail.append(tx, by, "token", detail={"token": name, "revoked": True})
+    record(tx, settings, _changed(by, name, "revoked"))
+
+
+def _changed(by: str, name: str, what: str) -> AccessChanged:
+    return AccessChanged(by, "", name, what, roles=True, at=time.time())

@@ -40,6 +40,9 @@ class Event(enum.StrEnum):
     JOB_DEAD = "job-dead"
     INTAKE_PAUSED = "intake-paused"
     CERTIFICATE_EXPIRES = "certificate-expires"
+    DRIFT_FOUND = "drift-found"
+    CLOCK_WRONG = "clock-wrong"
+    SOFTWARE_CHANGED = "software-changed"
     RULE = "rule"
 
 
@@ -157,6 +160,33 @@ class CertificateExpires:
 
 
 @dataclass(frozen=True, slots=True)
+class DriftFound:
+    """What comes from a device is other than before: `attribute` of stream number `stream`."""
+
+    event: ClassVar[Event] = Event.DRIFT_FOUND
+    device: str
+    attribute: str
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockWrong:
+    """A device's clock is off, or its images take another time to come than before."""
+
+    event: ClassVar[Event] = Event.CLOCK_WRONG
+    device: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class SoftwareChanged:
+    """A device has software that it never had before."""
+
+    event: ClassVar[Event] = Event.SOFTWARE_CHANGED
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
 class RuleNotifies:
     """A rule matched a study, and says that people are to be told."""
 
@@ -178,6 +208,9 @@ Happening = (
     | JobDead
     | IntakePaused
     | CertificateExpires
+    | DriftFound
+    | ClockWrong
+    | SoftwareChanged
     | RuleNotifies
 )
 
@@ -227,6 +260,10 @@ FACTS: Mapping[str, Callable[[Any], Any]] = {
     "setting": _words(NAME_LENGTH),
     "mark": _words(NAME_LENGTH),
     "model": _words(NAME_LENGTH),
+    "device": _words(NAME_LENGTH),
+    "attribute": _words(NAME_LENGTH),
+    "stream": _number,
+    "seconds": _number,
     "rule": _words(NAME_LENGTH),
     "verdict": _one_of("SUSPECT", *sorted(_UNDECIDED)),
     "outcome": _words(NAME_LENGTH),

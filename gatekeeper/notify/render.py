@@ -52,6 +52,15 @@ _SENTENCES: Mapping[str, tuple[str, str]] = {
         "a certificate expires",
         "The certificate of {setting} {expires}.",
     ),
+    Event.DRIFT_FOUND: (
+        "drift is found",
+        "{device} sends other than before: {attribute} (gatekeeper drift show {stream}).",
+    ),
+    Event.CLOCK_WRONG: (
+        "a clock is off",
+        "The clock of {device} is off, or its images come later: {seconds} s after their making.",
+    ),
+    Event.SOFTWARE_CHANGED: ("software has changed", "{device} has other software than before."),
     Event.RULE: ("a rule matches", "A study{study} matches rule {name}."),
 }
 _UNKNOWN = ("something happened", "An event that this version does not know: {event}.")

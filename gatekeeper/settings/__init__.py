@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gatekeeper.settings.auditing import AuditSettings
 from gatekeeper.settings.documented import setting
 from gatekeeper.settings.gating import GateSettings
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
+from gatekeeper.settings.metrics import MetricsSettings
 from gatekeeper.settings.notifying import NotifySettings
 from gatekeeper.settings.sending import CommitmentSettings, PriorSettings, SendSettings
 from gatekeeper.settings.site import (
@@ -27,17 +29,26 @@ from gatekeeper.settings.site import (
     SpoolSettings,
     TickSettings,
 )
-from gatekeeper.settings.web import AccountSettings, WebSettings
-from gatekeeper.settings.working import ModelSettings, ResultSettings, RuleSettings, WorkSettings
+from gatekeeper.settings.web import AccountSettings, ViewingSettings, WebSettings
+from gatekeeper.settings.working import (
+    DriftSettings,
+    ModelSettings,
+    ResultSettings,
+    RuleSettings,
+    WorkSettings,
+)
 
 __all__ = [
     "AccountSettings",
+    "AuditSettings",
     "CommitmentSettings",
     "DatabaseSettings",
+    "DriftSettings",
     "GateSettings",
     "IndexSettings",
     "ListenSettings",
     "LogSettings",
+    "MetricsSettings",
     "ModelSettings",
     "NotifySettings",
     "PriorSettings",
@@ -51,6 +62,7 @@ __all__ = [
     "SpoolSettings",
     "TickSettings",
     "TlsSettings",
+    "ViewingSettings",
     "WebSettings",
     "WorkSettings",
     "describe",
@@ -70,14 +82,18 @@ class Settings:
     tls: TlsSettings = field(default_factory=TlsSettings)
     web: WebSettings = field(default_factory=WebSettings)
     accounts: AccountSettings = field(default_factory=AccountSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    viewing: ViewingSettings = field(default_factory=ViewingSettings)
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
+    drift: DriftSettings = field(default_factory=DriftSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     send: SendSettings = field(default_factory=SendSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     priors: PriorSettings = field(default_factory=PriorSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
@@ -146,14 +162,18 @@ def section_class(name: str) -> Any:
         "tls": TlsSettings,
         "web": WebSettings,
         "accounts": AccountSettings,
+        "metrics": MetricsSettings,
+        "viewing": ViewingSettings,
         "work": WorkSettings,
         "models": ModelSettings,
         "rules": RuleSettings,
+        "drift": DriftSettings,
         "results": ResultSettings,
         "gate": GateSettings,
         "send": SendSettings,
         "commitment": CommitmentSettings,
         "notify": NotifySettings,
+        "audit": AuditSettings,
         "priors": PriorSettings,
         "retention": RetentionSettings,
         "index": IndexSettings,

@@ -97,6 +97,43 @@ class WebSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewingSettings:
+    """Images of studies on the pages: drawn by a limited child when first looked at; needs the
+    extra `worker` where the web role runs."""
+
+    memory_mib: int = setting(
+        2048, "memory of the child process that draws", unit="MiB", minimum=512
+    )
+    cpu_seconds: float = setting(
+        120.0, "processor time for drawing one series", unit="s", minimum=1, maximum=3600
+    )
+    wall_seconds: float = setting(
+        180.0, "elapsed time for drawing one series", unit="s", minimum=1, maximum=3600
+    )
+    maximum_slices: int = setting(
+        2000, "slices of one series that are drawn; the rest is not", minimum=1, maximum=20000
+    )
+    maximum_voxels: int = setting(
+        600_000_000, "voxels in one series; a larger one is not drawn", minimum=1_000_000
+    )
+    waiting: int = setting(
+        16, "series that may wait to be drawn; who asks for one more asks again", minimum=1
+    )
+    cache: str = setting(
+        "", "folder of drawn pictures, which are patient data; empty for `viewing` in the spool"
+    )
+    cache_mib: int = setting(
+        2048,
+        "room for drawn pictures; those not looked at for longest go first",
+        unit="MiB",
+        minimum=1,
+    )
+    cache_hours: float = setting(
+        24.0, "after which pictures that nobody looked at go", unit="h", minimum=0.1, maximum=8760
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class AccountSettings:
     """People who sign in to the pages."""
 

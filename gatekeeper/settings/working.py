@@ -96,6 +96,46 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DriftSettings:
+    """When what comes from a device and protocol counts as other than what came before."""
+
+    reference_series: int = setting(
+        60,
+        "series of a device and protocol that are the reference before a change is looked for",
+        minimum=20,
+        maximum=5000,
+    )
+    run_length: float = setting(
+        10_000.0,
+        "stated rate of false alarms: at most one in so many series of a device and protocol, "
+        "on average, score and header together; a lower one finds changes sooner",
+        unit="series",
+        minimum=100,
+    )
+    maximum_series: int = setting(
+        5000,
+        "series of a reference; after so many it begins anew",
+        minimum=100,
+        maximum=100_000,
+    )
+    clock_series: int = setting(
+        20,
+        "images whose median tells how far a device's clock is off",
+        minimum=5,
+        maximum=1000,
+    )
+    clock_seconds: float = setting(
+        600.0,
+        "how far that median may lie in the future, or from what it was, without an alarm",
+        unit="s",
+        minimum=1,
+    )
+    jobs_at_once: int = setting(
+        200, "most settled jobs that one tick looks at; the rest waits for the next", minimum=1
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class RuleSettings:
     """What is read of a study for the rules; nothing, when no rule asks about headers."""
 

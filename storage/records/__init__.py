@@ -4,6 +4,11 @@ Times are seconds since 1970-01-01 UTC by the database's own clock. Digests are 
 hexadecimal SHA-256.
 """
 
+from storage.records.audited import (
+    AuditDrop,
+    AuditMessage,
+    AuditMessageState,
+)
 from storage.records.configured import (
     ActiveBundle,
     ConfigurationVersion,
@@ -64,6 +69,12 @@ from storage.records.told import (
     Notification,
     NotificationState,
 )
+from storage.records.watched import (
+    DriftDevice,
+    DriftDue,
+    DriftObservation,
+    DriftStream,
+)
 
 __all__ = [
     "HAS_ALL",
@@ -71,7 +82,10 @@ __all__ = [
     "AccountRole",
     "ActiveBundle",
     "ApiToken",
+    "AuditDrop",
     "AuditEntry",
+    "AuditMessage",
+    "AuditMessageState",
     "Channel",
     "ChannelKind",
     "Commitment",
@@ -85,6 +99,10 @@ __all__ = [
     "DeliveryItem",
     "DeliveryState",
     "Details",
+    "DriftDevice",
+    "DriftDue",
+    "DriftObservation",
+    "DriftStream",
     "Echo",
     "Feedback",
     "Forward",

@@ -109,6 +109,8 @@ class Scope(enum.StrEnum):
     """Send studies."""
     READ = "read"
     """Query and retrieve what is served."""
+    METRICS = "metrics"
+    """Read the metrics."""
     VIEW = "view"
     """By REST, this and what follows: as the permission of the same name."""
     REVIEW = "review"

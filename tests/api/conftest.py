@@ -16,6 +16,7 @@ from support.web import running_web, settings_for
 from gatekeeper.api.entry import ROOT
 from gatekeeper.identity import tokens
 from gatekeeper.identity.permission import Permission
+from gatekeeper.settings import Settings
 from storage.engine import Database
 from storage.records import Scope
 
@@ -43,7 +44,7 @@ class Api:
         """Make a token that may do so; without any, everything."""
         scopes = [Scope(one.value) for one in may or Permission]
         with self.database.begin() as tx:
-            return tokens.make(tx, name, scopes, "tests")
+            return tokens.make(tx, Settings(), name, scopes, "tests")
 
     def call(
         self, method: str, path: str, token: str, body: Any = None, **headers: str

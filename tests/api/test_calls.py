@@ -11,6 +11,7 @@ from work.phantoms import encoded
 
 from gatekeeper.identity import tokens as keys
 from gatekeeper.identity.permission import Permission
+from gatekeeper.settings import Settings
 from storage import audit, nodes
 from storage.records import Scope
 
@@ -177,6 +178,6 @@ def test_a_browser_calls_with_its_session_and_no_other_site_does(api: Api) -> No
 def test_the_name_of_a_token_fits_where_reviewers_are_named(api: Api) -> None:
     """The longest one that can be made is taken as the one who decides."""
     with api.database.begin() as tx:
-        keys.make(tx, "x" * 56, [Scope.REVIEW], "tests")
+        keys.make(tx, Settings(), "x" * 56, [Scope.REVIEW], "tests")
     with pytest.raises(keys.TokenRefused), api.database.begin() as tx:
-        keys.make(tx, "x" * 57, [Scope.REVIEW], "tests")
+        keys.make(tx, Settings(), "x" * 57, [Scope.REVIEW], "tests")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, update
+from typer.testing import CliRunner
 
+from gatekeeper import cli
 from gatekeeper.history import StudyPage, find_studies, read_history, read_summaries, stage
 from storage import (
     confirmations,
@@ -291,6 +294,27 @@ def test_a_line_shows_header_counts_and_verdict(books: Books) -> None:
     assert (line.header.patient_name, line.header.modalities) == ("Doe", ("MR",))
     assert line.summary.instances == 40
     assert read_one(books, uid).instances == 40
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_command_line_finds_studies(
+    books: Books, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`gatekeeper study list` takes the same filters."""
+    one, other = books.done("SUSPECT"), books.done()
+    books.header(one, patient_name="Doe^John", modalities=("MR",))
+    books.header(other, patient_name="Doe^Jane", modalities=("CT",))
+    monkeypatch.setenv("GATEKEEPER_DATABASE_URL", database_url)
+
+    def listed(*words: str) -> list[str]:
+        result = CliRunner().invoke(cli.app, ["study", "list", "--json", *words])
+        assert result.exit_code == 0, result.output
+        return [line["study_instance_uid"] for line in json.loads(result.output)]
+
+    assert listed("--text", "doe") == [other, one]
+    assert listed("--text", "doe", "--modality", "mr") == [one]
+    assert listed("--verdict", "suspect", "--stage", "done", "--not-held") == [one]
+    assert listed("--held") == []
 
 
 def read_one(books: Books, uid: str) -> StudyHeader:

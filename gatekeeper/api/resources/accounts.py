@@ -99,13 +99,13 @@ def listing(console: Desk) -> list[Account]:
 def make(request: Request, console: Desk, asked: NewAccount) -> Account:
     """Make a local account."""
     with console.database.begin() as tx:
-        made = people.make(
+        made = people.enter(
             tx,
+            console.settings,
             asked.name,
             asked.roles,
             asked.password.get_secret_value(),
             principal_of(request).name,
-            console.settings.accounts.password_characters,
         )
         return _one(tx, made.name)
 
@@ -123,14 +123,14 @@ def change(request: Request, console: Desk, name: AccountName, asked: AccountCha
     password = None if asked.password is None else asked.password.get_secret_value()
     with console.database.begin() as tx:
         _one(tx, name)
-        people.change(
+        people.alter(
             tx,
+            console.settings,
             name,
             principal_of(request).name,
             roles=asked.roles,
             password=password,
             disabled=asked.disabled,
-            shortest=console.settings.accounts.password_characters,
         )
         return _one(tx, name)
 
@@ -163,7 +163,9 @@ def make_token(request: Request, console: Desk, asked: NewToken) -> MadeToken:
     """Make a token and tell its text, this once."""
     who = principal_of(request).name
     with console.database.begin() as tx:
-        text = keys.make(tx, asked.name, asked.scopes, who, asked.node, asked.days)
+        text = keys.make(
+            tx, console.settings, asked.name, asked.scopes, who, asked.node, asked.days
+        )
     return MadeToken(name=asked.name, token=text)
 
 
@@ -173,7 +175,7 @@ def revoke_token(request: Request, console: Desk, name: AccountName) -> None:
     with console.database.begin() as tx:
         if all(one.name != name for one in tokens.listing(tx)):
             raise NotFound("no token of this name is known")
-        keys.revoke(tx, name, principal_of(request).name)
+        keys.revoke(tx, console.settings, name, principal_of(request).name)
 
 
 def _one(tx: Transaction, name: str) -> Account:

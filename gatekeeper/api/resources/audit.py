@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import Query, Request
 
+from gatekeeper.admin import auditing
 from gatekeeper.admin.routing import Desk
 from gatekeeper.api.entry import ApiRoutes
 from gatekeeper.api.fields import After, Answer, Json, Limit, Line
@@ -41,6 +42,7 @@ class Verified(Answer):
 
 @routes.get("/audit", Permission.AUDIT)
 def lines(
+    request: Request,
     console: Desk,
     study: Annotated[Line, Query(max_length=128)] = "",
     actor: Annotated[Line, Query(max_length=128)] = "",
@@ -50,6 +52,7 @@ def lines(
     """List the lines, the newest first."""
     with console.database.read() as tx:
         found = audit.listing(tx, study or None, actor or None, limit, number_of(after))
+    auditing.read_trail(request)
     end = place_after(found, limit, found[-1].id) if found else None
     return Page(items=[Entry.model_validate(one) for one in found], next=end)
 

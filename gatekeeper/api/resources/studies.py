@@ -9,6 +9,7 @@ from fastapi import Query, Request
 from pydantic import Field
 
 from gatekeeper import signing
+from gatekeeper.admin import auditing
 from gatekeeper.admin.looking import looked_at
 from gatekeeper.admin.routing import Desk, NotFound, principal_of
 from gatekeeper.api.entry import ApiRoutes
@@ -316,6 +317,7 @@ def comment(request: Request, console: Desk, uid: StudyUid, asked: Opined) -> Op
     _known(console, request, uid)
     with console.database.begin() as tx:
         kept = people.comment(tx, uid, who, agrees=asked.agrees, remark=asked.remark)
+    auditing.decided(request, uid)
     return Opinion.model_validate(kept)
 
 
@@ -360,6 +362,7 @@ def _decide(
     with console.database.begin() as tx:
         done: Proceedings = decide(tx, uid, principal_of(request).name, asked.reason, asked.node)
     done.log()
+    auditing.decided(request, uid)
     return [
         Passed(node=one.forward.node, state=one.state, delivery=one.delivery_id)
         for one in done.passed
