@@ -90,8 +90,9 @@ def problem(
 ) -> Response:
     """Return an error, and have the log say why."""
     audit_of(request.scope).reason = text
-    body = Problem(**problems.body(status, name, text) | {"wrong": wrong or []})
-    return JSONResponse(body.model_dump(), status, dict(headers or {}), KIND)
+    body = problems.body(status, name, text)
+    body["wrong"] = [one.model_dump() for one in wrong or ()]
+    return JSONResponse(body, status, dict(headers or {}), KIND)
 
 
 def handle_errors(application: FastAPI, retry_after: int) -> None:

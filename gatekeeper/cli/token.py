@@ -15,7 +15,7 @@ from storage import tokens
 from storage.records import ApiToken, Scope
 
 app = typer.Typer(
-    help="Bearer tokens: who may send to us, query and retrieve by DICOMweb, read metrics, and call by REST.",
+    help="Bearer tokens: who may send to us, query and retrieve, read metrics, and call by REST.",
     no_args_is_help=True,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ KNOWN = {
     "number": 1,
 }
 """What there is, for paths that name something."""
+EXAMPLES = int(os.environ.get("GATEKEEPER_CONTRACT_EXAMPLES", "3"))
+"""Of each operation, and as many that break the description."""
 CHECKS = [
     checks.not_a_server_error,
     checks.status_code_conformance,
@@ -80,7 +83,11 @@ def asked(described: Any, modes: list[GenerationMode], examples: int, check: Any
                 database=None,
                 derandomize=True,
                 phases=[Phase.generate],
-                suppress_health_check=list(HealthCheck),
+                suppress_health_check=[
+                    HealthCheck.too_slow,
+                    HealthCheck.filter_too_much,
+                    HealthCheck.data_too_large,
+                ],
             )
             @given(case=operation.as_strategy(generation_mode=mode), known=st.booleans())
             def ask(case: Any, known: bool) -> None:
@@ -102,4 +109,17 @@ def test_every_operation_answers_as_described(described: Any, api: Api) -> None:
         case.call_and_validate(headers=headers, checks=CHECKS)
 
     modes = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
-    assert asked(described, modes, 6, check) > 50
+    assert asked(described, modes, EXAMPLES, check) > 50
+
+
+def test_every_operation_needs_a_caller(described: Any) -> None:
+    """Whatever is asked without a token is 401, as described."""
+
+    def check(case: Any) -> None:
+        case.headers.pop("Authorization", None)
+        case.cookies.clear()
+        answer = case.call()
+        assert answer.status_code == 401, answer.text
+        case.validate_response(answer, checks=CHECKS)
+
+    assert asked(described, [GenerationMode.POSITIVE], 1, check) > 50
