@@ -15,6 +15,7 @@ from starlette.types import Scope
 from gatekeeper.admin.console import Console
 from gatekeeper.admin.forms import FormRefused
 from gatekeeper.admin.pages import (
+    accounts,
     audit,
     configuration,
     held,
@@ -51,6 +52,7 @@ PAGES: Sequence[Routes] = (
     held.routes,
     configuration.routes,
     settings.routes,
+    accounts.routes,
     audit.routes,
     nodes.routes,
     rule_trial.routes,

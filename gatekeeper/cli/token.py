@@ -31,7 +31,7 @@ def add(
     metrics: Annotated[bool, typer.Option("--metrics", help="may read /metrics")] = False,
     may: Annotated[
         list[Permission] | None,
-        typer.Option(help="may do so by REST; repeat; `gatekeeper account --help` says what it is"),
+        typer.Option(help="may do so by REST; repeat for several"),
     ] = None,
     node: Annotated[
         str, typer.Option(help="AE title of the node, one that --sends, that what it sends is from")

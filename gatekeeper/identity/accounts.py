@@ -7,6 +7,7 @@ who can sign in is never taken away.
 from __future__ import annotations
 
 import re
+import secrets
 import time
 from collections.abc import Sequence
 
@@ -22,6 +23,9 @@ from storage import audit as trail
 from storage.records import Account, AccountRole
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
+
+_LETTERS = "ABCDEFGHJKMNPQRSTVWXYZ23456789"
+"""20 of 30: 98 bits."""
 
 
 class AccountRefused(GatekeeperError):
@@ -140,6 +144,26 @@ def alter(
         _tell(tx, settings, by, name, "disabled" if disabled else "enabled", roles=True)
     if password is not None:
         _tell(tx, settings, by, name, "has a new password", roles=False)
+
+
+def reset(tx: Connection, settings: Settings, name: str, by: str) -> str:
+    """Give a local account a new password that nobody chose, and return it, to be told once.
+
+    Its sessions end. Whoever is told signs in with it, and then chooses another.
+
+    Raises:
+        AccountRefused: if there is no such account, or it signs in elsewhere.
+    """
+    code = new_code()
+    change(tx, name, by, password=code)
+    _tell(tx, settings, by, name, "has a new password by reset", roles=False)
+    return code
+
+
+def new_code() -> str:
+    """Return a password that nobody chose, to be read out."""
+    groups = ["".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4)]
+    return "-".join(groups)
 
 
 def _tell(

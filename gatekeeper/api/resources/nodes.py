@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request, Response
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from gatekeeper import node_changes
+from gatekeeper import certificates, node_changes
 from gatekeeper.admin.pages.nodes import begin
 from gatekeeper.admin.routing import Desk, NotFound
 from gatekeeper.admin.runs import Run
 from gatekeeper.api.changes import ETAG, Expected, change, tag, tag_now
 from gatekeeper.api.entry import ApiRoutes
 from gatekeeper.api.fields import Ae, Answer, Asked, Json, Line, Text, Why
+from gatekeeper.configuration.changes import ConfigurationRefused
 from gatekeeper.configuration.fields import record_of
 from gatekeeper.configuration.nodes import NAME, NodesSection
 from gatekeeper.identifiers import AeTitle
@@ -42,7 +43,7 @@ class NodeFields(Asked):
     networks: Lines
     quiet_seconds: Annotated[float, Field(ge=0, le=86400)] | None = None
     objects: Lines
-    language: Line = "en"
+    language: Annotated[Line, StringConstraints(max_length=16)] = "en"
     tls: bool = False
     certificate: Line = ""
     confirm: Confirm = Confirm.NONE
@@ -174,8 +175,12 @@ def put(
     """Enter a node, or replace the one of this AE title as a whole."""
     title = str(AeTitle.parse(ae))
     given: Json = asked.model_dump(mode="json")
+    if asked.certificate:
+        given["certificate"] = certificates.parse_fingerprint(asked.certificate)
     section = NodesSection(console.settings.results.catalogues)
     items = section.parse({title: _without_defaults(given)})
+    if found := section.problems({NAME: items}):
+        raise ConfigurationRefused(found)
     node = record_of(Node, f"{NAME}.{title}", items[title], ae_title=title)
     with change(request, console, expect, why, f"node put {title}") as tx:
         nodes.save(tx, node)
