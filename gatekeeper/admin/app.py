@@ -23,6 +23,7 @@ from gatekeeper.admin.pages import (
     slices,
     studies,
     study,
+    watch,
 )
 from gatekeeper.admin.rendering import STATIC, render
 from gatekeeper.admin.routing import CrossSite, Forbidden, NotFound, Routes, SignInNeeded
@@ -40,6 +41,7 @@ PAGES: Sequence[Routes] = (
     configuration.routes,
     settings.routes,
     audit.routes,
+    watch.routes,
 )
 
 
