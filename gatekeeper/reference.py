@@ -116,6 +116,11 @@ def subject_key(directory: Path) -> bytes:
     return key
 
 
+def subject_name(key: bytes, patient_id: str, issuer: str = "") -> str:
+    """Return the name under which `dicom_scans` gives a patient's scans."""
+    return _hashed(key, f"{issuer}\0{patient_id}")
+
+
 def holds_dicom(folder: Path) -> bool:
     """Return whether a folder, or one in it, holds a DICOM file (PS3.10 7.1)."""
     return any(_is_dicom(path) for path in folder.rglob("*"))
