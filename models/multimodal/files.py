@@ -23,21 +23,28 @@ def write_embeddings(path: Path, embeddings: Mapping[str, NDArray[np.float32]]) 
     path.write_bytes(content)
 
 
-def read_embeddings(path: Path) -> dict[str, NDArray[np.float64]]:
-    """Return one embedding a subject, (size,) each, all of one size.
+def read_embeddings(*paths: Path) -> dict[str, NDArray[np.float64]]:
+    """Return one embedding a subject, (size,) each, all of one size; none without a file.
 
     Raises:
-        ModelError: if the file cannot be read or is not of that form.
+        ModelError: if a file cannot be read, is not of that form, or has a subject of another.
     """
-    try:
-        found = {name: np.asarray(one, np.float64) for name, one in load(path.read_bytes()).items()}
-    except (OSError, SafetensorError, ValueError) as error:
-        raise ModelError(f"{path.name}: the embeddings cannot be read") from error
-    shapes = {one.shape for one in found.values()}
-    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-        raise ModelError(f"{path.name}: embeddings must be vectors of one size, one a subject")
-    if not all(bool(np.isfinite(one).all()) for one in found.values()):
-        raise ModelError(f"{path.name}: an embedding is not finite")
+    found: dict[str, NDArray[np.float64]] = {}
+    for path in paths:
+        try:
+            own = {
+                name: np.asarray(one, np.float64) for name, one in load(path.read_bytes()).items()
+            }
+        except (OSError, SafetensorError, ValueError) as error:
+            raise ModelError(f"{path.name}: the embeddings cannot be read") from error
+        if own.keys() & found.keys():
+            raise ModelError(f"{path.name}: a subject has an embedding in another file")
+        found |= own
+        shapes = {one.shape for one in found.values()}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+            raise ModelError(f"{path.name}: embeddings must be vectors of one size, one a subject")
+        if not all(bool(np.isfinite(one).all()) for one in own.values()):
+            raise ModelError(f"{path.name}: an embedding is not finite")
     return found
 
 

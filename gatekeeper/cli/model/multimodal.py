@@ -97,7 +97,8 @@ def fit(
         typer.Option(help="JSON list of the columns wanted: name, unit, lowest, highest, worse"),
     ] = None,
     embeddings: Annotated[
-        Path | None, typer.Option(help="of the scans, from `embed`; none: clinical values alone")
+        list[Path] | None,
+        typer.Option(help="of the scans, from `embed`; repeatable; none: clinical values alone"),
     ] = None,
     of_dicom: Annotated[
         bool,
@@ -132,7 +133,7 @@ def fit(
             name: read_table(table, (Variable(name, "1"),), patient).column(name)
             for name in severity or ()
         }
-        vectors = files.read_embeddings(embeddings) if embeddings else {}
+        vectors = files.read_embeddings(*embeddings or ())
         key = site_folder(context) if of_dicom else None
         cohort = files.joined(rows, vectors, _subject_of(key))
         said = description or f"{len(rows.patients)} patients of {table.name}"
@@ -215,9 +216,9 @@ def _judged(
     console.print(_thresholds(found))
     for one in found.associations:
         hidden = "" if one.without is None else f"; with it hidden {one.without.rho}"
-        p = one.held_out.p_value
+        p = max(one.held_out.p_value, 0.001)
         console.print(
-            f"{one.marker}: rho {one.held_out.rho}, p {'< 0.001' if p < 0.001 else f'{p:.3f}'}{hidden}",
+            f"{one.marker}: rho {one.held_out.rho}, p {'<' if p == 0.001 else '='} {p:.3f}{hidden}",
             highlight=False,
             markup=False,
         )
