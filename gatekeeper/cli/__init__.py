@@ -13,6 +13,7 @@ from gatekeeper.cli import (
     backtest,
     bench,
     channel,
+    clinical,
     configuration,
     demo,
     job,
@@ -83,6 +84,7 @@ app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
 app.add_typer(audit.app, name="audit")
 app.add_typer(model.app, name="model")
+app.add_typer(clinical.app, name="clinical")
 app.add_typer(policy.app, name="policy")
 app.add_typer(shadow.app, name="shadow")
 app.add_typer(configuration.app, name="config")

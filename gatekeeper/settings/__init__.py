@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gatekeeper.settings.clinical import ClinicalSettings
 from gatekeeper.settings.documented import setting
 from gatekeeper.settings.gating import GateSettings
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
@@ -30,6 +31,7 @@ from gatekeeper.settings.web import WebSettings
 from gatekeeper.settings.working import ModelSettings, ResultSettings, RuleSettings, WorkSettings
 
 __all__ = [
+    "ClinicalSettings",
     "CommitmentSettings",
     "DatabaseSettings",
     "GateSettings",
@@ -69,6 +71,7 @@ class Settings:
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
+    clinical: ClinicalSettings = field(default_factory=ClinicalSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     send: SendSettings = field(default_factory=SendSettings)
@@ -79,6 +82,11 @@ class Settings:
     records: RecordSettings = field(default_factory=RecordSettings)
     tick: TickSettings = field(default_factory=TickSettings)
     log: LogSettings = field(default_factory=LogSettings)
+
+    @property
+    def pseudonyms(self) -> Path:
+        """The folder of the key that hides patients' identities: beside the spool."""
+        return Path(self.spool.directory).absolute().parent
 
     @property
     def signing_key(self) -> Path:
@@ -143,6 +151,7 @@ def section_class(name: str) -> Any:
         "work": WorkSettings,
         "models": ModelSettings,
         "rules": RuleSettings,
+        "clinical": ClinicalSettings,
         "results": ResultSettings,
         "gate": GateSettings,
         "send": SendSettings,

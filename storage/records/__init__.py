@@ -13,6 +13,7 @@ from storage.records.configured import (
     ShadowTask,
 )
 from storage.records.judged import (
+    ClinicalValue,
     Feedback,
     Job,
     JobState,
@@ -66,6 +67,7 @@ __all__ = [
     "AuditEntry",
     "Channel",
     "ChannelKind",
+    "ClinicalValue",
     "Commitment",
     "CommitmentItem",
     "CommitmentState",

@@ -283,7 +283,8 @@ def _subject_of(folder: Path | None) -> Callable[[str], str]:
     """Return what names the subject of a table's patient."""
     if folder is None:
         return str
-    from gatekeeper.reference import subject_key, subject_name
+    from gatekeeper.pseudonym import subject_key
+    from gatekeeper.reference import subject_name
 
     return functools.partial(subject_name, subject_key(folder))
 
