@@ -10,12 +10,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
-
-from pydicom.dataset import Dataset
+from typing import TYPE_CHECKING, Any
 
 from gatekeeper.clinical.quantities import coded
 from gatekeeper.errors import ClinicalRefused
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 MAXIMUM_ITEMS = 20_000
 """Content items of one report that are looked at."""
@@ -89,7 +90,7 @@ def _items(report: Dataset) -> Iterator[tuple[Dataset, float]]:
         seen += 1
         if seen > MAXIMUM_ITEMS:
             return
-        moment = _moment(_text(item, "ObservationDateTime")) or moment
+        moment = moment_of(_text(item, "ObservationDateTime")) or moment
         yield item, moment
         children: Any = item.get("ContentSequence") or ()
         waiting += [(child, moment) for child in reversed(list(children))]
@@ -134,10 +135,10 @@ def _text(item: Dataset, keyword: str) -> str:
 def _content_moment(report: Dataset) -> float:
     date, time = _text(report, "ContentDate"), _text(report, "ContentTime")
     zone = _text(report, "TimezoneOffsetFromUTC")
-    return _moment(f"{date}{time.partition('.')[0]}{zone}" if date else "")
+    return moment_of(f"{date}{time.partition('.')[0]}{zone}" if date else "")
 
 
-def _moment(text: str) -> float:
+def moment_of(text: str) -> float:
     """Return a DICOM date-time (PS3.5 6.2, DT) as seconds since 1970; 0 where it is none.
 
     Without an offset it is taken as UTC: the window in which values are used counts days.

@@ -46,6 +46,7 @@ class Bundle:
         description: of the cohort, in a sentence.
         anatomy: that the image's encoder looks for: ``brain`` or ``body``.
         modality: DICOM Modality of the scans that it may judge.
+        body_part: normalised body part of those scans; empty for any.
         simulated: whether the cohort was made up; such a bundle is for trying things out.
         digest: SHA-256 of the manifest.
     """
@@ -56,6 +57,7 @@ class Bundle:
     description: str
     anatomy: str
     modality: str
+    body_part: str
     simulated: bool
     digest: str
 
@@ -118,6 +120,7 @@ def write(
     *,
     anatomy: str = "body",
     modality: str = "CT",
+    body_part: str = "",
     simulated: bool = False,
 ) -> None:
     """Write a bundle into a new folder, named as the folder. Same model, same bytes.
@@ -134,6 +137,7 @@ def write(
         "paper": PAPER,
         "anatomy": anatomy,
         "modality": modality,
+        "body_part": body_part,
         "simulated": simulated,
         "description": description,
         "settings": fitted.model.config.as_dict(),
@@ -174,6 +178,7 @@ def read(folder: Path) -> Bundle:
             str(manifest["description"]),
             str(manifest["anatomy"]),
             str(manifest["modality"]),
+            str(manifest["body_part"]),
             manifest["simulated"] is not False,
             hashlib.sha256(content).hexdigest(),
         )

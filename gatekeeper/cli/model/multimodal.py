@@ -115,6 +115,9 @@ def fit(
     bundle: Bundle = None,
     anatomy: Anatomy = "body",
     modality: Annotated[str, typer.Option(help="of the scans that the bundle may judge")] = "CT",
+    body_part: Annotated[
+        str, typer.Option(help="of the scans that the bundle may judge; empty for any")
+    ] = "",
     description: Annotated[str, typer.Option(help="of the cohort, in a sentence")] = "",
     seed: Seed = 0,
     settings: Settings = None,
@@ -140,6 +143,7 @@ def fit(
         _judged(
             cohort, markers, seed, settings, out, bundle, as_json,
             facts={"Cohort": said}, description=said, anatomy=anatomy, modality=modality,
+            body_part=body_part,
         )  # fmt: skip
 
 
@@ -187,6 +191,7 @@ def _judged(
     notice: str = "",
     anatomy: str = "body",
     modality: str = "CT",
+    body_part: str = "",
 ) -> None:
     """Evaluate a cohort, and write and print what is wanted of it."""
     from models.multimodal import bundle as bundles
@@ -206,7 +211,7 @@ def _judged(
     if bundle is not None:
         bundles.write(
             bundle, found.fitted, description,
-            anatomy=anatomy, modality=modality, simulated=bool(notice),
+            anatomy=anatomy, modality=modality, body_part=body_part, simulated=bool(notice),
         )  # fmt: skip
     if as_json:
         emit_json(_plain(found, notice))
