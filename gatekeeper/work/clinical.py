@@ -15,13 +15,16 @@ from gatekeeper.clinical.matching import chosen
 from gatekeeper.clinical.quantities import named
 from gatekeeper.clinical.service import of_report
 from gatekeeper.clinical.structured import Measured, moment_of
-from gatekeeper.errors import ClinicalRefused
+from gatekeeper.errors import ClinicalRefused, ConfigurationError
 from gatekeeper.identifiers import Uid
+from gatekeeper.log import error_name, get_logger
 from gatekeeper.settings import Settings
 from storage import clinical_values
 from storage.engine import Database
 from storage.records import ClinicalValue, Instance, Job
 from storage.spool import Spool
+
+log = get_logger()
 
 MAXIMUM_MEASURED = 1000
 """Measurements of one study's reports that are kept."""
@@ -68,8 +71,9 @@ class Whose:
 def whose(content: Sequence[Instance], spool: Spool, settings: Settings) -> Whose | None:
     """Return whose a study is by the header of its first instance; None without a bundle.
 
+    Without the site's key nobody is named, so that values of the study alone are used.
+
     Raises:
-        ConfigurationError: if the site's key cannot be read.
         OSError: if the file cannot be read.
     """
     if not settings.clinical.bundle or not content:
@@ -84,11 +88,15 @@ def whose(content: Sequence[Instance], spool: Spool, settings: Settings) -> Whos
     except UnreadableHeader:
         return Whose("", 0.0)
     patient, issuer, date, time, zone = (text(header, keyword) for keyword in _KEYWORDS)
-    key = pseudonym.site_key(settings.pseudonyms)
-    return Whose(
-        pseudonym.patient(key, patient, issuer) if patient else "",
-        moment_of(f"{date}{time.partition('.')[0]}{zone}") if date else 0.0,
-    )
+    moment = moment_of(f"{date}{time.partition('.')[0]}{zone}") if date else 0.0
+    if not patient:
+        return Whose("", moment)
+    try:
+        key = pseudonym.site_key(settings.pseudonyms)
+    except ConfigurationError as error:
+        log.error("pseudonym_key_unusable", error=error_name(error))
+        return Whose("", moment)
+    return Whose(pseudonym.patient(key, patient, issuer), moment)
 
 
 def asked(

@@ -144,10 +144,12 @@ def severity(
     figure, panels = _panels((min(10.5, 3.6 * len(shown) + 0.6), 3.6), (1.0,) * len(shown))
     for panel, one in zip(panels, shown, strict=True):
         panel.scatter(markers[one.marker], found.fitted.held_out, s=20, color=_IMAGE)
-        best = one.without or one.held_out
+        title = f"rho {one.held_out.rho.value:.2f}"
+        if one.without is not None:
+            title += f"; {one.without.rho.value:.2f} with the marker hidden"
         _label(
             panel,
-            f"rho {one.held_out.rho.value:.2f}; {best.rho.value:.2f} without it",
+            title,
             one.marker,
             "cross-fitted score",
         )

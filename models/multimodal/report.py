@@ -175,16 +175,16 @@ def _variables(found: Evaluation) -> str:
                 ],
             )
         )
-    return (
-        "<h2>Variables</h2>"
-        + table(
-            ["variable", "not measured", "mean contribution", "spread", "explained by the scan"],
-            rows,
+    head = ["variable", "not measured", "mean contribution", "spread"]
+    note = f"Cross-fitted; baseline {shares.baseline:.2f}."
+    if found.explained:
+        head.append("explained by the scan")
+        note += (
+            " Explained: part of the variance that the scan alone explains in patients not seen; "
+            "under 0 the cohort's mean is the better guess."
         )
-        + f"<p>Cross-fitted; baseline {shares.baseline:.2f}. Explained: part of the variance that "
-        "the scan alone explains in patients not seen; under 0 the cohort's mean is the better "
-        "guess.</p>"
-    )
+    rows = [(floor, cells[: len(head)]) for floor, cells in rows]
+    return f"<h2>Variables</h2>{table(head, rows)}<p>{escape(note)}</p>"
 
 
 def _published() -> str:

@@ -11,8 +11,6 @@ of the score with DLCO -0.25 and FEV1 -0.22. The generator makes a cohort of whi
   correlates with DLCO or FEV1 by a common severity;
 - an image embedding has a few directions that follow severity and a part, of a size that grows with
   the score, which nothing else follows: the scan of an atypical patient is far from all others.
-
-A tenth of the patients are discordant on purpose: the highest scores keep good function.
 """
 
 from __future__ import annotations

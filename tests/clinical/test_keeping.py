@@ -23,10 +23,17 @@ HEAD = "study,patient,observed,name,value,unit\n"
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Generator[Database]:
-    """Return a migrated database."""
-    found = Database.connect(f"sqlite:///{tmp_path / 'facts.db'}")
-    found.migrate()
+def database(sqlite_url: str) -> Generator[Database]:
+    """Return a database for what does not depend on its kind."""
+    found = Database.connect(sqlite_url)
+    yield found
+    found.dispose()
+
+
+@pytest.fixture
+def either(database_url: str) -> Generator[Database]:
+    """Return a database, once on SQLite and once on PostgreSQL."""
+    found = Database.connect(database_url)
     yield found
     found.dispose()
 
@@ -37,12 +44,12 @@ def keep(database: Database, text: str) -> service.Kept:
         return service.keep(tx, service.rows_of_csv(text.encode()), "csv", "r", KEY)
 
 
-def test_a_value_said_twice_is_kept_once(database: Database) -> None:
+def test_a_value_said_twice_is_kept_once(either: Database) -> None:
     """A second import of the same table changes nothing, and says so."""
     text = HEAD + "1.2.3,,2026-03-15,dlco,48,%\n,P1,2026-03-15,fev1-volume,2500,mL\n"
-    assert keep(database, text) == service.Kept(2, 0)
-    assert keep(database, text) == service.Kept(0, 2)
-    with database.read() as tx:
+    assert keep(either, text) == service.Kept(2, 0)
+    assert keep(either, text) == service.Kept(0, 2)
+    with either.read() as tx:
         first, second = clinical_values.listing(tx)
     assert (first.value, first.unit, first.given_value, first.given_unit) == (2.5, "L", 2500, "mL")
     assert (second.study_instance_uid, second.patient) == ("1.2.3", "")
@@ -59,10 +66,10 @@ def test_of_a_patient_only_a_keyed_hash_is_in_the_database(database: Database) -
         assert clinical_values.known_at(tx, "1.2.3", patient(b"x" * 32, "PATIENT-ID-7"), 1e12) == []
 
 
-def test_a_value_that_arrives_later_is_not_known_before(database: Database) -> None:
+def test_a_value_that_arrives_later_is_not_known_before(either: Database) -> None:
     """A second attempt at a job sees what the first one saw."""
-    keep(database, HEAD + "1.2.3,,,dlco,48,%\n")
-    with database.read() as tx:
+    keep(either, HEAD + "1.2.3,,,dlco,48,%\n")
+    with either.read() as tx:
         (one,) = clinical_values.known_at(tx, "1.2.3", "", 1e12)
         assert clinical_values.known_at(tx, "1.2.3", "", one.at - 0.001) == []
 
