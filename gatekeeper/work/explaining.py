@@ -79,10 +79,12 @@ class Explainer:
         Raises:
             ModelError: if the bundle's encoder is another one.
         """
-        try:
-            embedding = self._encoder.embed(volume).astype(np.float64)
-        except NotAssessable:
-            return None
+        embedding = np.zeros(0)
+        if len(self.bundle.model.projection.mean):  # none in a bundle of clinical values alone
+            try:
+                embedding = self._encoder.embed(volume).astype(np.float64)
+            except NotAssessable:
+                return None
         used = dict(self._used())
         values = {name: value for name, (value, _) in used.items()}
         judged = self.bundle.judge(embedding, values)

@@ -19,6 +19,7 @@ from safetensors.torch import save
 from models.calibration import conformal_p_value
 from models.errors import ModelError
 from models.multimodal.crossfit import CrossFit, conformal_cut
+from models.multimodal.embedding import encoder_of
 from models.multimodal.model import Cohort, Multimodal, restored
 from models.multimodal.network import Config
 from models.multimodal.variables import Table, variables_from
@@ -136,6 +137,7 @@ def write(
         "architecture": ARCHITECTURE,
         "paper": PAPER,
         "anatomy": anatomy,
+        "encoder": encoder_of(anatomy),
         "modality": modality,
         "body_part": body_part,
         "simulated": simulated,
@@ -157,7 +159,7 @@ def read(folder: Path) -> Bundle:
 
     Raises:
         TamperedError: if the weights are not the published file.
-        ModelError: if the manifest is missing or not one.
+        ModelError: if the manifest is missing or not one, or names another encoder than ours.
     """
     path = folder / MANIFEST
     try:
@@ -170,6 +172,8 @@ def read(folder: Path) -> Bundle:
         calibration = np.array([float(one) for one in manifest["calibration"]])
         if not len(calibration) or not np.isfinite(calibration).all():
             raise ModelError(f"bundle {folder.name}: the calibration scores are incomplete")
+        if manifest["encoder"] != encoder_of(str(manifest["anatomy"])):
+            raise ModelError(f"bundle {folder.name}: it was made with another encoder of images")
         tensors = read_tensors(folder / WEIGHTS, str(manifest["weights"][WEIGHTS]))
         return Bundle(
             str(manifest["name"]),

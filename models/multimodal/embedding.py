@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,21 @@ GRIDS: Mapping[str, FeaturesConfig] = {
 """By anatomy. Coarse: one vector a scan is wanted, and the encoder's mean over it is taken."""
 HOUNSFIELD = (-1000.0, 400.0)
 """CT values kept, from air to bone; shifted to begin at 0, as the preparation expects."""
+
+
+def encoder_of(anatomy: str) -> dict[str, Any]:
+    """Return what an embedding rests on, for a manifest: weights by digest, and the grid.
+
+    Raises:
+        ModelError: if no encoder looks for that anatomy.
+    """
+    if anatomy not in GRIDS:
+        raise ModelError(f"no encoder looks for {anatomy!r}; there are: {', '.join(GRIDS)}")
+    names = (shared_weights.BACKBONE, shared_weights.BRAIN_EXTRACTION)
+    return {
+        "grid": GRIDS[anatomy].as_dict(),
+        "weights": {name: shared_weights.digest(name) for name in names},
+    }
 
 
 class Encoder:

@@ -157,6 +157,10 @@ def test_a_bundle_that_was_tampered_with_is_refused(fitted: CrossFit, tmp_path: 
     (folder / bundle.MANIFEST).write_text(json.dumps(manifest | {"settings": {}}))
     with pytest.raises(ModelError, match="settings are not those of this version"):
         bundle.read(folder)
+    other = {"encoder": manifest["encoder"] | {"weights": {}}}
+    (folder / bundle.MANIFEST).write_text(json.dumps(manifest | other))
+    with pytest.raises(ModelError, match="made with another encoder of images"):
+        bundle.read(folder)
 
 
 def test_a_cohort_without_scans_is_fitted_on_its_values() -> None:
