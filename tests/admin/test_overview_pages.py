@@ -1,4 +1,4 @@
-"""The overview and the health page: what needs a person is said, and said to be dealt with where."""
+"""The overview and the health page: what needs a person is said, and where to deal with it."""
 
 from __future__ import annotations
 
