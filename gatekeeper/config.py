@@ -100,7 +100,7 @@ def template() -> str:
             section = row.section
             lines += ["", f"# {section_class(section).__doc__}", f"[{section}]"]
         lines.append(f"# {describe(row)}")
-        lines.append(f"# {row.name} = {_toml(row.default)}")
+        lines.append(f"# {row.name} = {toml(row.default)}")
     return "\n".join(lines) + "\n"
 
 
@@ -114,7 +114,7 @@ def page() -> str:
         "",
         "| key | default | meaning |",
         "|---|---|---|",
-        *(f"| `{row.key}` | `{_toml(row.default)}` | {describe(row)} |" for row in rows()),
+        *(f"| `{row.key}` | `{toml(row.default)}` | {describe(row)} |" for row in rows()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -193,11 +193,12 @@ def _checked_text(row: SettingRow, value: Any) -> str:
     return value
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
+    """Return a setting's value as TOML writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(item) for item in cast(tuple[Any, ...], value)) + "]"
+        return "[" + ", ".join(toml(item) for item in cast(tuple[Any, ...], value)) + "]"
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return repr(value)

@@ -88,14 +88,20 @@ def append(
 
 
 def listing(
-    tx: Connection, study: str | None = None, actor: str | None = None, limit: int = 100
+    tx: Connection,
+    study: str | None = None,
+    actor: str | None = None,
+    limit: int = 100,
+    action: str | None = None,
 ) -> list[AuditEntry]:
-    """Return lines, the newest first, about this study and by this actor where given."""
+    """Return lines, the newest first, about this study, by this actor, of this action, if given."""
     query = select(table).order_by(table.c.id.desc()).limit(limit)
     if study is not None:
         query = query.where(table.c.study == study)
     if actor is not None:
         query = query.where(table.c.actor == actor)
+    if action is not None:
+        query = query.where(table.c.action == action)
     return [AuditEntry(**facts(row)) for row in tx.execute(query).mappings()]
 
 

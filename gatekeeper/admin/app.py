@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from gatekeeper.admin.console import Console
 from gatekeeper.admin.forms import FormRefused
-from gatekeeper.admin.pages import nodes, overview, rule_trial, rules, sign_in
+from gatekeeper.admin.pages import nodes, overview, rule_trial, rules, setup, sign_in
 from gatekeeper.admin.rendering import STATIC, trouble
 from gatekeeper.admin.routing import CrossSite, Forbidden, Routes, SignInNeeded, cookie_of
 from gatekeeper.web.guard import audit_of
@@ -25,6 +25,7 @@ PAGES: Sequence[Routes] = (
     nodes.routes,
     rule_trial.routes,
     rules.routes,
+    setup.routes,
 )
 
 
