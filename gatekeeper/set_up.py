@@ -129,7 +129,8 @@ def transfer(tx: Connection, scanners: Sequence[Node], lease: float) -> list[Sig
             None if study is None else True,
             "each is answered 0000 once it is flushed and on record"
             if study is None
-            else f"{study.instances} objects in {study.series} series, from {study.source_ae}",
+            else f"{study.instances} object{'' if study.instances == 1 else 's'} in {study.series} series, "
+            f"from {study.source_ae}",
             None if study is None else study.last_received_at,
         ),
     ]

@@ -67,7 +67,7 @@ class _Running:
     start_at: float = 0.0
     delay: float = FIRST_DELAY_SECONDS
     kill_at: float | None = None
-    """When it is killed, once it was told to end so as to be started again; None while it was not."""
+    """When it is killed, once told to end so as to be started again; None while it was not."""
 
 
 def roles(settings: Settings, config: Path | None) -> tuple[Role, ...]:

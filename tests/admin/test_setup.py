@@ -83,7 +83,7 @@ def test_a_new_site_is_set_up_part_by_part(site: tuple[Pages, Path], database: D
         assert receive_data(receiver, "1.2.3.1", encoded(image("1.2.3.1")), scanner_of).status == 0
     came = text_of(pages.get("/setup-parts/transfer", "admin").text)
     assert "MR1 connected" in came
-    assert "1 objects in 1 series, from MR1" in came
+    assert "1 object in 1 series, from MR1" in came
     assert "Finish set-up" not in page("/")
 
 

@@ -19,6 +19,7 @@ from gatekeeper.errors import ConfigurationError, GatekeeperError
 from gatekeeper.identifiers import AeTitle
 from gatekeeper.identity.permission import Permission
 from gatekeeper.log import get_logger
+from gatekeeper.node_calls import Call
 from gatekeeper.set_up import AE_TITLE_KEY, Part, Progress
 from gatekeeper.web.guard import audit_of
 from storage.records import Role
@@ -168,9 +169,11 @@ def _run(request: Request, console: Console, progress: Progress, part: Part) -> 
     key = request.query_params.get("run", "")
     if key:
         return console.runs.get(key)
-    if part in (Part.ARCHIVE, Part.TRANSFER) and progress.archives:
-        return console.runs.latest(progress.archives[0].ae_title)
-    return None
+    if part not in (Part.ARCHIVE, Part.TRANSFER) or not progress.archives:
+        return None
+    latest = console.runs.latest(progress.archives[0].ae_title)
+    is_of_part = latest is not None and (latest.call is Call.ROUNDTRIP) is (part is Part.TRANSFER)
+    return latest if is_of_part else None
 
 
 def _parts(progress: Progress) -> list[tuple[str, str, bool]]:
