@@ -33,9 +33,12 @@ screenshots: $(VENV)/.development
 	bash tests/viewer/fetch-ohif.sh "$(OHIF)"
 	GATEKEEPER_OHIF="$(OHIF)" PYTHONPATH=tests $(BIN)/python -m viewer.screenshots docs/images
 
-# The golden files of the results, after a change that is meant; see tests/results/golden.py.
+# The golden files of the results and the conformance statement of the example, after a change that
+# is meant; see tests/results/golden.py and tests/conformance/golden.py.
 golden: $(VENV)/.development
 	PYTHONPATH=tests $(BIN)/python -m results.golden
+	PYTHONPATH=tests $(BIN)/python -m conformance.objects
+	PYTHONPATH=tests $(BIN)/python -m conformance.golden
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -34,7 +34,7 @@ _FAILURE_REASON = 0x00081197
 _FAILED, _REFERENCED = 0x00081198, 0x00081199
 _CLASS, _INSTANCE = 0x00081150, 0x00081155
 
-_REASONS = {
+REASONS = {
     PROCESSING_FAILURE: "processing failure",
     NO_SUCH_INSTANCE: "no such instance",
     0x0213: "resource limitation",
@@ -77,7 +77,7 @@ class Report:
 
 def reason_text(failure: int) -> str:
     """Return a Failure Reason in words, its number first."""
-    return f"{failure:04X} {_REASONS.get(failure, 'reason on no list of the standard')}"
+    return f"{failure:04X} {REASONS.get(failure, 'reason on no list of the standard')}"
 
 
 def action(request: Request, transfer_syntax_uid: str) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from storage import deliveries, feedback, forwards, jobs, outcomes, priors, studies
+from storage import deliveries, feedback, forwards, jobs, outcomes, priors, studies, study_search
 from storage.records import (
     HAS_ALL,
     ConfirmationState,
@@ -15,15 +15,16 @@ from storage.records import (
     DeliveryState,
     Feedback,
     Forward,
-    ForwardState,
     Job,
     JobState,
     Outcome,
     Prior,
     Result,
     Study,
+    StudyHeader,
     StudyState,
 )
+from storage.study_search import Position, Stage, StudyFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +65,30 @@ class StudySummary:
     source_ae: str
     instances: int
     last_received_at: float
-    stage: str
+    stage: Stage
     verdict: str
     reason: str
     p_value: float | None
     held_from: tuple[str, ...] = ()
     """AE titles of nodes that it is held from."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyLine:
+    """One study of a search."""
+
+    summary: StudySummary
+    header: StudyHeader | None
+    """Patient, description and device, which are patient data; None before they were read."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPage:
+    """One page of a search."""
+
+    lines: tuple[StudyLine, ...]
+    following: Position | None
+    """Where the next page begins; None when there is none."""
 
 
 def read_history(tx: Connection, study_instance_uid: str) -> StudyHistory | None:
@@ -89,55 +108,73 @@ def read_history(tx: Connection, study_instance_uid: str) -> StudyHistory | None
 
 def read_summaries(tx: Connection, limit: int) -> list[StudySummary]:
     """Return the newest studies, each with its latest verdict and the stage it is in."""
-    summaries: list[StudySummary] = []
-    for study in studies.listing(tx, limit=limit):
-        history = read_history(tx, study.study_instance_uid)
-        newest = history.jobs[0] if history is not None and history.jobs else None
-        outcome = newest.outcome if newest is not None else None
-        summaries.append(
+    return [line.summary for line in find_studies(tx, StudyFilter(), limit).lines]
+
+
+def find_studies(
+    tx: Connection, asked: StudyFilter, limit: int = 50, after: Position | None = None
+) -> StudyPage:
+    """Return one page of the studies that have what is asked for, the newest first.
+
+    Args:
+        tx: the open transaction.
+        asked: the filter; an empty one asks for nothing.
+        limit: studies of the page.
+        after: `StudyPage.following` of the page before; None for the first.
+    """
+    found = study_search.search(tx, asked, limit + 1, after)
+    page = found[:limit]
+    sent = deliveries.for_jobs(tx, [one.job_id for one in page if one.job_id is not None])
+    held = forwards.held_from(tx, [one.study_instance_uid for one in page])
+    lines = tuple(
+        StudyLine(
             StudySummary(
-                study_instance_uid=study.study_instance_uid,
-                source_ae=study.source_ae,
-                instances=study.instances,
-                last_received_at=study.last_received_at,
-                stage=stage(study, newest),
-                verdict=outcome.verdict if outcome is not None else "",
-                reason=outcome.reason if outcome is not None else "",
-                p_value=outcome.p_value if outcome is not None else None,
-                held_from=_held_from(history),
-            )
+                study_instance_uid=one.study_instance_uid,
+                source_ae=one.source_ae,
+                instances=one.instances,
+                last_received_at=one.last_received_at,
+                stage=_stage(one.state, one.job_state, sent.get(one.job_id or 0, ())),
+                verdict=one.verdict,
+                reason=one.reason,
+                p_value=one.p_value,
+                held_from=tuple(held.get(one.study_instance_uid, ())),
+            ),
+            one.header,
         )
-    return summaries
+        for one in page
+    )
+    return StudyPage(lines, page[-1].position if len(found) > limit else None)
 
 
-def stage(study: Study, newest: JobHistory | None) -> str:
+def stage(study: Study, newest: JobHistory | None) -> Stage:
     """Return where a study is on its way: from receiving to done, or dead."""
-    if study.state is StudyState.RECEIVING or newest is None:
-        return "receiving"
-    if newest.job.state is JobState.QUEUED:
-        return "queued"
-    if newest.job.state is JobState.CLAIMED:
-        return "analysing"
-    if newest.job.state is JobState.DEAD:
-        return "dead"
-    return _sent(newest.deliveries)
+    if newest is None:
+        return Stage.RECEIVING
+    return _stage(study.state, newest.job.state, newest.deliveries)
 
 
-def _sent(deliveries: Sequence[Delivery]) -> str:
+def _stage(study: StudyState, job: JobState | None, deliveries: Sequence[Delivery]) -> Stage:
+    if study is StudyState.RECEIVING or job is None:
+        return Stage.RECEIVING
+    if job is JobState.DONE:
+        return _sent(deliveries)
+    return {
+        JobState.QUEUED: Stage.QUEUED,
+        JobState.CLAIMED: Stage.ANALYSING,
+        JobState.DEAD: Stage.DEAD,
+    }[job]
+
+
+def _sent(deliveries: Sequence[Delivery]) -> Stage:
     states = {delivery.state for delivery in deliveries}
     if DeliveryState.DEAD in states:
-        return "delivery dead"
+        return Stage.DELIVERY_DEAD
     if not states <= set(HAS_ALL):
-        return "sending"
+        return Stage.SENDING
     answers = {delivery.confirmation for delivery in deliveries}
     if ConfirmationState.DEAD in answers:
-        return "not confirmed"
-    return "done" if answers <= {None, ConfirmationState.COMMITTED} else "confirming"
-
-
-def _held_from(history: StudyHistory | None) -> tuple[str, ...]:
-    found = () if history is None else history.forwards
-    return tuple(one.forward.node for one in found if one.forward.state is ForwardState.HELD)
+        return Stage.NOT_CONFIRMED
+    return Stage.DONE if answers <= {None, ConfirmationState.COMMITTED} else Stage.CONFIRMING
 
 
 def _forward_history(tx: Connection, forward: Forward) -> ForwardHistory:

@@ -1,4 +1,4 @@
-"""Periodic work: complete studies, forward them, end holds, rescue lost claims, sweep and retain.
+"""Periodic work: complete studies, forward, index, end holds, rescue lost claims, sweep, retain.
 
 Each tick is a function that may run twice, late, or in two processes at once, and does no more
 than the work that is there: the database decides who did it. A tick that meets trouble logs it
@@ -21,7 +21,7 @@ from types import FrameType
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
-from gatekeeper import certificates, decision_record, residue
+from gatekeeper import certificates, decision_record, residue, study_index
 from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
 from gatekeeper.assemble.content import content_digest
 from gatekeeper.configuration import changes, choice
@@ -249,6 +249,11 @@ def tick_retain(context: Context) -> int:
     return retain(context.database, context.spool, context.settings.retention)
 
 
+def tick_index(context: Context) -> int:
+    """Read what people find studies by, of those that changed; return how many."""
+    return study_index.read_due(context.database, context.spool, context.settings.index)
+
+
 def tick_record(context: Context) -> int:
     """Sign a record of each study that something was decided about; return how many."""
     try:
@@ -282,6 +287,7 @@ TICKS: dict[str, Tick] = {
     "sweep": tick_sweep,
     "certificates": tick_certificates,
     "retain": tick_retain,
+    "index": tick_index,
     "record": tick_record,
     "shadow": tick_shadow,
 }
@@ -322,6 +328,7 @@ def scheduler(context: Context) -> BackgroundScheduler:
         "sweep": context.settings.tick.sweep_seconds,
         "certificates": context.settings.tick.certificates_seconds,
         "retain": context.settings.tick.retain_seconds,
+        "index": context.settings.tick.index_seconds,
         "record": context.settings.tick.record_seconds,
         "shadow": context.settings.tick.shadow_seconds,
     }

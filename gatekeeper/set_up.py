@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from gatekeeper import settings_file
 from gatekeeper.history import read_history
 from storage import audit, callers, nodes, studies
-from storage.records import DeliveryState, JobState, Node, StudyState
+from storage.records import DeliveryState, JobState, Node, Study, StudyState
 
 AE_TITLE_KEY = "listen.ae_title"
 _ENDED = "setup ended"
@@ -129,8 +129,7 @@ def transfer(tx: Connection, scanners: Sequence[Node], lease: float) -> list[Sig
             None if study is None else True,
             "each is answered 0000 once it is flushed and on record"
             if study is None
-            else f"{study.instances} object{'' if study.instances == 1 else 's'} in {study.series} series, "
-            f"from {study.source_ae}",
+            else _content(study),
             None if study is None else study.last_received_at,
         ),
     ]
@@ -155,6 +154,11 @@ def transfer(tx: Connection, scanners: Sequence[Node], lease: float) -> list[Sig
     result = True if arrived else (False if dead else None)
     signs.append(Sign("The results are in the archive", result, _SENT[result]))
     return signs
+
+
+def _content(study: Study) -> str:
+    objects = "1 object" if study.instances == 1 else f"{study.instances} objects"
+    return f"{objects} in {study.series} series, from {study.source_ae}"
 
 
 def _waiting() -> list[Sign]:

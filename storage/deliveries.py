@@ -276,6 +276,15 @@ def for_job(tx: Connection, job_id: int) -> list[Delivery]:
     return [_delivery(row) for row in tx.execute(query).mappings()]
 
 
+def for_jobs(tx: Connection, job_ids: Collection[int]) -> dict[int, list[Delivery]]:
+    """Return the deliveries of these jobs' results, of each job the oldest first."""
+    query = select(*_columns()).where(table.c.job_id.in_(job_ids)).order_by(table.c.id)
+    found: dict[int, list[Delivery]] = {}
+    for row in tx.execute(query).mappings():
+        found.setdefault(row["job_id"], []).append(_delivery(row))
+    return found
+
+
 def for_study(tx: Connection, study_uid: str) -> list[Delivery]:
     """Return the deliveries of a study's results and of its own instances, the oldest first."""
     of_results = select(job.c.id).where(job.c.study_instance_uid == study_uid)

@@ -28,6 +28,9 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from storage import turns, write_ahead
 
+Transaction = Connection
+"""An open transaction, for who passes it on and knows nothing of what carries it."""
+
 CLOCK_STEP_SECONDS = 5.0
 """A row written further in the future than this shows that the clock was set back since."""
 
@@ -89,6 +92,11 @@ def facts(row: RowMapping | Mapping[str, Any], **changes: Any) -> dict[str, Any]
 def plain(text: str) -> str:
     """Return `text` without what PostgreSQL refuses in text: NUL and lone surrogates."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def moment_now(tx: Connection) -> float:
+    """Return the time by the database's clock, in seconds since 1970-01-01 UTC."""
+    return tx.execute(sqlalchemy.select(now())).scalar_one()
 
 
 class Database:

@@ -19,6 +19,8 @@ from storage.schema import job
 
 OPEN = (ForwardState.WAITING, ForwardState.HELD)
 """States of a forward that something is still to become of."""
+_NEVER = 1e12
+"""Seconds since 1970 of an end that is not stated."""
 
 
 def expect(
@@ -86,6 +88,51 @@ def of_study(tx: Connection, study_uid: str) -> list[Forward]:
     """Return a study's forwards, the oldest first."""
     query = select(table).where(table.c.study_instance_uid == study_uid).order_by(table.c.id)
     return [_forward(row) for row in tx.execute(query).mappings()]
+
+
+def held_from(tx: Connection, study_uids: Collection[str]) -> dict[str, list[str]]:
+    """Return the nodes that these studies are held from, of each study the oldest hold first."""
+    query = (
+        select(table.c.study_instance_uid, table.c.node)
+        .where(table.c.study_instance_uid.in_(study_uids), table.c.state == ForwardState.HELD.value)
+        .order_by(table.c.id)
+    )
+    found: dict[str, list[str]] = {}
+    for uid, node in tx.execute(query):
+        found.setdefault(uid, []).append(node)
+    return found
+
+
+def held_studies(
+    tx: Connection, limit: int, after: tuple[float, str] | None = None
+) -> list[tuple[float, str]]:
+    """Return the studies that are held, each with the end of its first hold, soonest first.
+
+    Args:
+        tx: the open transaction.
+        limit: of the page.
+        after: the last of the page before; None for the first page.
+    """
+    ends = func.min(func.coalesce(table.c.hold_until, _NEVER))
+    uid = table.c.study_instance_uid
+    query = select(ends.label("ends"), uid).where(table.c.state == ForwardState.HELD.value)
+    query = query.group_by(uid).order_by(ends, uid).limit(limit)
+    if after is not None:
+        query = query.having(or_(ends > after[0], and_(ends == after[0], uid > after[1])))
+    return [(row[0], row[1]) for row in tx.execute(query)]
+
+
+def held_of(tx: Connection, study_uids: Collection[str]) -> dict[str, list[Forward]]:
+    """Return the forwards of these studies that are held, of each study the soonest end first."""
+    query = (
+        select(table)
+        .where(table.c.study_instance_uid.in_(study_uids), table.c.state == ForwardState.HELD.value)
+        .order_by(table.c.hold_until, table.c.id)
+    )
+    found: dict[str, list[Forward]] = {}
+    for row in tx.execute(query).mappings():
+        found.setdefault(row["study_instance_uid"], []).append(_forward(row))
+    return found
 
 
 def undecided(tx: Connection, study_uid: str, content_digest: str) -> list[Forward]:

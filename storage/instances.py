@@ -25,6 +25,7 @@ from sqlalchemy import (
     update,
 )
 
+from storage import study_headers
 from storage.engine import CLOCK_STEP_SECONDS, facts, insert, insert_on, now
 from storage.prepared import Prepared
 from storage.records import Instance, StudyState
@@ -163,6 +164,7 @@ def withdraw(tx: Connection, sop_instance_uid: str, digest: str) -> None:
         if tx.execute(select(exists().where(*unused))).scalar_one():
             links = association_study.c.study_instance_uid == uid
             tx.execute(delete(association_study).where(links))
+            study_headers.forget(tx, uid)
             tx.execute(delete(study).where(*unused))
 
 
@@ -227,10 +229,12 @@ def take_back(tx: Connection, sop_instance_uid: str, digest: str) -> None:
             table.c.removed_at.is_not(None),
         )
         .values(removed_at=None, received_at=now())
-        .returning(table.c.id)
-    ).scalar_one_or_none()
+        .returning(table.c.id, table.c.study_instance_uid, table.c.prior)
+    ).one_or_none()
     if row is not None:
-        tx.execute(delete(removal).where(removal.c.instance_id == row))
+        tx.execute(delete(removal).where(removal.c.instance_id == row.id))
+        if not row.prior:
+            study_headers.note(tx, row.study_instance_uid)
 
 
 _KEPT = Prepared(

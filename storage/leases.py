@@ -2,6 +2,7 @@
 
 The attempt number is the fence. A claim raises it; every later write names it and changes nothing
 when the number has moved on, so a worker that was thought dead cannot write over its successor.
+A stage that people paused claims nothing; what is claimed already is finished.
 
 Waits are by the database's clock. A row written in the future shows that this clock was set back
 since; its waits are void, or a job could stand still for as long as the step.
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     Table,
+    exists,
     func,
     literal,
     or_,
@@ -26,6 +28,7 @@ from sqlalchemy import (
 )
 
 from storage.engine import CLOCK_STEP_SECONDS, now, plain
+from storage.schema import stage_pause
 
 QUEUED = "queued"
 CLAIMED = "claimed"
@@ -91,6 +94,7 @@ def claim_row(
             # Written out, not bound: a partial index serves what names its rows literally.
             table.c.state == literal(QUEUED, literal_execute=True),
             or_(table.c.not_before <= now(), clock_was_set_back(table)),
+            not_paused(table),
             *conditions,
         )
         .order_by(*first, table.c.id)
@@ -223,7 +227,9 @@ def counts(tx: Connection, table: Table) -> dict[str, int]:
 def due(tx: Connection, table: Table) -> bool:
     """Return whether a row waits for a claim: a look that writes nothing."""
     waiting = select(table.c.id).where(
-        table.c.state == QUEUED, or_(table.c.not_before <= now(), clock_was_set_back(table))
+        table.c.state == QUEUED,
+        or_(table.c.not_before <= now(), clock_was_set_back(table)),
+        not_paused(table),
     )
     return tx.execute(waiting.limit(1)).first() is not None
 
@@ -238,6 +244,11 @@ def newest(
     """Return rows, the newest first."""
     query = select(*columns).where(*conditions).order_by(table.c.id.desc()).limit(limit)
     return tx.execute(query).mappings().all()
+
+
+def not_paused(table: Table) -> ColumnElement[bool]:
+    """Return the condition that nobody paused what claims rows of this table."""
+    return ~exists(select(literal(1)).where(stage_pause.c.stage == table.name))
 
 
 def clock_was_set_back(table: Table) -> ColumnElement[bool]:

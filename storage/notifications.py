@@ -71,6 +71,7 @@ def due_channels(tx: Connection) -> list[str]:
     is_due = (
         table.c.state == NotificationState.QUEUED.value,
         (table.c.not_before <= now()) | leases.clock_was_set_back(table),
+        leases.not_paused(table),
     )
     query = select(table.c.channel).where(*is_due).distinct().order_by(table.c.channel)
     return list(tx.execute(query).scalars())

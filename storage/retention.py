@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, or_, select, update
 
-from storage import commitments, deliveries
+from storage import commitments, deliveries, study_headers
 from storage.engine import insert, now
 from storage.instances import one_at_a_time
 from storage.records import (
@@ -103,12 +103,15 @@ def mark(
     tx.execute(
         select(study.c.state).where(study.c.study_instance_uid == study_uid).with_for_update()
     )
-    return _mark(
+    marked = _mark(
         tx,
         instance.c.study_instance_uid == study_uid,
         _is_done(literal(study_uid), held),
         *_may_go(older_than_seconds),
     )
+    if marked:
+        study_headers.note(tx, study_uid)
+    return marked
 
 
 def _mark(tx: Connection, *conditions: ColumnElement[bool]) -> list[Removal]:

@@ -126,7 +126,74 @@ study = Table(
     Column("last_received_at", Double, nullable=False),
     Column("completed_at", Double),
     Index(None, "state"),
-    Index(None, "last_received_at"),
+)
+
+# Whole pages of a listing come from the index alone.
+Index(
+    "ix_study_newest",
+    study.c.last_received_at.desc(),
+    study.c.study_instance_uid,
+    study.c.state,
+    study.c.source_ae,
+)
+
+# What a person finds a study by, and how its series were acquired: `storage.study_headers`.
+study_header = Table(
+    "study_header",
+    metadata,
+    Column("study_instance_uid", UID, ForeignKey(study.c.study_instance_uid), primary_key=True),
+    # Of the study, when it was read.
+    Column("received_at", Double, nullable=False),
+    Column("content_digest", DIGEST, nullable=False),
+    Column("read_at", Double, nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("instances", Integer, nullable=False),
+    Column("series_count", Integer, nullable=False),
+    Column("patient_name", Text, nullable=False),
+    Column("patient_id", Text, nullable=False),
+    Column("accession_number", Text, nullable=False),
+    Column("study_date", String(8), nullable=False),
+    Column("study_time", Text, nullable=False),
+    Column("study_description", Text, nullable=False),
+    Column("modalities", Text, nullable=False),
+    Column("body_part", Text, nullable=False),
+    Column("manufacturer", Text, nullable=False),
+    Column("model_name", Text, nullable=False),
+    Column("station_name", Text, nullable=False),
+    Column("device_serial_number", Text, nullable=False),
+    Column("software_versions", Text, nullable=False),
+    Column("protocol_name", Text, nullable=False),
+    Column("series_description", Text, nullable=False),
+    # As calibrations name it.
+    Column("device", Text, nullable=False),
+    # What text is looked for in: folded, and bounded so that it fits into an index.
+    Column("search", Text, nullable=False),
+    Column("series", JSON, nullable=False),
+)
+
+# Texts are looked for in the index alone, which is a quarter of the table.
+Index(
+    "ix_study_header_newest",
+    study_header.c.received_at.desc(),
+    study_header.c.study_instance_uid,
+    study_header.c.modalities,
+    study_header.c.search,
+)
+Index(
+    "ix_study_header_device",
+    study_header.c.device,
+    study_header.c.received_at.desc(),
+    study_header.c.study_instance_uid,
+)
+Index("ix_study_header_study_date", study_header.c.study_date)
+
+# Studies whose content, or what is kept of it, changed since their headers were read.
+header_due = Table(
+    "header_due",
+    metadata,
+    Column("study_instance_uid", UID, ForeignKey(study.c.study_instance_uid), primary_key=True),
+    Column("since", Double, nullable=False),
+    Index(None, "since"),
 )
 
 association_study = Table(
@@ -182,6 +249,16 @@ intake_pause = Table(
     Column("since", Double, nullable=False),
 )
 
+# Stages that people paused, each by the name of its table.
+stage_pause = Table(
+    "stage_pause",
+    metadata,
+    Column("stage", String(32), primary_key=True),
+    Column("since", Double, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("why", Text, nullable=False),
+)
+
 job = Table(
     "job",
     metadata,
@@ -210,6 +287,7 @@ outcome = Table(
     Column("evidence", JSON, nullable=False),
     Column("stages", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
+    Index(None, "verdict", "job_id"),
     # AE titles that a delivery was made for, so that the books can be balanced; NULL before 0007.
     Column("destinations", JSON(none_as_null=True)),
 )

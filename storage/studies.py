@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, case, func, select, update
 
+from storage import study_headers
 from storage.engine import facts, now
 from storage.records import Study, StudyState
 from storage.schema import association, association_study, instance
@@ -92,7 +93,7 @@ def complete(
     """
     digest = str(content_digest)
     receiving = table.c.state == StudyState.RECEIVING.value
-    return tx.execute(
+    revision = tx.execute(
         update(table)
         .where(
             table.c.study_instance_uid == study_uid,
@@ -108,6 +109,9 @@ def complete(
         )
         .returning(table.c.revision)
     ).scalar_one_or_none()
+    if revision is not None:
+        study_headers.note(tx, study_uid)
+    return revision
 
 
 def _columns() -> Sequence[ColumnElement[Any]]:

@@ -14,14 +14,43 @@ from starlette.types import Scope
 
 from gatekeeper.admin.console import Console
 from gatekeeper.admin.forms import FormRefused
-from gatekeeper.admin.pages import nodes, overview, rule_trial, rules, setup, sign_in
+from gatekeeper.admin.pages import (
+    audit,
+    configuration,
+    held,
+    nodes,
+    overview,
+    queue,
+    rule_trial,
+    rules,
+    settings,
+    setup,
+    sign_in,
+    studies,
+    study,
+)
 from gatekeeper.admin.rendering import STATIC, trouble
-from gatekeeper.admin.routing import CrossSite, Forbidden, Routes, SignInNeeded, cookie_of
+from gatekeeper.admin.routing import (
+    CrossSite,
+    Forbidden,
+    NotFound,
+    Routes,
+    SignInNeeded,
+    cookie_of,
+)
+from gatekeeper.errors import GatekeeperError
 from gatekeeper.web.guard import audit_of
 
 PAGES: Sequence[Routes] = (
     sign_in.routes,
     overview.routes,
+    queue.routes,
+    studies.routes,
+    study.routes,
+    held.routes,
+    configuration.routes,
+    settings.routes,
+    audit.routes,
     nodes.routes,
     rule_trial.routes,
     rules.routes,
@@ -63,6 +92,8 @@ def add_pages(application: FastAPI, console: Console) -> None:
     application.add_exception_handler(Forbidden, _forbidden)
     application.add_exception_handler(CrossSite, _cross_site)
     application.add_exception_handler(FormRefused, _form_refused)
+    application.add_exception_handler(NotFound, _not_found)
+    application.add_exception_handler(GatekeeperError, _refused)
 
 
 async def _sign_in(request: Request, error: Exception) -> Response:
@@ -82,11 +113,19 @@ async def _forbidden(request: Request, error: Exception) -> Response:
 
 
 async def _form_refused(request: Request, error: Exception) -> Response:
-    return trouble(request, 413, "Too much at once", str(error))
+    return trouble(request, 400, "This form cannot be read", str(error))
 
 
 async def _cross_site(request: Request, error: Exception) -> Response:
     return trouble(request, 403, "Not from here", str(error))
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return trouble(request, 404, "Not here", str(error))
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    return trouble(request, 422, "Not done", str(error))
 
 
 async def not_served(request: Request, status: int, text: str) -> Response:

@@ -63,7 +63,7 @@ def render(
             menu=MENU,
             here=request.url.path,
             notice=notice,
-            version=__version__,
+            release=__version__,
             **context,
         )
     )

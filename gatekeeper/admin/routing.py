@@ -38,6 +38,10 @@ class CrossSite(GatekeeperError):
     """A request that was not sent by a page of ours."""
 
 
+class NotFound(GatekeeperError):
+    """There is no such thing; says which."""
+
+
 class Routes:
     """Routes of one subject, as a page's module declares them."""
 

@@ -14,6 +14,7 @@ from gatekeeper.cli import (
     bench,
     channel,
     configuration,
+    conformance,
     demo,
     job,
     ledger,
@@ -21,6 +22,7 @@ from gatekeeper.cli import (
     node,
     notification,
     policy,
+    queue,
     rates,
     reconcile,
     record,
@@ -74,6 +76,7 @@ bench.register(app)
 backtest.register(app)
 rates.register(app)
 ledger.register(app)
+conformance.register(app)
 app.add_typer(node.app, name="node")
 app.add_typer(tls.app, name="tls")
 record.register(study.app)
@@ -81,6 +84,7 @@ app.add_typer(rule.app, name="rule")
 app.add_typer(token.app, name="token")
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
+app.add_typer(queue.app, name="queue")
 app.add_typer(audit.app, name="audit")
 app.add_typer(model.app, name="model")
 app.add_typer(policy.app, name="policy")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import Annotated, Any
 
 import typer
@@ -66,7 +65,7 @@ def set_value(
     why: Why = "",
 ) -> None:
     """Set a value in place of the one in gatekeeper.toml; no process needs a restart."""
-    usable = policy.checked(key, _read(value))
+    usable = policy.checked(key, policy.read_text(value))
     with configuring(context, by, why, f"policy set {key} {value}") as tx:
         policies.save(tx, key, usable)
     console.print(f"{key} is {escape(str(usable))}.", highlight=False)
@@ -79,11 +78,3 @@ def unset(context: typer.Context, key: Key, by: By = "", why: Why = "") -> None:
         if not policies.remove(tx, key):
             fail(f"{key} is not set")
     console.print(f"{key} is left to the settings.", highlight=False)
-
-
-def _read(text: str) -> Any:
-    """Return a value as TOML reads it, or the text itself."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

@@ -10,9 +10,10 @@ import typer
 from gatekeeper.cli import decisions
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail, moment, verdict_text
 from gatekeeper.cli.site import AsJson, site_of
-from gatekeeper.history import ForwardHistory, StudyHistory, read_history, read_summaries
+from gatekeeper.history import ForwardHistory, StudyHistory, find_studies, read_history
 from storage import priors
 from storage.records import ForwardState, Outcome
+from storage.study_search import Stage, StudyFilter
 
 app = typer.Typer(
     help="Studies: what was received, what was found, and what is held.", no_args_is_help=True
@@ -24,11 +25,29 @@ decisions.register(app)
 def list_studies(
     context: typer.Context,
     limit: Annotated[int, typer.Option(help="newest studies shown", min=1, max=10000)] = 50,
+    text: Annotated[
+        str, typer.Option(help="words in name, numbers, description or UID of the study")
+    ] = "",
+    verdict: Annotated[str, typer.Option(help="of the latest analysis: SUSPECT, ...")] = "",
+    stage: Annotated[Stage | None, typer.Option(help="where the study is on its way")] = None,
+    held: Annotated[bool | None, typer.Option("--held/--not-held", help="at the gate")] = None,
+    modality: Annotated[str, typer.Option(help="of one of its series")] = "",
+    source: Annotated[str, typer.Option(help="calling AE title that it came from")] = "",
+    device: Annotated[str, typer.Option(help="scanner, as calibrations name it")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """List the newest studies with their verdicts."""
+    """List the newest studies with their verdicts, or those that have what is asked for."""
+    asked = StudyFilter(
+        text=text,
+        verdict=verdict.upper(),
+        stage=stage,
+        held=held,
+        modality=modality.upper(),
+        source_ae=source,
+        device=device,
+    )
     with site_of(context).database() as database, database.read() as tx:
-        summaries = read_summaries(tx, limit)
+        summaries = [line.summary for line in find_studies(tx, asked, limit).lines]
     emit_rows(
         "Studies",
         summaries,
@@ -43,7 +62,7 @@ def list_studies(
             "p": lambda row: "" if row.p_value is None else f"{row.p_value:.3f}",
         },
         as_json=as_json,
-        empty="No studies yet.",
+        empty="No such studies." if asked != StudyFilter() else "No studies yet.",
     )
 
 

@@ -1,4 +1,4 @@
-"""`gatekeeper token`: who may call by DICOMweb."""
+"""`gatekeeper token`: who may call by DICOMweb, or read the metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storage import nodes, tokens
 from storage.records import ApiToken, Scope
 
 app = typer.Typer(
-    help="Bearer tokens of DICOMweb: who may send to us, and who may query and retrieve.",
+    help="Bearer tokens: who may send to us by DICOMweb, query and retrieve, or read metrics.",
     no_args_is_help=True,
 )
 
@@ -30,6 +30,7 @@ def add(
     read: Annotated[
         bool, typer.Option("--read", help="may query and retrieve what web.serves says")
     ] = False,
+    metrics: Annotated[bool, typer.Option("--metrics", help="may read /metrics")] = False,
     node: Annotated[
         str, typer.Option(help="AE title of the node, one that --sends, that what it sends is from")
     ] = "",
@@ -41,9 +42,10 @@ def add(
     """Make a token and show it, this once; only its SHA-256 is kept."""
     if not _NAME.fullmatch(name):
         fail(f"{name}: a name has up to 64 letters, digits, '.', '_' and '-'")
-    scopes = tuple(scope for scope, given in ((Scope.STOW, stow), (Scope.READ, read)) if given)
+    given = {Scope.STOW: stow, Scope.READ: read, Scope.METRICS: metrics}
+    scopes = tuple(scope for scope, wanted in given.items() if wanted)
     if not scopes:
-        fail("say what it may do: --stow, --read, or both")
+        fail("say what it may do: --stow, --read, --metrics")
     if stow != bool(node):
         fail("--stow and --node go together: what is sent comes from a node")
     ae_title = AeTitle.parse(node) if node else ""

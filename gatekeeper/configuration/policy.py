@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -68,6 +69,14 @@ def checked(key: str, value: Any) -> Any:
     if isinstance(value, str):
         text(key, value)
     return plain(config.checked(row, value))
+
+
+def read_text(value: str) -> Any:
+    """Return a typed value as TOML reads it, or the text itself."""
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
 
 
 def _row(key: str) -> SettingRow | None:

@@ -47,10 +47,10 @@ from storage.records import Commitment, CommitmentItem, Confirm, Node
 from storage.spool import Spool
 
 SUCCESS = 0x0000
-# Statuses of N-ACTION and N-EVENT-REPORT (PS3.7 annex C).
-_PROCESSING_FAILURE, _NO_SUCH_INSTANCE = 0x0110, 0x0112
-_INVALID_ARGUMENT, _NO_SUCH_ACTION, _NOT_AUTHORISED = 0x0115, 0x0123, 0x0124
-_RESOURCE_LIMITATION = 0x0213
+# Statuses of N-ACTION and N-EVENT-REPORT (PS3.7 annex C); `answers` says when each is given.
+PROCESSING_FAILURE, NO_SUCH_INSTANCE = 0x0110, 0x0112
+INVALID_ARGUMENT, NO_SUCH_ACTION, NOT_AUTHORISED = 0x0115, 0x0123, 0x0124
+RESOURCE_LIMITATION = 0x0213
 
 _LOOK_SECONDS = 0.05
 _LONGEST_SILENCE_WAIT = 20
@@ -125,13 +125,13 @@ class CommitmentService:
         except _Refused as refusal:
             status, rule = refusal.status, refusal.rule
         except NotReadable as error:
-            status, rule = _INVALID_ARGUMENT, str(error)
+            status, rule = INVALID_ARGUMENT, str(error)
         except TransactionInUseError:
-            status, rule = _INVALID_ARGUMENT, "the Transaction UID was used for other instances"
+            status, rule = INVALID_ARGUMENT, "the Transaction UID was used for other instances"
         except (SQLAlchemyError, OSError) as error:
-            status, rule = _RESOURCE_LIMITATION, f"database trouble: {error_name(error)}"
+            status, rule = RESOURCE_LIMITATION, f"database trouble: {error_name(error)}"
         except Exception as error:  # noqa: BLE001 - pynetdicom would log its values
-            status, rule = _PROCESSING_FAILURE, f"defect: {error_name(error)}"
+            status, rule = PROCESSING_FAILURE, f"defect: {error_name(error)}"
         else:
             if commitment is not None:
                 self._report_here(request.assoc, commitment)
@@ -142,17 +142,17 @@ class CommitmentService:
     def _keep(self, request: evt.Event, calling: str) -> Commitment | None:
         message = cast(Any, request.request)
         if message.ActionTypeID != REQUEST_ACTION:
-            raise _Refused(_NO_SUCH_ACTION, "Action Type ID is not 1")
+            raise _Refused(NO_SUCH_ACTION, "Action Type ID is not 1")
         if str(message.RequestedSOPInstanceUID) != PUSH_MODEL_INSTANCE:
-            raise _Refused(_NO_SUCH_INSTANCE, "not the well-known instance of the push model")
+            raise _Refused(NO_SUCH_INSTANCE, "not the well-known instance of the push model")
         asked = read_action(_data(message.ActionInformation), _syntax(request))
         limit = self._settings.maximum_references
         if len(asked.items) > limit:
-            raise _Refused(_RESOURCE_LIMITATION, f"over {limit} references in one request")
+            raise _Refused(RESOURCE_LIMITATION, f"over {limit} references in one request")
         with self._database.begin() as tx:
             node = nodes.get(tx, calling)
             if node is None or not node.may_send:
-                raise _Refused(_NOT_AUTHORISED, "the node may not send, so it may not ask")
+                raise _Refused(NOT_AUTHORISED, "the node may not send, so it may not ask")
             commitment = commitments.request(
                 tx,
                 calling,
@@ -172,11 +172,11 @@ class CommitmentService:
             report = read_event(_data(message.EventInformation), _syntax(request))
             if hear(self._database, calling, report, self._settings.resends):
                 return SUCCESS, None
-            status, rule = _INVALID_ARGUMENT, "nothing was asked under this Transaction UID"
+            status, rule = INVALID_ARGUMENT, "nothing was asked under this Transaction UID"
         except NotReadable as error:
-            status, rule = _INVALID_ARGUMENT, str(error)
+            status, rule = INVALID_ARGUMENT, str(error)
         except Exception as error:  # noqa: BLE001 - the node is to report again
-            status, rule = _PROCESSING_FAILURE, error_name(error)
+            status, rule = PROCESSING_FAILURE, error_name(error)
         log.warning("report_refused", calling_ae=calling, status=f"{status:04X}", rule=rule)
         return status, None
 

@@ -28,6 +28,8 @@ from gatekeeper.listen.receive import NOT_SUPPORTED, SUCCESS, Arrival, receiver_
 from gatekeeper.listen.resolver import Resolver
 from gatekeeper.listen.share import Share, SharedPort
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.metrics.tally import ACCEPTED, Tally
+from gatekeeper.metrics.tally_files import TallyWriter
 from gatekeeper.send.command import Request
 from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials, presented_on
@@ -40,8 +42,7 @@ _ACCEPT_POLL_SECONDS = 0.1
 _STOP_POLL_SECONDS = 0.02
 ABORT_SECONDS = 2.0
 
-# Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 Table 9-21).
-_REJECTIONS = {
+REJECTIONS = {
     Refusal.CALLED_AE: (1, 1, 7),
     Refusal.CALLING_AE: (1, 1, 3),
     # What the peer learns does not tell an unknown AE title from a known one at a wrong address.
@@ -49,7 +50,10 @@ _REJECTIONS = {
     Refusal.PLAIN: (1, 1, 3),
     Refusal.CERTIFICATE: (1, 1, 3),
 }
-_TEMPORARY_CONGESTION = (2, 3, 1)
+"""Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
+TEMPORARY_CONGESTION = (2, 3, 1)
+_TOO_MANY, _QUEUE_FULL, _TROUBLE = "too many associations", "the queue is full", "trouble"
+_OUTCOMES = (ACCEPTED, *(one.value for one in Refusal), _TOO_MANY, _QUEUE_FULL, _TROUBLE)
 
 log = get_logger()
 
@@ -70,13 +74,18 @@ class Listener:
         self._share = share
         self._settings = settings.listen
         self._database = database
-        self._receiver = receiver_of(settings, database, spool)
+        self._tally = Tally(_OUTCOMES)
+        self._tallying = TallyWriter(
+            self._tally, spool.root, "listen", settings.metrics.flush_seconds
+        )
+        self._receiver = receiver_of(settings, database, spool, self._tally)
         self._queue = QueueMark(settings, database)
         self._associations = OpenAssociations(
             database,
             self._settings.association_lease / 3,
             None if share is None else share.table.associations,
         )
+        self._tally.open = self._associations.count
         self._commitment = CommitmentService(settings, database, spool, self._associations)
         self._resolver = Resolver(
             self._settings.resolve_seconds, self._settings.resolve_again_seconds
@@ -193,6 +202,7 @@ class Listener:
             self._secured.secure = self._credentials.accept
         self._receiver.prepare()
         self._associations.start()
+        self._tallying.start()
         for server in self._servers:
             threading.Thread(
                 target=server.serve_forever,
@@ -226,6 +236,7 @@ class Listener:
         self._queue.close(ABORT_SECONDS)
         self._commitment.stop(ABORT_SECONDS)
         self._associations.stop(ABORT_SECONDS)
+        self._tallying.stop(ABORT_SECONDS)
 
     def _wait_for_end(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -243,13 +254,15 @@ class Listener:
             event.assoc.is_aborted = True
             event.assoc.kill()
             return
-        rejection: tuple[int, int, int] | None = _TEMPORARY_CONGESTION
+        rejection: tuple[int, int, int] | None = TEMPORARY_CONGESTION
         try:
             rejection = self._judge(event.assoc, request)
         except (SQLAlchemyError, OSError) as error:
             log.error("association_not_judged", error=error_name(error))
+            self._tally.association(_TROUBLE)
         except Exception as error:  # noqa: BLE001 - logged, and refused below
             log.error("association_not_judged", error=error_name(error))
+            self._tally.association(_TROUBLE)
         if rejection is not None:
             event.assoc.acse.send_reject(*rejection)
             event.assoc.kill()
@@ -268,6 +281,7 @@ class Listener:
             presented := presented_on(_connection(association)),
         )
         if refusal is None and self._queue.refuses(request):
+            self._tally.association(_QUEUE_FULL)
             return LOCAL_LIMIT_EXCEEDED
         limit = self._settings.maximum_associations
         moved_to = self._settings.ae_title if node and node.brings_priors else ""
@@ -278,17 +292,20 @@ class Listener:
             opened.may_send = node.may_send
             acceptor = association.acceptor
             acceptor.supported_contexts = welcome(acceptor.supported_contexts, node, request)
+            self._tally.association(ACCEPTED)
             return None
+        reason = _TOO_MANY if refusal is None else refusal.value
+        self._tally.association(reason)
         log.warning(
             "association_refused",
             calling_ae=calling,
             called_ae=called,
             address=address,
             certificate="" if presented is None else presented.fingerprint,
-            reason="too many associations" if refusal is None else refusal.value,
+            reason=reason,
             limit=limit if refusal is None else None,
         )
-        return LOCAL_LIMIT_EXCEEDED if refusal is None else _REJECTIONS[refusal]
+        return LOCAL_LIMIT_EXCEEDED if refusal is None else REJECTIONS[refusal]
 
     def _echo(self, _event: evt.Event) -> int:
         return SUCCESS

@@ -30,9 +30,9 @@ from gatekeeper.errors import IdentifierError
 from gatekeeper.identifiers import Uid
 from gatekeeper.results.text import needs_character_set, source_character_set
 
-_IDENTIFIERS = ("PatientName", "PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID")
+IDENTIFIERS = ("PatientName", "PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID")
 # Type 2: present in every object, empty when unknown (PS3.3 C.7.1.1, C.7.2.1).
-_REQUIRED = (
+REQUIRED = (
     "PatientName",
     "PatientID",
     "PatientBirthDate",
@@ -43,7 +43,7 @@ _REQUIRED = (
     "ReferringPhysicianName",
     "StudyID",
 )
-_OPTIONAL = (
+OPTIONAL = (
     "IssuerOfPatientID",
     "IssuerOfPatientIDQualifiersSequence",
     "OtherPatientIDsSequence",
@@ -106,11 +106,11 @@ def patient_and_study(source: Dataset, study_instance_uid: str) -> Dataset:
     character_set = source_character_set(source)
     if character_set:
         target.SpecificCharacterSet = character_set
-    for keyword in (*_REQUIRED, *_OPTIONAL):
+    for keyword in (*REQUIRED, *OPTIONAL):
         value = _taken_over(source, keyword)
         if value is not None:
             put(target, keyword, value)
-        elif keyword in _REQUIRED:
+        elif keyword in REQUIRED:
             put(target, keyword, "")
     target.StudyInstanceUID = UID(study_instance_uid)
     return target
@@ -153,7 +153,7 @@ def _own(value: Any) -> Any:
 def sanitised(source: Dataset, keyword: str) -> Any:
     """Return the valid value of an attribute of `source`, None when absent, empty or invalid."""
     value = _raw(source, keyword)
-    if value is None or keyword in _IDENTIFIERS:
+    if value is None or keyword in IDENTIFIERS:
         return value
     if isinstance(value, Sequence):
         items = [_sanitised_item(item) for item in value]

@@ -234,3 +234,14 @@ ANATOMY = {
     "PROSTATE": Code("41216001", "SCT", "Prostate"),
     "SPINE": Code("421060004", "SCT", "Spine"),
 }
+
+
+def public() -> list[Code]:
+    """Return every code of a public scheme that is defined here, by scheme and value."""
+    tables = [value for value in globals().values() if isinstance(value, dict)]
+    found = {
+        value
+        for value in (*globals().values(), *(one for of in tables for one in of.values()))
+        if isinstance(value, Code) and value.scheme_designator != SCHEME
+    }
+    return sorted(found, key=lambda code: (code.scheme_designator, code.value))

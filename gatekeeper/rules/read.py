@@ -133,7 +133,7 @@ class _Reader:
             return {}
         self._left -= 1
         images = [file for file in files if by_content.is_image(file.sop_class_uid)]
-        header = self._header(_chosen(images or files), frozenset(self._tags))
+        header = self._header(chosen(images or files), frozenset(self._tags))
         if header is None:
             return {}
         found: _Values = {field.name: values_of(header, field) for field in self._attributes}
@@ -180,7 +180,7 @@ class _Reader:
         return None
 
 
-def _chosen(files: Sequence[File]) -> File:
+def chosen(files: Sequence[File]) -> File:
     """Return the file that speaks for a series: the first of its most frequent SOP class."""
     counts = Counter(file.sop_class_uid for file in files)
     usual = min(counts, key=lambda one: (-counts[one], one))

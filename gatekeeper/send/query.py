@@ -28,8 +28,8 @@ _SUCCESS = 0x0000
 _PENDING = (0xFF00, 0xFF01)
 _LARGEST_IDENTIFIER = 256 * 1024
 """Bytes; an identifier of an instance has a few UIDs."""
-_CHARACTER_SET, _SOP_CLASS, _SOP_INSTANCE = 0x00080005, 0x00080016, 0x00080018
-_DATE, _TIME, _LEVEL = 0x00080020, 0x00080030, 0x00080052
+CHARACTER_SET, _SOP_CLASS, _SOP_INSTANCE = 0x00080005, 0x00080016, 0x00080018
+_DATE, _TIME, LEVEL = 0x00080020, 0x00080030, 0x00080052
 _MODALITY, _MODALITIES = 0x00080060, 0x00080061
 _PATIENT_ID, _ISSUER = 0x00100020, 0x00100021
 _STUDY, _SERIES = 0x0020000D, 0x0020000E
@@ -79,24 +79,9 @@ def studies_of(node: Node, patient: PatientKey, settings: Settings) -> list[Stud
     Raises:
         TransportError, QueryFailed: as `instances_of`.
     """
-    sets = (
-        [elements.text(_CHARACTER_SET, "CS", patient.character_set)]
-        if patient.character_set
-        else []
-    )
-    keys = [
-        *sets,
-        # A range of dates (PS3.4 C.2.2.2.5).
-        elements.text(_DATE, "DA", b"-" + patient.until.encode("ascii") if patient.until else b""),
-        elements.text(_TIME, "TM"),
-        elements.code(_LEVEL, "STUDY"),
-        elements.text(_MODALITIES, "CS"),
-        elements.text(_PATIENT_ID, "LO", patient.patient_id),
-        elements.text(_ISSUER, "LO"),
-        elements.uid(_STUDY, ""),
-    ]
     with dialogue.call(node, STUDY_ROOT_FIND, settings) as association:
-        return [_study(match) for match in _matches(association, keys, settings.send)]
+        matches = _matches(association, study_keys(patient), settings.send)
+        return [_study(match) for match in matches]
 
 
 def modalities_of(node: Node, study_uids: Sequence[str], settings: Settings) -> dict[str, set[str]]:
@@ -125,18 +110,50 @@ def content_of(node: Node, study_uid: str, settings: Settings) -> dict[str, str]
     return found
 
 
-def _one_series(
-    association: Association, study_uid: str, series_uid: str, settings: SendSettings
-) -> dict[str, str]:
-    keys = [
+def study_keys(patient: PatientKey) -> list[Element]:
+    """Return the keys of a query for the studies of a patient; an empty one asks for the value."""
+    sets = (
+        [elements.text(CHARACTER_SET, "CS", patient.character_set)] if patient.character_set else []
+    )
+    return [
+        *sets,
+        # A range of dates (PS3.4 C.2.2.2.5).
+        elements.text(_DATE, "DA", b"-" + patient.until.encode("ascii") if patient.until else b""),
+        elements.text(_TIME, "TM"),
+        elements.code(LEVEL, "STUDY"),
+        elements.text(_MODALITIES, "CS"),
+        elements.text(_PATIENT_ID, "LO", patient.patient_id),
+        elements.text(_ISSUER, "LO"),
+        elements.uid(_STUDY, ""),
+    ]
+
+
+def series_keys(study_uid: str) -> list[Element]:
+    """Return the keys of a query for the series of a study."""
+    return [
+        elements.code(LEVEL, "SERIES"),
+        elements.text(_MODALITY, "CS"),
+        elements.uid(_STUDY, study_uid),
+        elements.uid(_SERIES, ""),
+    ]
+
+
+def image_keys(study_uid: str, series_uid: str) -> list[Element]:
+    """Return the keys of a query for the instances of a series."""
+    return [
         elements.uid(_SOP_CLASS, ""),
         elements.uid(_SOP_INSTANCE, ""),
-        elements.code(_LEVEL, "IMAGE"),
+        elements.code(LEVEL, "IMAGE"),
         elements.uid(_STUDY, study_uid),
         elements.uid(_SERIES, series_uid),
     ]
+
+
+def _one_series(
+    association: Association, study_uid: str, series_uid: str, settings: SendSettings
+) -> dict[str, str]:
     found: dict[str, str] = {}
-    for match in _matches(association, keys, settings):
+    for match in _matches(association, image_keys(study_uid, series_uid), settings):
         uid, series = _text(match, _SOP_INSTANCE), _text(match, _SERIES)
         if not uid or series not in ("", series_uid):
             raise QueryFailed("a match that is not what was asked for")
@@ -148,14 +165,8 @@ def _series_of(
     association: Association, study_uid: str, settings: SendSettings
 ) -> list[tuple[str, str]]:
     """Return Series Instance UID and Modality of each series of a study."""
-    keys = [
-        elements.code(_LEVEL, "SERIES"),
-        elements.text(_MODALITY, "CS"),
-        elements.uid(_STUDY, study_uid),
-        elements.uid(_SERIES, ""),
-    ]
     found: list[tuple[str, str]] = []
-    for match in _matches(association, keys, settings):
+    for match in _matches(association, series_keys(study_uid), settings):
         uid, study = _text(match, _SERIES), _text(match, _STUDY)
         if not uid or study not in ("", study_uid):
             raise QueryFailed("a match that is not what was asked for")

@@ -59,7 +59,7 @@ _SUCCESS, _PENDING, _SOME_FAILED = 0x0000, 0xFF00, 0xB000
 _OUT_OF_RESOURCES, _NO_SUCH_CLASS = 0xA700, 0x0122
 _LARGEST_IDENTIFIER = 4 * 1024 * 1024
 """Bytes of a list of the instances that failed."""
-_WORDS = {
+WORDS = {
     0x0122: "it does not support the request (0122)",
     0x0124: "it does not authorise us (0124)",
     0xA701: "it is out of resources (A701)",
@@ -297,4 +297,4 @@ def _ended(response: Command) -> Retrieved:
     if status in (_SUCCESS, _SOME_FAILED):
         return Retrieved(response.failed)
     said = "it answered without a status" if status is None else f"it answered {status:04X}"
-    raise TransportError(_WORDS.get(status or 0, said))
+    raise TransportError(WORDS.get(status or 0, said))

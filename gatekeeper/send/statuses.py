@@ -93,8 +93,8 @@ RULES: tuple[StatusRule, ...] = (
     StatusRule(0xFF00, 0xFFFF, _RETRY, "pending, which is no answer to C-STORE"),
 )
 
-_NO_STATUS = "no status in the answer"
-_UNKNOWN = "status on no list of the standard"
+NO_STATUS = "no status in the answer"
+UNKNOWN = "status on no list of the standard"
 
 
 def judge(status: int | None) -> tuple[Disposition, str]:
@@ -104,8 +104,8 @@ def judge(status: int | None) -> tuple[Disposition, str]:
         status: the response's Status (0000,0900), or None when it had none.
     """
     if status is None:
-        return Disposition.RETRY, _NO_STATUS
+        return Disposition.RETRY, NO_STATUS
     for rule in RULES:
         if rule.first <= status <= rule.last:
             return rule.disposition, f"{status:04X} {rule.text}"
-    return Disposition.RETRY_BRIEFLY, f"{status:04X} {_UNKNOWN}"
+    return Disposition.RETRY_BRIEFLY, f"{status:04X} {UNKNOWN}"

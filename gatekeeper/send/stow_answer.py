@@ -35,8 +35,8 @@ _INSTANCE_UID = "00081155"
 _FAILURE_REASON = "00081197"
 _WARNING_REASON = "00081196"
 
-_BUSY = frozenset({408, 429, 502, 503, 504})
-_DIVISIBLE = {
+BUSY = frozenset({408, 429, 502, 503, 504})
+DIVISIBLE = {
     400: Disposition.RETRY_BRIEFLY,
     409: Disposition.RETRY_BRIEFLY,
     413: Disposition.DEAD,
@@ -45,7 +45,7 @@ _DIVISIBLE = {
     500: Disposition.RETRY,
 }
 _DUPLICATE = 0x0111
-_MEANING = {
+MEANING = {
     400: "it calls the request bad",
     401: "it does not know our credentials",
     403: "it does not let us store",
@@ -108,15 +108,15 @@ def judge_answer(
     listed = _listed(body)
     if status in {200, 202} or (listed is not None and _names(listed, sent)):
         return Judged(tuple(_one(item, status, listed, alone=len(sent) == 1) for item in sent))
-    meaning = _MEANING.get(status)
+    meaning = MEANING.get(status)
     text = f"HTTP {status}" + (f": {meaning}" if meaning else "")
-    if status in _BUSY:
+    if status in BUSY:
         raise NodeBusy(f"the node answered {text}", retry_after)
-    if status in _DIVISIBLE and len(sent) > 1:
+    if status in DIVISIBLE and len(sent) > 1:
         return Judged(())
-    disposition = _DIVISIBLE.get(status, Disposition.RETRY_BRIEFLY)
+    disposition = DIVISIBLE.get(status, Disposition.RETRY_BRIEFLY)
     answers = tuple(InstanceStatus(item, None, disposition, text) for item in sent)
-    return Judged(answers, lasting=status not in _DIVISIBLE)
+    return Judged(answers, lasting=status not in DIVISIBLE)
 
 
 def _one(item: SendObject, status: int, listed: _Listed | None, *, alone: bool) -> InstanceStatus:

@@ -16,10 +16,12 @@ from typing import Any
 from gatekeeper.settings.documented import setting
 from gatekeeper.settings.gating import GateSettings
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
+from gatekeeper.settings.metrics import MetricsSettings
 from gatekeeper.settings.notifying import NotifySettings
 from gatekeeper.settings.sending import CommitmentSettings, PriorSettings, SendSettings
 from gatekeeper.settings.site import (
     DatabaseSettings,
+    IndexSettings,
     LogSettings,
     RecordSettings,
     RetentionSettings,
@@ -34,8 +36,10 @@ __all__ = [
     "CommitmentSettings",
     "DatabaseSettings",
     "GateSettings",
+    "IndexSettings",
     "ListenSettings",
     "LogSettings",
+    "MetricsSettings",
     "ModelSettings",
     "NotifySettings",
     "PriorSettings",
@@ -68,6 +72,7 @@ class Settings:
     tls: TlsSettings = field(default_factory=TlsSettings)
     web: WebSettings = field(default_factory=WebSettings)
     accounts: AccountSettings = field(default_factory=AccountSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
@@ -78,6 +83,7 @@ class Settings:
     notify: NotifySettings = field(default_factory=NotifySettings)
     priors: PriorSettings = field(default_factory=PriorSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    index: IndexSettings = field(default_factory=IndexSettings)
     records: RecordSettings = field(default_factory=RecordSettings)
     tick: TickSettings = field(default_factory=TickSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -143,6 +149,7 @@ def section_class(name: str) -> Any:
         "tls": TlsSettings,
         "web": WebSettings,
         "accounts": AccountSettings,
+        "metrics": MetricsSettings,
         "work": WorkSettings,
         "models": ModelSettings,
         "rules": RuleSettings,
@@ -153,6 +160,7 @@ def section_class(name: str) -> Any:
         "notify": NotifySettings,
         "priors": PriorSettings,
         "retention": RetentionSettings,
+        "index": IndexSettings,
         "records": RecordSettings,
         "tick": TickSettings,
         "log": LogSettings,

@@ -97,6 +97,35 @@ class RecordSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexSettings:
+    """What studies are found by: one header of each series, read once the study is complete."""
+
+    header_kib: int = setting(
+        1024,
+        "bytes of one file within which what is looked for must lie; a file that goes on without "
+        "it is not read",
+        unit="KiB",
+        minimum=64,
+        maximum=65536,
+    )
+    maximum_series: int = setting(
+        100,
+        "series of one study that are read, those with the most images first",
+        minimum=1,
+        maximum=10000,
+    )
+    studies_at_once: int = setting(
+        50, "most studies that one tick reads; the rest waits for the next", minimum=1
+    )
+    after_removal: str = setting(
+        "blank",
+        "what becomes of patients' names, numbers, dates and descriptions once retention has "
+        "removed a study's files: blank removes them too, keep lets the study be found for ever",
+        choices=("blank", "keep"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class TickSettings:
     """Periodic work."""
 
@@ -129,6 +158,9 @@ class TickSettings:
     )
     shadow_seconds: float = setting(
         5.0, "how often what was judged is decided by terms in shadow", unit="s", minimum=0.1
+    )
+    index_seconds: float = setting(
+        2.0, "how often headers of studies that changed are read", unit="s", minimum=0.1
     )
     retain_seconds: float = setting(
         600.0, "how often received files are looked at for removal", unit="s", minimum=1

@@ -47,15 +47,11 @@ class WebSettings:
     maximum_request_mib: int = setting(
         16384, "largest body of a STOW-RS request", unit="MiB", minimum=1
     )
+    maximum_form_mib: int = setting(
+        64, "largest body of a form of the pages, a file within included", unit="MiB", minimum=1
+    )
     maximum_parts: int = setting(
         10000, "most parts of a STOW-RS request", minimum=1, maximum=1000000
-    )
-    maximum_form_mib: int = setting(
-        64,
-        "largest form of the pages, DICOM files that rules are tried on included",
-        unit="MiB",
-        minimum=1,
-        maximum=1024,
     )
     maximum_calls: int = setting(
         4, "tests of nodes that the pages run at once", minimum=1, maximum=32

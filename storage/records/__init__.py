@@ -41,6 +41,7 @@ from storage.records.people import (
 from storage.records.received import (
     Instance,
     Study,
+    StudyHeader,
     StudyState,
 )
 from storage.records.sent import (
@@ -106,6 +107,7 @@ __all__ = [
     "ShadowState",
     "ShadowTask",
     "Study",
+    "StudyHeader",
     "StudyState",
     "WebSession",
 ]

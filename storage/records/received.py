@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 class StudyState(enum.StrEnum):
@@ -53,3 +54,42 @@ class Study:
     first_received_at: float
     last_received_at: float
     completed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyHeader:
+    """What a study's headers say that people find it by; patient data. Empty where not stated."""
+
+    study_instance_uid: str
+    content_digest: str
+    """Of the study's content that was read."""
+    instances: int
+    series_count: int
+    problem: str = ""
+    """What could not be read, in one sentence without patient data."""
+    patient_name: str = ""
+    """As PS3.5 6.2 writes it, the components by carets."""
+    patient_id: str = ""
+    accession_number: str = ""
+    study_date: str = ""
+    """YYYYMMDD."""
+    study_time: str = ""
+    """HHMMSS, or less of it."""
+    study_description: str = ""
+    modalities: tuple[str, ...] = ()
+    """Of all series, sorted."""
+    body_part: str = ""
+    manufacturer: str = ""
+    model_name: str = ""
+    station_name: str = ""
+    device_serial_number: str = ""
+    software_versions: str = ""
+    protocol_name: str = ""
+    """Of the series with the most images, as are the device's attributes."""
+    series_description: str = ""
+    device: str = ""
+    """The scanner as calibrations name it."""
+    series: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    """JSON: how each series was acquired; see `gatekeeper.study_index.acquired`."""
+    received_at: float = 0.0
+    read_at: float = 0.0

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from listen.wire import encoded, image, sqlite_only
+from listen.wire import encoded, image
 from support.dicom_peers import ScriptedPeer
 from support.pages import Pages, make_people, text_of
 from support.receiving import receive_data, running_receiver
@@ -40,7 +40,6 @@ def site(tmp_path: Path, database: Database) -> Generator[tuple[Pages, Path]]:
     server.stop()
 
 
-@sqlite_only
 def test_a_new_site_is_set_up_part_by_part(site: tuple[Pages, Path], database: Database) -> None:
     """Our title in the file, an archive that answers, a scanner, a study that arrives, done."""
     pages, file = site
@@ -87,7 +86,6 @@ def test_a_new_site_is_set_up_part_by_part(site: tuple[Pages, Path], database: D
     assert "Finish set-up" not in page("/")
 
 
-@sqlite_only
 def test_a_dismissed_set_up_is_offered_no_more(
     site: tuple[Pages, Path], database: Database
 ) -> None:
@@ -100,7 +98,6 @@ def test_a_dismissed_set_up_is_offered_no_more(
         assert [one.actor for one in audit.listing(tx, action="setup ended")] == ["admin"]
 
 
-@sqlite_only
 def test_a_title_that_cannot_be_written_from_here_is_told_with_its_line(
     site: tuple[Pages, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

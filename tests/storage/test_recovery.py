@@ -142,9 +142,10 @@ def stop_at(database: Database, spool: Spool, slots: Slots, one: Arrival) -> Non
 
 
 def die(slots: Slots) -> None:
-    """Give up the locks, as the end of a process does."""
-    for _, lock in slots._held:  # pyright: ignore[reportPrivateUsage]
-        os.close(lock)
+    """Give up the locks once no thread makes slots, as the end of a process ends all of them."""
+    with slots._filling:  # pyright: ignore[reportPrivateUsage]
+        for _, lock in slots._held:  # pyright: ignore[reportPrivateUsage]
+            os.close(lock)
 
 
 def rows(database: Database) -> set[str]:
