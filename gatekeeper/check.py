@@ -32,7 +32,7 @@ from gatekeeper.results.catalogue import CatalogueError, read
 from gatekeeper.results.kinds import UnknownKindError
 from gatekeeper.send.web_address import WebAddress
 from gatekeeper.send.web_credentials import credential_of
-from gatekeeper.settings import Settings
+from gatekeeper.settings import Settings, WebSettings
 from gatekeeper.sop_classes import UnknownSopClassError
 from gatekeeper.tls import Credentials
 from gatekeeper.web.transport import tls_context
@@ -232,8 +232,12 @@ def _web(settings: Settings) -> Iterator[Answer]:
     if not settings.web.port:
         return
     problem = web_problem()
-    place = f"{settings.web.host}:{settings.web.port}"
-    yield Answer("web.port", problem is None, problem or place)
+    if problem is not None:
+        # A machine that only listens and sends needs no pages, and has chosen no port.
+        asked = settings.web.port != WebSettings().port
+        yield Answer("web.port", not asked, f"no pages: the web role {problem}")
+        return
+    yield Answer("web.port", True, f"{settings.web.host}:{settings.web.port}")
     try:
         secure = tls_context(settings) is not None
     except ConfigurationError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from gatekeeper.admin.runs import Runs
 from gatekeeper.identity.first_start import FirstStart
 from gatekeeper.identity.sign_on import SignOn
 from gatekeeper.settings import Settings
@@ -24,6 +25,7 @@ class Console:
         sign_on: who is signed in.
         first_start: how the first account is made.
         viewer: has series drawn.
+        runs: calls of nodes that were begun here.
         config_file: that the settings came from; None without one.
     """
 
@@ -33,6 +35,7 @@ class Console:
     sign_on: SignOn
     first_start: FirstStart
     viewer: Renderer
+    runs: Runs
     config_file: Path | None = None
 
     @classmethod
@@ -48,5 +51,6 @@ class Console:
             SignOn(database, accounts),
             FirstStart(database, accounts.failures, accounts.failure_seconds),
             Renderer(settings),
+            Runs(settings.web.maximum_calls),
             config_file,
         )

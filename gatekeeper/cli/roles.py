@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gatekeeper import log
+from gatekeeper import config, log
 from gatekeeper.atna import activity
 from gatekeeper.cli.output import console, emit_json, fail
 from gatekeeper.cli.site import AsJson, Site, site_of
@@ -65,17 +65,17 @@ def tick(context: typer.Context) -> None:
 
 
 def web(context: typer.Context) -> None:
-    """Run the web: DICOMweb, on the port that `web.port` says."""
+    """Run the web: the pages and DICOMweb, on the port that `web.port` says."""
     from gatekeeper.extras import web_problem
 
-    settings = _start(context)[1]
+    site, settings = _start(context)
     problem = web_problem()
     if problem is not None:
         fail(f"the web role {problem}")
     from gatekeeper.web import server
 
     with activity.running(settings, "web"):
-        server.serve(settings)
+        server.serve(settings, config.file_in_use(site.config_file))
 
 
 def send(

@@ -1,4 +1,4 @@
-"""Settings of the web role: DICOMweb in."""
+"""Settings of the web role: DICOMweb, and the pages for the people who run the site."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from gatekeeper.settings.documented import setting
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """DICOMweb: STOW-RS in, QIDO-RS and WADO-RS; needs the extra `web`."""
+    """The pages, and DICOMweb: STOW-RS in, QIDO-RS and WADO-RS; needs the extra `web`."""
 
     port: int = setting(
-        0, "TCP port; 0 opens none, and `gatekeeper up` runs no web role", minimum=0, maximum=65535
+        8080,
+        "TCP port; `gatekeeper up` serves it where the extra `web` is installed; 0 opens none",
+        minimum=0,
+        maximum=65535,
     )
     host: str = setting("127.0.0.1", "address to bind")
     plain: bool = setting(
@@ -49,6 +52,9 @@ class WebSettings:
     )
     maximum_parts: int = setting(
         10000, "most parts of a STOW-RS request", minimum=1, maximum=1000000
+    )
+    maximum_calls: int = setting(
+        4, "tests of nodes that the pages run at once", minimum=1, maximum=32
     )
     header_seconds: float = setting(
         20.0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from gatekeeper.admin.app import add_pages
+from gatekeeper.admin.app import add_pages, not_served
 from gatekeeper.admin.console import Console
 from gatekeeper.metrics.routes import Watch
 from gatekeeper.web.body_limit import BodyLimit
@@ -36,5 +36,5 @@ def make_app(
     add_pages(application, console)
     limit = console.settings.web.maximum_form_mib << 20
     application.add_middleware(BodyLimit, limit=limit, elsewhere=ROOT + "/")
-    handle_errors(application, retry_after)
+    handle_errors(application, retry_after, not_served)
     return application

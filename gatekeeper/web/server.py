@@ -52,9 +52,16 @@ class WebServer:
         settings: all settings. Port 0 takes a free one.
         database: connected and migrated.
         spool: where the bytes are kept.
+        config_file: that the settings came from; None without one.
     """
 
-    def __init__(self, settings: Settings, database: Database, spool: Spool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        spool: Spool,
+        config_file: Path | None = None,
+    ) -> None:
         self._settings = settings
         self._database = database
         self._spool = spool
@@ -87,7 +94,7 @@ class WebServer:
         access = Access(database, throttle)
         self._service = Service(settings, access, self._refusals, self._readings)
         self._store = Store(self._service, self._receiver, self._queue, self._associations)
-        self.console = Console.of(settings, database, spool)
+        self.console = Console.of(settings, database, spool, config_file)
         """What the pages work with."""
 
     @property
@@ -179,8 +186,12 @@ class WebServer:
             log.error("web_failed", role="web", error=error_name(error))
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, config_file: Path | None = None) -> None:
     """Serve until SIGTERM or SIGINT; the body of `gatekeeper web`.
+
+    Args:
+        settings: all settings.
+        config_file: that they came from; None without one.
 
     Raises:
         SystemExit: with a failure when it could not start or must be started afresh.
@@ -200,7 +211,7 @@ def serve(settings: Settings) -> None:
         database.migrate()
         spool = Spool(Path(settings.spool.directory))
         swept = sweep(database, spool, settings.tick.residue_seconds)
-        server = WebServer(settings, database, spool)
+        server = WebServer(settings, database, spool, config_file)
         server.start()
     except (ConfigurationError, SQLAlchemyError, OSError) as error:
         log.error("web_not_started", error=error_name(error), role="web")

@@ -127,14 +127,16 @@ def test_a_token_that_could_not_work_is_refused(
 
 
 def test_check_names_what_the_web_role_lacks(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The address that it would serve by http, and nothing when it is off."""
+    """The address that it serves by http, on this machine alone, and nothing when it is off."""
 
     def answers() -> dict[str, str]:
         return {one["key"]: one["text"] for one in read("check", code=1)}
 
+    assert answers()["web.port"] == "127.0.0.1:8080"
+    assert answers()["web.host"] == "http"
+    monkeypatch.setenv("GATEKEEPER_WEB_PORT", "0")
     assert "web.port" not in answers()
     monkeypatch.setenv("GATEKEEPER_WEB_PORT", "8042")
-    assert answers()["web.host"] == "http"
     monkeypatch.setenv("GATEKEEPER_WEB_HOST", "0.0.0.0")
     assert "in the clear" in answers()["web.host"]
 

@@ -7,8 +7,9 @@ from fastapi.responses import Response
 
 from gatekeeper import standing
 from gatekeeper.admin.console import Console
+from gatekeeper.admin.pages import setup
 from gatekeeper.admin.rendering import live, render
-from gatekeeper.admin.routing import Desk, Routes
+from gatekeeper.admin.routing import Desk, Routes, principal_of
 from gatekeeper.identity.permission import Permission
 
 routes = Routes()
@@ -17,7 +18,13 @@ routes = Routes()
 @routes.get("/", Permission.VIEW)
 def overview(request: Request, console: Desk) -> Response:
     """Show how the site stands."""
-    return render(request, "overview.html", site=_standing(console))
+    may = Permission.CONFIGURE in principal_of(request).permissions
+    return render(
+        request,
+        "overview.html",
+        site=_standing(console),
+        setup=may and setup.is_open(console),
+    )
 
 
 @routes.get("/overview/standing", Permission.VIEW)
