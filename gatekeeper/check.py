@@ -19,6 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper import certificates, config, peering, sop_classes
+from gatekeeper.atna import readiness as audit_readiness
 from gatekeeper.configuration import changes, choice
 from gatekeeper.configuration.whole import Whole
 from gatekeeper.errors import ConfigurationError
@@ -68,6 +69,7 @@ def run(config_file: Path | None) -> list[Answer]:
         *_database(settings, site := _InUse(choice.of_file(settings))),
         *_tls(settings),
         *_web(settings),
+        *_audit(settings),
         *_spool(settings),
         *_models(settings, site),
     ]
@@ -236,6 +238,18 @@ def _web(settings: Settings) -> Iterator[Answer]:
         yield Answer(error.key, False, error.problem)
     else:
         yield Answer("web.host", True, "https" if secure else "http")
+
+
+def _audit(settings: Settings) -> Iterator[Answer]:
+    audit = settings.audit
+    if not audit.enabled:
+        return
+    problem = audit_readiness.problem(settings)
+    if problem is not None:
+        yield Answer(problem.key, False, problem.problem)
+        return
+    where = f"{audit.host}:{audit.port} by {audit.protocol}; `gatekeeper audit test` tries it"
+    yield Answer("audit.host", True, where)
 
 
 def _spool(settings: Settings) -> Iterator[Answer]:

@@ -11,6 +11,7 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, cast
 
@@ -174,8 +175,12 @@ def _checked_text(row: SettingRow, value: Any) -> str:
             return AeTitle.parse(value)
         if row.name == "private_sop_classes":
             return Uid.parse(value)
+        if row.name == "networks":
+            ip_network(value, strict=False)
     except IdentifierError as error:
         raise ConfigurationError(row.key, str(error)) from None
+    except ValueError:
+        raise ConfigurationError(row.key, "must be networks such as 10.1.0.0/16") from None
     return value
 
 

@@ -24,6 +24,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from gatekeeper import certificates, decision_record, residue, study_index
 from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
 from gatekeeper.assemble.content import content_digest
+from gatekeeper.atna import upkeep
+from gatekeeper.atna.derived import derive
+from gatekeeper.atna.removals import Removals
 from gatekeeper.configuration import changes, choice
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.gate import limits, passing
@@ -246,7 +249,8 @@ def tick_certificates(context: Context) -> int:
 
 def tick_retain(context: Context) -> int:
     """Remove received files that are delivered and due to go; return how many."""
-    return retain(context.database, context.spool, context.settings.retention)
+    told = Removals(context.settings).record
+    return retain(context.database, context.spool, context.settings.retention, told)
 
 
 def tick_index(context: Context) -> int:
@@ -279,6 +283,12 @@ def tick_shadow(context: Context) -> int:
     return catch_up(context.database, context.spool, context.settings, at_once)
 
 
+def tick_audit(context: Context) -> int:
+    """Make audit messages of what happened, and look after those made; return how many are new."""
+    upkeep.tend(context.database, context.settings.audit, context.jitter)
+    return derive(context.database, context.settings)
+
+
 TICKS: dict[str, Tick] = {
     "complete": tick_complete,
     "forward": tick_forward,
@@ -290,6 +300,7 @@ TICKS: dict[str, Tick] = {
     "index": tick_index,
     "record": tick_record,
     "shadow": tick_shadow,
+    "audit": tick_audit,
 }
 """Every tick by name; each has a setting ``tick.NAME_seconds``."""
 
@@ -331,6 +342,7 @@ def scheduler(context: Context) -> BackgroundScheduler:
         "index": context.settings.tick.index_seconds,
         "record": context.settings.tick.record_seconds,
         "shadow": context.settings.tick.shadow_seconds,
+        "audit": context.settings.tick.audit_seconds,
     }
     background = BackgroundScheduler(
         timezone=UTC,

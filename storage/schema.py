@@ -638,3 +638,47 @@ web_session = Table(
     Column("seen_at", Double, nullable=False),
     Index(None, "account"),
 )
+
+# DICOM audit messages on their way to a repository; not the trail of decisions, which is `audit`.
+audit_message = Table(
+    "audit_message",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("event", String(32), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("dedup", Text, nullable=False),
+    Column("happened_at", Double, nullable=False),
+    Column("severity", Integer, nullable=False),
+    Column("content", Text, nullable=False),
+    *_leased(),
+    UniqueConstraint("dedup"),
+    Index(None, "state", "id"),
+    _waiting("audit_message"),
+    sqlite_autoincrement=True,
+)
+
+# How many messages found the outbox full.
+audit_drop = Table(
+    "audit_drop",
+    metadata,
+    Column("event", String(32), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("first_at", Double, nullable=False),
+    Column("last_at", Double, nullable=False),
+)
+
+# Up to which row of a table every row has had its message.
+audit_cursor = Table(
+    "audit_cursor",
+    metadata,
+    Column("source", String(32), primary_key=True),
+    Column("position", BigInteger, nullable=False),
+)
+
+# Rows beyond the cursor that have had theirs: what began earlier may end later.
+audit_told = Table(
+    "audit_told",
+    metadata,
+    Column("source", String(32), primary_key=True),
+    Column("item", BigInteger, primary_key=True, autoincrement=False),
+)

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gatekeeper.settings.auditing import AuditSettings
 from gatekeeper.settings.documented import setting
 from gatekeeper.settings.gating import GateSettings
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
+from gatekeeper.settings.metrics import MetricsSettings
 from gatekeeper.settings.notifying import NotifySettings
 from gatekeeper.settings.sending import CommitmentSettings, PriorSettings, SendSettings
 from gatekeeper.settings.site import (
@@ -32,12 +34,14 @@ from gatekeeper.settings.working import ModelSettings, ResultSettings, RuleSetti
 
 __all__ = [
     "AccountSettings",
+    "AuditSettings",
     "CommitmentSettings",
     "DatabaseSettings",
     "GateSettings",
     "IndexSettings",
     "ListenSettings",
     "LogSettings",
+    "MetricsSettings",
     "ModelSettings",
     "NotifySettings",
     "PriorSettings",
@@ -72,6 +76,7 @@ class Settings:
     web: WebSettings = field(default_factory=WebSettings)
     accounts: AccountSettings = field(default_factory=AccountSettings)
     viewing: ViewingSettings = field(default_factory=ViewingSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
@@ -80,6 +85,7 @@ class Settings:
     send: SendSettings = field(default_factory=SendSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     priors: PriorSettings = field(default_factory=PriorSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
@@ -149,6 +155,7 @@ def section_class(name: str) -> Any:
         "web": WebSettings,
         "accounts": AccountSettings,
         "viewing": ViewingSettings,
+        "metrics": MetricsSettings,
         "work": WorkSettings,
         "models": ModelSettings,
         "rules": RuleSettings,
@@ -157,6 +164,7 @@ def section_class(name: str) -> Any:
         "send": SendSettings,
         "commitment": CommitmentSettings,
         "notify": NotifySettings,
+        "audit": AuditSettings,
         "priors": PriorSettings,
         "retention": RetentionSettings,
         "index": IndexSettings,

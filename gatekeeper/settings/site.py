@@ -162,6 +162,9 @@ class TickSettings:
     index_seconds: float = setting(
         2.0, "how often headers of studies that changed are read", unit="s", minimum=0.1
     )
+    audit_seconds: float = setting(
+        5.0, "how often what happened is looked at for audit messages", unit="s", minimum=0.1
+    )
     retain_seconds: float = setting(
         600.0, "how often received files are looked at for removal", unit="s", minimum=1
     )

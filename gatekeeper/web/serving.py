@@ -14,6 +14,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
 
+from gatekeeper.atna.reading import Readings
+from gatekeeper.atna.refusals import Refusals
 from gatekeeper.log import error_name
 from gatekeeper.settings import Settings
 from gatekeeper.web.access import Access, Caller, Denied
@@ -35,11 +37,17 @@ class Service:
     Args:
         settings: all settings.
         access: judges callers.
+        refusals: told of those that are refused.
+        readings: told of what is read.
     """
 
-    def __init__(self, settings: Settings, access: Access) -> None:
+    def __init__(
+        self, settings: Settings, access: Access, refusals: Refusals, readings: Readings
+    ) -> None:
         self.settings = settings
+        self.readings = readings
         self._access = access
+        self._refusals = refusals
         self._judges = ThreadPoolExecutor(_JUDGES, "web-judge")
         self._readers = ThreadPoolExecutor(_READERS, "web-read")
         self._searchers = ThreadPoolExecutor(_SEARCHERS, "web-search")
@@ -54,7 +62,11 @@ class Service:
         audit.route = route
         address = request.client.host if request.client is not None else ""
         shown = request.headers.get("authorization")
-        caller = await self.judge(lambda: self._access.judge(shown, address, scope))
+        try:
+            caller = await self.judge(lambda: self._access.judge(shown, address, scope))
+        except Denied as denied:
+            self._refusals.note("", address, denied.denial.text)
+            raise
         audit.token = caller.token
         return caller
 

@@ -4,6 +4,11 @@ Times are seconds since 1970-01-01 UTC by the database's own clock. Digests are 
 hexadecimal SHA-256.
 """
 
+from storage.records.audited import (
+    AuditDrop,
+    AuditMessage,
+    AuditMessageState,
+)
 from storage.records.configured import (
     ActiveBundle,
     ConfigurationVersion,
@@ -71,7 +76,10 @@ __all__ = [
     "AccountRole",
     "ActiveBundle",
     "ApiToken",
+    "AuditDrop",
     "AuditEntry",
+    "AuditMessage",
+    "AuditMessageState",
     "Channel",
     "ChannelKind",
     "Commitment",

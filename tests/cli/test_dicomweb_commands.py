@@ -112,7 +112,7 @@ def test_a_token_is_shown_once_and_its_digest_kept(site: Path) -> None:
     ("arguments", "why"),
     [
         (("x y", "--read"), "a name has"),
-        (("one",), "--stow, --read, or both"),
+        (("one",), "--stow, --read, --metrics"),
         (("one", "--stow"), "go together"),
         (("one", "--read", "--node", "ROUTER"), "go together"),
         (("one", "--stow", "--node", "UNKNOWN"), "is not known or does not send"),
@@ -143,7 +143,8 @@ def test_without_its_extra_the_web_role_says_what_to_install(site: Path) -> None
     """The other roles start without it; this one names the extra."""
     program = (
         "import sys\n"
-        "for name in ('fastapi', 'uvicorn', 'python_multipart', 'starlette', 'httpx'):\n"
+        "for name in ('fastapi', 'uvicorn', 'python_multipart', 'starlette', 'httpx',\n"
+        "             'prometheus_client'):\n"
         "    sys.modules[name] = None\n"
         "from gatekeeper.cli import main\n"
         "import gatekeeper.send.sender, gatekeeper.listen.server, gatekeeper.check\n"
