@@ -71,8 +71,8 @@ def chest(slice_hu: NDArray[np.float32], closing: int = _CLOSING) -> NDArray[np.
     for number in np.unique(labels[labels > 0]):
         own = np.pad(labels == number, closing + 1)
         # A closing by a disc, by two distances: as fast for a large disc as for a small one.
-        near = ndimage.distance_transform_edt(~own) <= closing
-        closed = ndimage.distance_transform_edt(near) > closing
+        near = _away(~own) <= closing
+        closed = _away(near) > closing
         filled = cast("NDArray[np.bool_]", ndimage.binary_fill_holes(closed | own))
         found |= filled[closing + 1 : -closing - 1, closing + 1 : -closing - 1]
     return found & body(slice_hu)
@@ -88,7 +88,7 @@ def candidates(slice_hu: NDArray[np.float32], most: int = 1) -> list[Candidate]:
         return []
     tissue = (slice_hu > TISSUE_HU) & inside
     opened = cast("NDArray[np.bool_]", morphology.opening(tissue, morphology.disk(1)))
-    depth = cast("NDArray[np.float64]", ndimage.distance_transform_edt(opened))
+    depth = _away(opened)
     air = slice_hu < AIR_HU
     labels = cast("NDArray[np.int32]", measure.label(opened, connectivity=1))
     found: list[Candidate] = []
@@ -101,7 +101,7 @@ def candidates(slice_hu: NDArray[np.float32], most: int = 1) -> list[Candidate]:
             Candidate(round(float(rows.mean())), round(float(columns.mean())), prominence, own)
         )
     if not found:
-        deep = ndimage.distance_transform_edt(inside) > 2 * _MOST_RIM
+        deep = _away(inside) > 2 * _MOST_RIM
         smooth = np.where(deep, ndimage.gaussian_filter(slice_hu, _SPOT_PIXELS), -np.inf)
         row, column = (int(n) for n in np.unravel_index(int(smooth.argmax()), smooth.shape))
         rows, columns = np.ogrid[: slice_hu.shape[0], : slice_hu.shape[1]]
@@ -109,6 +109,11 @@ def candidates(slice_hu: NDArray[np.float32], most: int = 1) -> list[Candidate]:
         return [Candidate(row, column, 0.0, spot)]
     found.sort(key=lambda one: (-one.prominence, one.row, one.column))
     return found[:most]
+
+
+def _away(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return how far each pixel of a mask is from the nearest one outside it."""
+    return cast("NDArray[np.float64]", ndimage.distance_transform_edt(mask))
 
 
 def patch(

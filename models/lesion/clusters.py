@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,8 @@ def clusterings(
     found: list[Clustering] = []
     for by, group in groupings.items():
         count = len(np.unique(group))
-        guess = KMeans(count, n_init=5, random_state=seed).fit_predict(scaled)
+        means = KMeans(count, n_init=cast("Any", 5), random_state=seed)
+        guess = means.fit_predict(scaled)
         width = np.asarray(silhouette_samples(scaled, group), dtype=np.float64)
         drawn: list[tuple[float, float]] = []
         for _ in range(_RESAMPLES):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ def measured(lesions: Sequence[Lesion]) -> NDArray[np.float64]:
 def _one(lesion: Lesion) -> tuple[float, ...]:
     image = lesion.stack[len(lesion.stack) // 2].astype(np.float64)
     mask = lesion.mask if lesion.mask.any() else _middle(image)
-    rim = mask & ~ndimage.binary_erosion(mask)
+    rim = mask & ~cast("NDArray[np.bool_]", ndimage.binary_erosion(mask))
     gradient = np.hypot(ndimage.sobel(image, 0), ndimage.sobel(image, 1)) / 8.0
     shape = measure.regionprops(mask.astype(np.uint8))[0]
     minor = max(float(shape.axis_minor_length), 1.0)

@@ -8,7 +8,7 @@ to 32b, and the mirror of it with upsampling. Shapes below are those of 64 x 64 
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,7 @@ class LesionNetwork(nn.Module):
         whole = (cells, cells) if config.dims == 2 else (depth, cells, cells)
         self.shape = (4 * base, *whole)
         self.gather = nn.Sequential(  # (n, 32b)
-            _convolution(config.dims)(4 * base, 32 * base, whole), nn.GELU(), nn.Flatten()
+            _whole(config.dims, 4 * base, 32 * base, cells, depth), nn.GELU(), nn.Flatten()
         )
         numbers = config.latent * (2 if config.kind == "gaussian" else 1)
         self.code = nn.Linear(32 * base, numbers)
@@ -108,7 +108,7 @@ class LesionNetwork(nn.Module):
         if self.config.kind == "gaussian":
             noise = torch.randn_like(posterior.first)
             return posterior.first + (0.5 * posterior.second).exp() * noise
-        return cast("Tensor", Dirichlet(posterior.first, validate_args=False).rsample())
+        return Dirichlet(posterior.first, validate_args=False).rsample()
 
     def decode(self, code: Tensor) -> Tensor:
         """Return the patches, in [0, 1], of codes, (n, latent)."""
@@ -143,6 +143,13 @@ class Classifier(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """Return the logit of malignancy, (n,)."""
         return self.layers((codes - self.mean) / self.deviation)[:, 0]
+
+
+def _whole(dims: int, before: int, after: int, cells: int, depth: int) -> nn.Module:
+    """Return a convolution over all that is left of a patch."""
+    if dims == 2:
+        return nn.Conv2d(before, after, (cells, cells))
+    return nn.Conv3d(before, after, (depth, cells, cells))
 
 
 def _convolution(dims: int) -> type[nn.Conv2d] | type[nn.Conv3d]:

@@ -80,9 +80,10 @@ def network(
     import optuna
 
     whose = owners(lesions)
-    held = np.isin(whose, np.unique(whose)[::4])
+    out = np.isin(whose, np.unique(whose)[::4])
+    held = torch.from_numpy(out)
     patches = tensor([one.stack for one in lesions], config)
-    seen = [one for one, out in zip(lesions, held, strict=True) if not out]
+    seen = [one for one, hidden in zip(lesions, out, strict=True) if not hidden]
     told: list[dict[str, float]] = []
 
     def objective(trial: optuna.Trial) -> float:

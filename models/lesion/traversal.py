@@ -1,8 +1,8 @@
 """Traversals: what each number of a code changes in the picture, as a strip and as an animation.
 
 A row is one number of the code, moved from low to high while the others stay at those of an average
-lesion. A Gaussian number goes from -2.5 to 2.5 standard deviations of the codes; a Dirichlet code
-goes from without that number towards it alone. Each row is named by the measured factor that the
+lesion. A Gaussian number goes from -2.5 to 2.5 standard deviations of the codes; a Dirichlet number
+from none to the share that one patch in a hundred has, the others shrinking in proportion. Each row is named by the measured factor that the
 number follows best among the patches given, with Spearman's rho: what the row *should* show.
 """
 
@@ -27,7 +27,7 @@ from models.lesion.training import Fitted
 _ZOOM = 3
 _MARGIN, _TOP = 190, 34
 _REACH = 2.5
-_BEYOND = 0.6
+_RARE, _MOST = 0.99, 0.95
 _MILLISECONDS = 120
 
 
@@ -92,7 +92,7 @@ def _path(codes: Tensor, number: int, steps: int, kind: str) -> Tensor:
         ends = _REACH * float(codes[:, number].std())
         path[:, number] = middle[number] + torch.linspace(-ends, ends, steps)
         return path
-    parts = torch.linspace(0.0, _BEYOND, steps)
+    parts = torch.linspace(0.0, min(float(codes[:, number].quantile(_RARE)), _MOST), steps)
     others = middle.clone()
     others[number] = 0.0
     path = (1.0 - parts)[:, None] * (others / others.sum())

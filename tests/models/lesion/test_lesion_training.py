@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from support.lesions import SMALL, made
 
 from models.errors import ModelError, NotAssessable, TamperedError
 from models.lesion import crossvalidation, floors, model, search, training
-from models.lesion.lesions import labels, owners, tensor
+from models.lesion.lesions import Lesion, labels, owners, tensor
 from models.lesion.model import LesionModel
 from models.training.loop import Run
 
@@ -43,9 +44,9 @@ def test_a_patients_label_does_not_reach_its_own_score() -> None:
     first_train, first_test = crossvalidation.splits(lesions, 3, run.seed)[0]
     patches = tensor([one.stack for one in lesions], config)
 
-    def scored(given: list[object]) -> np.ndarray:  # type: ignore[type-arg]
+    def scored(given: list[Lesion]) -> NDArray[np.float64]:
         own = [given[index] for index in first_train]
-        fitted = training.fit(own, [], config, run)  # type: ignore[arg-type]
+        fitted = training.fit(own, [], config, run)
         return fitted.logits(patches[first_test])
 
     turned = list(lesions)
