@@ -104,8 +104,8 @@ def of_nodules(scan: Scan, annotation: Annotation, config: Config) -> list[Lesio
                 0,
                 len(volume.array) - 1,
             )
-            images = np.stack([_resized(volume.array[index], factor) for index in span])
-            mask = _resized(nodule.mask[level].astype(np.float32), factor) > 0.5
+            images = np.stack([resized(volume.array[index], factor) for index in span])
+            mask = resized(nodule.mask[level].astype(np.float32), factor) > 0.5
             if not mask.any():
                 continue
             rows, columns = np.nonzero(mask)
@@ -128,7 +128,8 @@ def of_nodules(scan: Scan, annotation: Annotation, config: Config) -> list[Lesio
     return found
 
 
-def _resized(image: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+def resized(image: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+    """Return a slice with so many times the rows and columns, without aliasing."""
     shape = tuple(max(1, round(side * factor)) for side in image.shape)
     made = transform.resize(image, shape, order=1, anti_aliasing=True, preserve_range=True)
     return np.asarray(made, dtype=np.float32)

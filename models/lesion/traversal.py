@@ -2,8 +2,9 @@
 
 A row is one number of the code, moved from low to high while the others stay at those of an average
 lesion. A Gaussian number goes from -2.5 to 2.5 standard deviations of the codes; a Dirichlet number
-from none to the share that one patch in a hundred has, the others shrinking in proportion. Each row is named by the measured factor that the
-number follows best among the patches given, with Spearman's rho: what the row *should* show.
+from none to the share that one patch in a hundred has, the others shrinking in proportion. Each row
+is named by the measured factor that the number follows best among the patches given, with
+Spearman's rho: what the row *should* show.
 """
 
 from __future__ import annotations

@@ -5,10 +5,12 @@ Every command writes into a folder, and the same command with the same seed writ
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +29,7 @@ from models.lesion import config as lesion_config
 if TYPE_CHECKING:
     from models.lesion.command import Set
     from models.scan import Scan
+    from models.sources.lidc import Annotation
 
 app = typer.Typer(help="Lesions: how likely each is malignant.", no_args_is_help=True)
 
@@ -52,6 +55,7 @@ def register(parent: typer.Typer) -> None:
     app.command()(train)
     app.command()(evaluate)
     app.command()(traverse)
+    app.command()(depth)
     parent.add_typer(app, name="lesion")
 
 
@@ -142,9 +146,35 @@ def traverse(
     console.print(f"Written to {out}", highlight=False)
 
 
-def _config(kind: str, settings: list[str] | None) -> lesion_config.Config:
-    from dataclasses import asdict
+def depth(
+    context: typer.Context,
+    data: Folder,
+    out: Out,
+    seed: Seed = 0,
+    steps_scale: Steps = 1.0,
+    settings: Setting = None,
+) -> None:
+    """Compare 2-D, 2.5-D and 3-D: how well each draws the nodules of LIDC-IDRI."""
+    from models.lesion import depth as lesion_depth
+    from models.training.loop import Run
 
+    with model_errors():
+        config = _config(lesion_config.KINDS[0], settings)
+        scans = list(_annotated(context, data))
+        found = lesion_depth.compare(scans, config, Run(seed=seed, steps_scale=steps_scale))
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps([asdict(one) for one in found], indent=1)
+    (out / "depth.json").write_text(text, encoding="utf-8")
+    for one in found:
+        low, high = one.spread
+        console.print(
+            f"{one.variant}: SSIM {one.similarity:.3f} (seeds {low:.3f}-{high:.3f}), MSE "
+            f"{one.error:.4f}, {one.patches} nodule slices",
+            highlight=False,
+        )
+
+
+def _config(kind: str, settings: list[str] | None) -> lesion_config.Config:
     stated = asdict(lesion_config.Config(kind=kind))
     return lesion_config.from_mapping(stated | settings_from(settings or []))
 
@@ -165,23 +195,27 @@ def _set(
 
 
 def _lidc(context: typer.Context, folder: Path, config: lesion_config.Config) -> Set:
+    from models.lesion import command
+
+    return command.of_lidc(_annotated(context, folder), config)
+
+
+def _annotated(context: typer.Context, folder: Path) -> Iterator[tuple[Scan, Annotation]]:
+    """Yield the scans of a folder of LIDC-IDRI; say at the end what was left out."""
     from gatekeeper.lidc import annotated_scans
     from gatekeeper.reference import Limits, subject_key
-    from models.lesion import command
 
     work = settings_of(context).work
     left_out: Counter[str] = Counter()
-    scans = annotated_scans(
+    yield from annotated_scans(
         folder,
         "all",
         subject_key(site_folder(context)),
         Limits(work.memory_mib, work.cpu_seconds, work.wall_seconds, work.maximum_voxels),
         lambda reason: left_out.update([reason]),
     )
-    found = command.of_lidc(scans, config)
     for reason, count in left_out.most_common():
         error_console.print(f"Left out: {count} x {reason}", highlight=False)
-    return found
 
 
 def _typed() -> str:

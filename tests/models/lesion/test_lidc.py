@@ -12,10 +12,11 @@ from support.lesions import SMALL
 from gatekeeper.lidc import annotated_scans
 from gatekeeper.reference import Limits
 from models.errors import ModelError
-from models.lesion import command
+from models.lesion import command, depth
 from models.lesion.lesions import of_nodules
 from models.scan import Scan
 from models.sources import lidc
+from models.training.loop import Run
 from models.volume import Volume
 
 _KEY = b"k" * 32
@@ -153,3 +154,19 @@ def test_lidc_0001_has_the_consensus_that_was_published(shared_data: Path) -> No
     assert {one.patient for one in given.lesions} == {scan.subject}
     assert all(one.malignant for one in given.lesions)
     assert all(one.stack[0, 8, 8] > -500 for one in given.lesions)
+
+
+def test_depth_is_compared_on_lung_away_from_the_nodule(tmp_path: Path) -> None:
+    """2-D, 2.5-D and 3-D draw the same middle slices; without a nodule there is no comparison."""
+    path = _file(tmp_path, _reader(5, _square(0.0, 20, 30)), _reader(4, _square(0.0, 20, 30)))
+    grown = np.full((8, 96, 96), 40.0, dtype=np.float32)
+    grown[:, 16:80, 16:80] = -850.0
+    grown[:, 22:28, 22:28] = 40.0
+    grown[:, [0, -1]] = grown[:, :, [0, -1]] = -1000.0
+    volume = Volume(grown, _volume().affine, "CT", "CHEST")
+    scan = Scan("s-1", "s", volume, np.ones(8, dtype=bool), np.zeros(grown.shape, dtype=bool))
+    found = depth.compare([(scan, lidc.read(path))], SMALL, Run(), seeds=1)
+    assert [one.variant for one in found] == ["2-D", "2.5-D", "3-D"]
+    assert all(one.patches == 1 and 0 < one.error < 1 for one in found)
+    with pytest.raises(ModelError, match="needs nodules"):
+        depth.compare([(scan, lidc.Annotation("1", ()))], SMALL, Run(), seeds=1)
