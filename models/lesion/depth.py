@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -90,9 +91,8 @@ def _middle(patches: Tensor, config: Config) -> Tensor:
 def _elsewhere(scan: Scan, drawn: Annotation, config: Config) -> list[NDArray[np.float32]]:
     """Return patches on a grid over the lungs, of slices and places that no nodule comes near."""
     factor = scan.volume.spacing[1] / PIXEL_MM
-    stack = np.stack(
-        [resized(image, factor) for image in list[NDArray[np.float32]](scan.volume.array)]
-    )
+    images = cast("Any", scan.volume.array)  # numpy's stubs iterate to scalars
+    stack = np.stack([resized(image, factor) for image in images])
     nodules = lidc.nodules(drawn, scan.volume)
     taken = np.zeros(stack.shape[1:], dtype=np.bool_)
     for nodule in nodules:
