@@ -96,7 +96,8 @@ def _elsewhere(scan: Scan, drawn: Annotation, config: Config) -> list[NDArray[np
     nodules = lidc.nodules(drawn, scan.volume)
     taken = np.zeros(stack.shape[1:], dtype=np.bool_)
     for nodule in nodules:
-        taken |= resized(nodule.mask.any(axis=0).astype(np.float32), factor) > 0.01
+        shadow = np.asarray(nodule.mask.any(axis=0), dtype=np.float32)
+        taken |= resized(shadow, factor) > 0.01
     half, reach = config.size // 2, config.slices // 2
     found: list[NDArray[np.float32]] = []
     for level in range(SLICES // 2, len(stack) - SLICES // 2):
