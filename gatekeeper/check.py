@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper import certificates, config, peering, sop_classes
 from gatekeeper.atna import readiness as audit_readiness
+from gatekeeper.clinical.checking import bundle_answer
 from gatekeeper.configuration import changes, choice
 from gatekeeper.configuration.whole import Whole
 from gatekeeper.errors import ConfigurationError
@@ -72,6 +73,7 @@ def run(config_file: Path | None) -> list[Answer]:
         *_audit(settings),
         *_spool(settings),
         *_models(settings, site),
+        *_clinical(settings),
     ]
 
 
@@ -300,6 +302,11 @@ def _configuration(database: Database, settings: Settings) -> Iterator[Answer]:
     file = choice.file_of(settings)
     if file is not None:
         yield Answer("models.directory", True, f"{file} is no longer used: it can be removed")
+
+
+def _clinical(settings: Settings) -> Iterator[Answer]:
+    if settings.clinical.bundle:
+        yield Answer("clinical.bundle", *bundle_answer(settings.clinical.bundle))
 
 
 def _models(settings: Settings, site: _InUse) -> Iterator[Answer]:

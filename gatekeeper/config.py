@@ -99,10 +99,15 @@ def template() -> str:
     for row in rows():
         if row.section != section:
             section = row.section
-            lines += ["", f"# {section_class(section).__doc__}", f"[{section}]"]
+            lines += ["", f"# {_title(section)}", f"[{section}]"]
         lines.append(f"# {describe(row)}")
-        lines.append(f"# {row.name} = {_toml(row.default)}")
+        lines.append(f"# {row.name} = {toml(row.default)}")
     return "\n".join(lines) + "\n"
+
+
+def _title(section: str) -> str:
+    """Return what a section is about, in one line."""
+    return str(section_class(section).__doc__).partition("\n")[0]
 
 
 def page() -> str:
@@ -115,7 +120,7 @@ def page() -> str:
         "",
         "| key | default | meaning |",
         "|---|---|---|",
-        *(f"| `{row.key}` | `{_toml(row.default)}` | {describe(row)} |" for row in rows()),
+        *(f"| `{row.key}` | `{toml(row.default)}` | {describe(row)} |" for row in rows()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -198,11 +203,12 @@ def _checked_text(row: SettingRow, value: Any) -> str:
     return value
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
+    """Return a setting's value as TOML writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(item) for item in cast(tuple[Any, ...], value)) + "]"
+        return "[" + ", ".join(toml(item) for item in cast(tuple[Any, ...], value)) + "]"
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return repr(value)

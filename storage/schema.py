@@ -568,6 +568,36 @@ feedback = Table(
     sqlite_autoincrement=True,
 )
 
+# No foreign key: values come before, with and after the study. A patient is a keyed hash.
+clinical_value = Table(
+    "clinical_value",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("study_instance_uid", UID, nullable=False),
+    Column("patient", DIGEST, nullable=False),
+    Column("observed_at", Double, nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("value", Double, nullable=False),
+    Column("unit", String(32), nullable=False),
+    Column("given_value", Double, nullable=False),
+    Column("given_unit", String(32), nullable=False),
+    Column("source", STATE, nullable=False),
+    Column("reference", DIGEST, nullable=False),
+    # What is said twice by one kind of source is one value.
+    UniqueConstraint(
+        "study_instance_uid",
+        "patient",
+        "name",
+        "observed_at",
+        "value",
+        "source",
+        name="uq_clinical_value_said",
+    ),
+    Index(None, "patient"),
+    sqlite_autoincrement=True,
+)
+
 # Who may call by DICOMweb; of the token itself only the SHA-256 is kept.
 api_token = Table(
     "api_token",

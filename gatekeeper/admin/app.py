@@ -25,10 +25,12 @@ from gatekeeper.admin.pages import (
     rule_trial,
     rules,
     settings,
+    setup,
     sign_in,
     slices,
     studies,
     study,
+    watch,
 )
 from gatekeeper.admin.rendering import STATIC, trouble
 from gatekeeper.admin.routing import (
@@ -54,9 +56,11 @@ PAGES: Sequence[Routes] = (
     settings.routes,
     accounts.routes,
     audit.routes,
+    watch.routes,
     nodes.routes,
     rule_trial.routes,
     rules.routes,
+    setup.routes,
 )
 
 
@@ -93,9 +97,9 @@ def add_pages(application: FastAPI, console: Console) -> None:
     application.add_exception_handler(SignInNeeded, _sign_in)
     application.add_exception_handler(Forbidden, _forbidden)
     application.add_exception_handler(CrossSite, _cross_site)
+    application.add_exception_handler(FormRefused, _form_refused)
     application.add_exception_handler(NotFound, _not_found)
     application.add_exception_handler(GatekeeperError, _refused)
-    application.add_exception_handler(FormRefused, _form_refused)
 
 
 async def _sign_in(request: Request, error: Exception) -> Response:
@@ -115,7 +119,7 @@ async def _forbidden(request: Request, error: Exception) -> Response:
 
 
 async def _form_refused(request: Request, error: Exception) -> Response:
-    return trouble(request, 413, "Too much at once", str(error))
+    return trouble(request, 400, "This form cannot be read", str(error))
 
 
 async def _cross_site(request: Request, error: Exception) -> Response:

@@ -24,8 +24,8 @@ class Console:
         spool: of received and made objects.
         sign_on: who is signed in.
         first_start: how the first account is made.
-        runs: calls of nodes that were begun here.
         viewer: has series drawn.
+        runs: calls of nodes that were begun here.
         config_file: that the settings came from; None without one.
     """
 
@@ -34,8 +34,8 @@ class Console:
     spool: Spool
     sign_on: SignOn
     first_start: FirstStart
-    runs: Runs
     viewer: Renderer
+    runs: Runs
     config_file: Path | None = None
 
     @classmethod
@@ -50,7 +50,7 @@ class Console:
             spool,
             SignOn(database, accounts),
             FirstStart(database, accounts.failures, accounts.failure_seconds),
-            Runs(settings.web.maximum_calls),
             Renderer(settings),
+            Runs(settings.web.maximum_calls),
             config_file,
         )

@@ -1,4 +1,4 @@
-"""Forms: what a page of ours posts, with a limit on its size, before a page reads it."""
+"""Forms: what a page of ours posts; its size has a limit, `web.maximum_form_mib`, below this."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from starlette.datastructures import FormData
-from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
+from starlette.exceptions import HTTPException
 
-from gatekeeper.admin.routing import console_of
 from gatekeeper.errors import GatekeeperError
 
 MAXIMUM_FILES = 50
@@ -17,16 +16,21 @@ MAXIMUM_FIELDS = 2000
 
 
 class FormRefused(GatekeeperError):
-    """A form that is too large, or none; says which limit it is over."""
+    """A form that does not parse, or has too many fields or files."""
 
 
 async def _posted(request: Request) -> AsyncGenerator[FormData]:
     """Yield what was posted; its files are gone afterwards.
 
     Raises:
-        FormRefused: if it is larger than `web.maximum_form_mib`, or does not parse.
+        FormRefused: if it does not parse, or goes over a limit of this module.
     """
-    form = await _parsed(request, console_of(request).settings.web.maximum_form_mib)
+    try:
+        form = await request.form(max_files=MAXIMUM_FILES, max_fields=MAXIMUM_FIELDS)
+    except (HTTPException, KeyError):
+        raise FormRefused(
+            f"the form does not parse, or has over {MAXIMUM_FIELDS} fields or {MAXIMUM_FILES} files"
+        ) from None
     try:
         yield form
     finally:
@@ -51,28 +55,3 @@ def words(form: FormData, name: str) -> list[str]:
 def listed(text: str) -> list[str]:
     """Return the parts of a text with commas or blanks between them."""
     return text.replace(",", " ").split()
-
-
-async def _parsed(request: Request, mib: int) -> FormData:
-    received = 0
-
-    async def bounded() -> AsyncGenerator[bytes]:
-        nonlocal received
-        async for chunk in request.stream():
-            received += len(chunk)
-            if received > mib << 20:
-                raise FormRefused(f"the form is over {mib} MiB (web.maximum_form_mib)")
-            yield chunk
-
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        parser = MultiPartParser(
-            request.headers, bounded(), max_files=MAXIMUM_FILES, max_fields=MAXIMUM_FIELDS
-        )
-        try:
-            return await parser.parse()
-        except (MultiPartException, KeyError) as error:
-            raise FormRefused(f"the form does not parse: {error}") from None
-    if kind == "application/x-www-form-urlencoded":
-        return await FormParser(request.headers, bounded()).parse()
-    return FormData()

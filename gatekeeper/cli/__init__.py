@@ -15,6 +15,7 @@ from gatekeeper.cli import (
     backtest,
     bench,
     channel,
+    clinical,
     configuration,
     conformance,
     demo,
@@ -92,6 +93,7 @@ app.add_typer(queue.app, name="queue")
 audit_messages.register(audit.app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(model.app, name="model")
+app.add_typer(clinical.app, name="clinical")
 app.add_typer(policy.app, name="policy")
 app.add_typer(shadow.app, name="shadow")
 app.add_typer(drift.app, name="drift")

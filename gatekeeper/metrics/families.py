@@ -259,7 +259,7 @@ DRIFT_ALARM = Family(
     Kind.GAUGE,
     "Whether a device's scores of a protocol have drifted from their reference, 1 or 0.",
     ("device", "protocol"),
-    "none yet",
+    "streams of drift, a row for each device, protocol and detector",
 )
 
 CATALOGUE: tuple[Family, ...] = (

@@ -17,6 +17,7 @@ from typing import Protocol
 from prometheus_client.core import Metric
 
 from gatekeeper import certificates
+from gatekeeper.drift import overview
 from gatekeeper.metrics import families
 from gatekeeper.metrics.histogram import RECEIVE_SECONDS, WAY_SECONDS, WORK_SECONDS, Histogram
 from gatekeeper.metrics.labels import Labels
@@ -290,6 +291,30 @@ class Certificates:
         yield families.CERTIFICATE_END.of(ends)
 
 
+class Drift:
+    """Whose scores have drifted."""
+
+    name = "drift"
+    asks_database = True
+
+    def __init__(self, context: Context) -> None:
+        self._database = context.database
+        self._settings = context.settings.drift
+        self._devices = Labels(context.settings.metrics.maximum_devices)
+        self._protocols = Labels(context.settings.metrics.maximum_devices)
+
+    def collect(self) -> Iterator[Metric]:
+        """See `Subject`."""
+        with self._database.read() as tx:
+            found = overview.streams(tx, self._settings)
+        alarms: dict[tuple[str, ...], float] = {}
+        for one in found:
+            label = (self._devices.of(one.device), self._protocols.of(one.protocol))
+            drifts = float(one.state == overview.DRIFTING)
+            alarms[label] = max(alarms.get(label, 0.0), drifts)
+        yield families.DRIFT_ALARM.of(alarms)
+
+
 def subjects(context: Context) -> tuple[Subject, ...]:
     """Return the collectors of all subjects."""
     return (
@@ -301,4 +326,5 @@ def subjects(context: Context) -> tuple[Subject, ...]:
         Gate(context),
         Space(context),
         Certificates(context),
+        Drift(context),
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gatekeeper.settings.auditing import AuditSettings
+from gatekeeper.settings.clinical import ClinicalSettings
 from gatekeeper.settings.documented import setting
 from gatekeeper.settings.gating import GateSettings
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
@@ -41,6 +42,7 @@ from gatekeeper.settings.working import (
 __all__ = [
     "AccountSettings",
     "AuditSettings",
+    "ClinicalSettings",
     "CommitmentSettings",
     "DatabaseSettings",
     "DriftSettings",
@@ -88,6 +90,7 @@ class Settings:
     models: ModelSettings = field(default_factory=ModelSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
     drift: DriftSettings = field(default_factory=DriftSettings)
+    clinical: ClinicalSettings = field(default_factory=ClinicalSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     send: SendSettings = field(default_factory=SendSettings)
@@ -100,6 +103,11 @@ class Settings:
     records: RecordSettings = field(default_factory=RecordSettings)
     tick: TickSettings = field(default_factory=TickSettings)
     log: LogSettings = field(default_factory=LogSettings)
+
+    @property
+    def pseudonyms(self) -> Path:
+        """The folder of the key that hides patients' identities: beside the spool."""
+        return Path(self.spool.directory).absolute().parent
 
     @property
     def signing_key(self) -> Path:
@@ -168,6 +176,7 @@ def section_class(name: str) -> Any:
         "models": ModelSettings,
         "rules": RuleSettings,
         "drift": DriftSettings,
+        "clinical": ClinicalSettings,
         "results": ResultSettings,
         "gate": GateSettings,
         "send": SendSettings,

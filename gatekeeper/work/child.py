@@ -186,6 +186,7 @@ def _answer(assessment: StudyAssessment, request: Request, stages: Stages) -> An
         stages=stages.milliseconds,
         results=tuple(results),
         peak_mib=limits.peak_mib(),
+        measured=assessment.measured,
     )
 
 

@@ -18,6 +18,7 @@ from storage.records.configured import (
     ShadowTask,
 )
 from storage.records.judged import (
+    ClinicalValue,
     Feedback,
     Job,
     JobState,
@@ -88,6 +89,7 @@ __all__ = [
     "AuditMessageState",
     "Channel",
     "ChannelKind",
+    "ClinicalValue",
     "Commitment",
     "CommitmentItem",
     "CommitmentState",

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import httpx
-from listen.wire import sqlite_only
 from support.pages import Pages, text_of
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
-@sqlite_only
 def test_a_browser_gets_a_page_and_a_program_json(pages: Pages) -> None:
     """Who is signed in finds the way back; a path of a program is never a page."""
     found = pages.get("/no-such-page", **BROWSER)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 
-from listen.wire import sqlite_only
 from support.dicom_peers import ScriptedPeer
 from support.pages import Pages, text_of
 from support.rules import a_rule
@@ -82,7 +81,6 @@ REFUSED: Sequence[tuple[Mapping[str, str], str]] = (
 )
 
 
-@sqlite_only
 def test_what_cannot_be_is_refused_with_its_rule_and_stays_typed(
     pages: Pages, database: Database
 ) -> None:
@@ -96,7 +94,6 @@ def test_what_cannot_be_is_refused_with_its_rule_and_stays_typed(
     assert node_of(database, "NEW") is None
 
 
-@sqlite_only
 def test_a_node_is_called_and_each_step_shown_with_its_time(
     pages: Pages, database: Database
 ) -> None:
@@ -128,7 +125,6 @@ def test_a_node_is_called_and_each_step_shown_with_its_time(
     assert (refused.status_code, "has no port" in text_of(refused.text)) == (422, True)
 
 
-@sqlite_only
 def test_a_node_is_paused_and_stays_while_a_rule_names_it(pages: Pages, database: Database) -> None:
     """A pause shows wherever the node does; a removal says which rule forbids it."""
     assert pages.post("/nodes/ROUTER/switch", {"enabled": "no"}).status_code == 303
@@ -154,7 +150,6 @@ def test_a_node_is_paused_and_stays_while_a_rule_names_it(pages: Pages, database
         assert [row.enabled for row in rules.listing(tx)] == [False]
 
 
-@sqlite_only
 def test_hostile_names_are_only_text(pages: Pages, database: Database) -> None:
     """On the list, the node's page, its form and its sheet, which has no script and one style."""
     text = "<script>alert(1)</script> \N{RIGHT-TO-LEFT OVERRIDE}gpj.exe"
@@ -174,7 +169,6 @@ def test_hostile_names_are_only_text(pages: Pages, database: Database) -> None:
     assert (missing.status_code, "not known" in text_of(missing.text)) == (404, True)
 
 
-@sqlite_only
 def test_who_may_only_look_changes_and_calls_nothing(pages: Pages) -> None:
     """403 for everything that changes a node or calls it; the page offers none of it."""
     for path in ("/nodes/new", "/nodes/ROUTER/edit", "/nodes/ROUTER/remove", "/nodes/ROUTER/call"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from listen.wire import encoded, image, sqlite_only
+from listen.wire import encoded, image
 from support.pages import Pages, text_of
 from support.receiving import receive_data, running_receiver
 from support.web import part10
@@ -47,7 +47,6 @@ def enter(database: Database) -> None:
         nodes.save(tx, Node("AI", "10.1.1.1", 104, roles=(Role.DOWNSTREAM,), receives_studies=True))
 
 
-@sqlite_only
 def test_a_rule_is_made_by_rows_changed_as_text_and_put_in_order(
     pages: Pages, database: Database
 ) -> None:
@@ -77,7 +76,6 @@ then = [{ hold = "*", hours = 4 }]"""
     assert pages.post("/rules/trauma/remove", {}, "viewer").status_code == 403
 
 
-@sqlite_only
 def test_what_is_wrong_in_a_rule_is_named_in_its_row(pages: Pages, database: Database) -> None:
     """The field that was meant, the ways to compare it, the node that is not there."""
     enter(database)
@@ -104,7 +102,6 @@ def test_what_is_wrong_in_a_rule_is_named_in_its_row(pages: Pages, database: Dat
     assert book(database) == []
 
 
-@sqlite_only
 def test_a_dropped_file_shows_each_condition_with_the_value_found(
     pages: Pages, database: Database
 ) -> None:
@@ -129,7 +126,6 @@ def test_a_dropped_file_shows_each_condition_with_the_value_found(
     assert "drop a DICOM file" in text_of(pages.post("/rules/try", {}).text)
 
 
-@sqlite_only
 def test_rules_are_tried_on_a_study_that_was_received(pages: Pages, database: Database) -> None:
     """By its UID, with who sent it as received."""
     enter(database)
@@ -143,12 +139,3 @@ def test_rules_are_tried_on_a_study_that_was_received(pages: Pages, database: Da
     assert "forwarded to AI" in told
     assert "no study of this UID" in text_of(pages.post("/rules/try", {"study": "1.2.9"}).text)
     assert "not a UID" in text_of(pages.post("/rules/try", {"study": MARK}).text)
-
-
-@sqlite_only
-def test_a_form_over_its_limit_is_cut_off(pages: Pages) -> None:
-    """The answer names the setting; nothing of it is read further."""
-    limit = pages.server.console.settings.web.maximum_form_mib << 20
-    answer = pages.post("/rules/try", {}, files={"files": ("x", bytes(limit + 1))})
-    assert answer.status_code == 413
-    assert "web.maximum_form_mib" in answer.text

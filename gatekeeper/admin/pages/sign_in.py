@@ -101,7 +101,7 @@ def make_first(
         return _first(request, console, 403, str(error), code, name, also)
     text = console.sign_on.begin(account, address_of(request))
     auditing.signed_in(request, account.name)
-    return _signed_in(request, console, text, "/", f"Welcome, {account.name}.")
+    return _signed_in(request, console, text, "/setup", f"Welcome, {account.name}.")
 
 
 def signed_in_again(
