@@ -15,7 +15,9 @@ from gatekeeper.admin.console import Console
 from gatekeeper.admin.pages import (
     audit,
     configuration,
+    drift,
     held,
+    models,
     overview,
     queue,
     settings,
@@ -35,6 +37,8 @@ PAGES: Sequence[Routes] = (
     studies.routes,
     study.routes,
     held.routes,
+    models.routes,
+    drift.routes,
     configuration.routes,
     settings.routes,
     audit.routes,
