@@ -19,6 +19,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper import certificates, config, peering, sop_classes
+from gatekeeper.atna import readiness as audit_readiness
+from gatekeeper.clinical.checking import bundle_answer
 from gatekeeper.configuration import changes, choice
 from gatekeeper.configuration.whole import Whole
 from gatekeeper.errors import ConfigurationError
@@ -30,7 +32,7 @@ from gatekeeper.results.catalogue import CatalogueError, read
 from gatekeeper.results.kinds import UnknownKindError
 from gatekeeper.send.web_address import WebAddress
 from gatekeeper.send.web_credentials import credential_of
-from gatekeeper.settings import Settings
+from gatekeeper.settings import Settings, WebSettings
 from gatekeeper.sop_classes import UnknownSopClassError
 from gatekeeper.tls import Credentials
 from gatekeeper.web.transport import tls_context
@@ -68,8 +70,10 @@ def run(config_file: Path | None) -> list[Answer]:
         *_database(settings, site := _InUse(choice.of_file(settings))),
         *_tls(settings),
         *_web(settings),
+        *_audit(settings),
         *_spool(settings),
         *_models(settings, site),
+        *_clinical(settings),
     ]
 
 
@@ -228,14 +232,30 @@ def _web(settings: Settings) -> Iterator[Answer]:
     if not settings.web.port:
         return
     problem = web_problem()
-    place = f"{settings.web.host}:{settings.web.port}"
-    yield Answer("web.port", problem is None, problem or place)
+    if problem is not None:
+        # A machine that only listens and sends needs no pages, and has chosen no port.
+        asked = settings.web.port != WebSettings().port
+        yield Answer("web.port", not asked, f"no pages: the web role {problem}")
+        return
+    yield Answer("web.port", True, f"{settings.web.host}:{settings.web.port}")
     try:
         secure = tls_context(settings) is not None
     except ConfigurationError as error:
         yield Answer(error.key, False, error.problem)
     else:
         yield Answer("web.host", True, "https" if secure else "http")
+
+
+def _audit(settings: Settings) -> Iterator[Answer]:
+    audit = settings.audit
+    if not audit.enabled:
+        return
+    problem = audit_readiness.problem(settings)
+    if problem is not None:
+        yield Answer(problem.key, False, problem.problem)
+        return
+    where = f"{audit.host}:{audit.port} by {audit.protocol}; `gatekeeper audit test` tries it"
+    yield Answer("audit.host", True, where)
 
 
 def _spool(settings: Settings) -> Iterator[Answer]:
@@ -282,6 +302,11 @@ def _configuration(database: Database, settings: Settings) -> Iterator[Answer]:
     file = choice.file_of(settings)
     if file is not None:
         yield Answer("models.directory", True, f"{file} is no longer used: it can be removed")
+
+
+def _clinical(settings: Settings) -> Iterator[Answer]:
+    if settings.clinical.bundle:
+        yield Answer("clinical.bundle", *bundle_answer(settings.clinical.bundle))
 
 
 def _models(settings: Settings, site: _InUse) -> Iterator[Answer]:

@@ -11,6 +11,7 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,20 @@ from gatekeeper.identifiers import AeTitle, Uid
 from gatekeeper.settings import SettingRow, Settings, describe, rows, section_class
 
 DEFAULT_FILE = "gatekeeper.toml"
+FILE_VARIABLE = "GATEKEEPER_CONFIG"
+"""Environment variable that names another file."""
+
+
+def file_in_use(path: Path | None, environment: Mapping[str, str] | None = None) -> Path | None:
+    """Return the file that `load` reads, absolute; None when there is none and defaults hold.
+
+    Args:
+        path: as given to `load`.
+        environment: variables; None means those of the process.
+    """
+    variables = os.environ if environment is None else environment
+    found = path or Path(variables.get(FILE_VARIABLE, DEFAULT_FILE))
+    return found.absolute() if found.is_file() else None
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -86,7 +101,7 @@ def template() -> str:
             section = row.section
             lines += ["", f"# {section_class(section).__doc__}", f"[{section}]"]
         lines.append(f"# {describe(row)}")
-        lines.append(f"# {row.name} = {_toml(row.default)}")
+        lines.append(f"# {row.name} = {toml(row.default)}")
     return "\n".join(lines) + "\n"
 
 
@@ -100,18 +115,18 @@ def page() -> str:
         "",
         "| key | default | meaning |",
         "|---|---|---|",
-        *(f"| `{row.key}` | `{_toml(row.default)}` | {describe(row)} |" for row in rows()),
+        *(f"| `{row.key}` | `{toml(row.default)}` | {describe(row)} |" for row in rows()),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _read(path: Path | None, problems: list[ConfigurationError]) -> dict[str, Any]:
     explicit = path is not None
-    path = path or Path(os.environ.get("GATEKEEPER_CONFIG", DEFAULT_FILE))
+    path = path or Path(os.environ.get(FILE_VARIABLE, DEFAULT_FILE))
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if explicit or "GATEKEEPER_CONFIG" in os.environ:
+        if explicit or FILE_VARIABLE in os.environ:
             problems.append(ConfigurationError(str(path), "no such file"))
     except (OSError, UnicodeDecodeError) as error:
         problems.append(ConfigurationError(str(path), f"cannot be read: {type(error).__name__}"))
@@ -174,16 +189,21 @@ def _checked_text(row: SettingRow, value: Any) -> str:
             return AeTitle.parse(value)
         if row.name == "private_sop_classes":
             return Uid.parse(value)
+        if row.name == "networks":
+            ip_network(value, strict=False)
     except IdentifierError as error:
         raise ConfigurationError(row.key, str(error)) from None
+    except ValueError:
+        raise ConfigurationError(row.key, "must be networks such as 10.1.0.0/16") from None
     return value
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
+    """Return a setting's value as TOML writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(item) for item in cast(tuple[Any, ...], value)) + "]"
+        return "[" + ", ".join(toml(item) for item in cast(tuple[Any, ...], value)) + "]"
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return repr(value)

@@ -6,6 +6,7 @@ GatekeeperError
 ├── IdentifierError        a UID, AE title or digest that is not one
 ├── RefusedInstance        an instance we do not take, with the C-STORE status to answer
 ├── UnreadableSeries       pixels or geometry that cannot be read honestly
+├── ClinicalRefused        a clinical value whose name, unit or size cannot be taken
 ├── GateRefused            a person's decision that cannot be taken
 ├── TransportError         a peer that could not be reached or broke off
 └── ChildFailed            the limited child process ended without an answer
@@ -55,6 +56,10 @@ class RefusedInstance(GatekeeperError):
 
 class UnreadableSeries(GatekeeperError):
     """A series whose pixels or geometry cannot be read honestly; the text is shown to people."""
+
+
+class ClinicalRefused(GatekeeperError):
+    """A clinical value that is not taken; the text names the rule and no patient."""
 
 
 class GateRefused(GatekeeperError):

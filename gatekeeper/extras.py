@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-_WEB = ("argon2", "fastapi", "jinja2", "python_multipart", "uvicorn")
+_VIEWING = ("numpy", "PIL", "pylibjpeg")
+_WEB = ("argon2", "fastapi", "jinja2", "prometheus_client", "python_multipart", "uvicorn")
 
 
 def web_problem() -> str | None:
@@ -13,6 +14,14 @@ def web_problem() -> str | None:
     if not missing:
         return None
     return f"needs {', '.join(missing)}: install dicom-gatekeeper with its extra `web`"
+
+
+def viewing_problem() -> str | None:
+    """Return what the pages lack here to show images, or None."""
+    missing = [name for name in _VIEWING if not _is_installed(name)]
+    if not missing:
+        return None
+    return f"needs {', '.join(missing)}: install dicom-gatekeeper with its extra `worker`"
 
 
 def _is_installed(name: str) -> bool:

@@ -8,6 +8,7 @@ everything that an administrator typed is escaped.
 from __future__ import annotations
 
 import datetime
+import socket
 from dataclasses import dataclass
 from html import escape
 
@@ -103,6 +104,11 @@ def sheet(node: Node, settings: Settings, host: str, today: datetime.date) -> st
         + "\n".join(parts)
         + "\n</main></body></html>\n"
     )
+
+
+def own_host(bound: str) -> str:
+    """Return the address that the listener binds, or for all of them this machine's name."""
+    return socket.getfqdn() if bound in ("", "0.0.0.0", "::") else bound  # noqa: S104
 
 
 def checks(node: Node, settings: Settings) -> list[Check]:

@@ -24,6 +24,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from gatekeeper import certificates, decision_record, residue, study_index
 from gatekeeper.assemble.completeness import is_complete, quiet_seconds_of
 from gatekeeper.assemble.content import content_digest
+from gatekeeper.atna import upkeep
+from gatekeeper.atna.derived import derive
+from gatekeeper.atna.removals import Removals
 from gatekeeper.configuration import changes, choice
 from gatekeeper.drift import watch
 from gatekeeper.errors import ConfigurationError
@@ -247,7 +250,8 @@ def tick_certificates(context: Context) -> int:
 
 def tick_retain(context: Context) -> int:
     """Remove received files that are delivered and due to go; return how many."""
-    return retain(context.database, context.spool, context.settings.retention)
+    told = Removals(context.settings).record
+    return retain(context.database, context.spool, context.settings.retention, told)
 
 
 def tick_index(context: Context) -> int:
@@ -285,6 +289,12 @@ def tick_drift(context: Context) -> int:
     return watch.look(context.database, context.settings.drift)
 
 
+def tick_audit(context: Context) -> int:
+    """Make audit messages of what happened, and look after those made; return how many are new."""
+    upkeep.tend(context.database, context.settings.audit, context.jitter)
+    return derive(context.database, context.settings)
+
+
 TICKS: dict[str, Tick] = {
     "complete": tick_complete,
     "forward": tick_forward,
@@ -297,6 +307,7 @@ TICKS: dict[str, Tick] = {
     "record": tick_record,
     "shadow": tick_shadow,
     "drift": tick_drift,
+    "audit": tick_audit,
 }
 """Every tick by name; each has a setting ``tick.NAME_seconds``."""
 
@@ -327,18 +338,8 @@ def scheduler(context: Context) -> BackgroundScheduler:
     A late tick runs once, however often it was missed (coalesce, no misfire grace), and never
     beside itself in one process.
     """
-    seconds = {
-        "complete": context.settings.tick.complete_seconds,
-        "forward": context.settings.tick.forward_seconds,
-        "gate": context.settings.tick.gate_seconds,
-        "rescue": context.settings.tick.rescue_seconds,
-        "sweep": context.settings.tick.sweep_seconds,
-        "certificates": context.settings.tick.certificates_seconds,
-        "retain": context.settings.tick.retain_seconds,
-        "index": context.settings.tick.index_seconds,
-        "record": context.settings.tick.record_seconds,
-        "shadow": context.settings.tick.shadow_seconds,
-        "drift": context.settings.tick.drift_seconds,
+    seconds: dict[str, float] = {
+        name: getattr(context.settings.tick, f"{name}_seconds") for name in TICKS
     }
     background = BackgroundScheduler(
         timezone=UTC,

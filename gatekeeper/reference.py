@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import hmac
 import json
 import os
-import secrets
 import subprocess
 import sys
 import tempfile
@@ -29,6 +27,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from pydicom import dcmread
 
+from gatekeeper import pseudonym
 from gatekeeper.errors import UnreadableSeries
 from gatekeeper.identifiers import Digest
 from gatekeeper.work import limits
@@ -42,11 +41,8 @@ from models.registry import Profile
 if TYPE_CHECKING:
     from models.scan import Scan
 
-KEY = ".subject-key"
-"""File of the key that hides patients' identities, in the site's folder of bundles."""
 REQUEST, REPLY = "request.json", "reply.json"
 SERIES_AT_ONCE = 8
-_KEY_BYTES = 32
 _PREAMBLE = 128
 _TAGS = (
     "SOPInstanceUID",
@@ -88,32 +84,9 @@ class _Series:
     files: tuple[ReceivedFile, ...]
 
 
-def subject_key(directory: Path) -> bytes:
-    """Return the site's key, made when it is not there yet.
-
-    Raises:
-        ModelError: if it cannot be read or made.
-    """
-    path = directory / KEY
-    try:
-        with tempfile.NamedTemporaryFile(dir=directory, prefix=f"{KEY}.") as made:
-            made.write(secrets.token_bytes(_KEY_BYTES))
-            made.flush()
-            os.fsync(made.fileno())
-            if not path.exists():
-                # Linked, not renamed: of two processes the first one's key is kept.
-                Path(path).hardlink_to(made.name)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be made ({os.strerror(error.errno or 0)})") from error
-    try:
-        key = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read") from error
-    if len(key) != _KEY_BYTES:
-        raise ModelError(f"{path}: not a key of {_KEY_BYTES} bytes")
-    return key
+def subject_name(key: bytes, patient_id: str, issuer: str = "") -> str:
+    """Return the name under which `dicom_scans` gives a patient's scans."""
+    return pseudonym.patient(key, patient_id, issuer)[:16]
 
 
 def holds_dicom(folder: Path) -> bool:
@@ -138,7 +111,7 @@ def dicom_scans(
         folder: searched at every depth.
         split: ``train``, ``calibration``, ``dev`` or ``all``.
         profile: what scans are wanted; None for all.
-        key: from `subject_key`.
+        key: from `gatekeeper.pseudonym.subject_key`.
         allowed: limits of the process that decodes.
         left_out: told what is left out and why.
 
@@ -180,7 +153,7 @@ def _series(folder: Path, key: bytes, left_out: LeftOut) -> list[_Series]:
             groups[file.series_instance_uid].append(file)
             subjects.setdefault(file.series_instance_uid, _hashed(key, patient))
     found = [
-        _Series(uid, subjects[uid], f"{subjects[uid]}-{_hashed(key, uid)[:8]}", tuple(files))
+        _Series(uid, subjects[uid], f"{subjects[uid]}-{series_mark(key, uid)}", tuple(files))
         for uid, files in groups.items()
     ]
     return sorted(found, key=lambda series: series.name)
@@ -214,7 +187,12 @@ def _listed(path: Path) -> tuple[ReceivedFile, str]:
 
 
 def _hashed(key: bytes, text: str) -> str:
-    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:16]
+    return pseudonym.hashed(key, text)[:16]
+
+
+def series_mark(key: bytes, series_uid: str) -> str:
+    """Return what a scan's name holds after its subject: a keyed hash of SeriesInstanceUID."""
+    return _hashed(key, series_uid)[:8]
 
 
 def _decoded(

@@ -7,7 +7,9 @@ rows stay, so that a study's history is whole; an instance that is sent again is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Connection
 
 from gatekeeper.log import get_logger
 from gatekeeper.rules.verdict import Verdict
@@ -27,11 +29,26 @@ _FILES_AT_ONCE = 50
 """Files unlinked in one transaction, which on SQLite keeps every other writer waiting."""
 _LEFT_AT_ONCE = 10_000
 
+Told = Callable[[Connection, str, Sequence[Removal], str], None]
+"""Takes the transaction, the study, what of it goes, and which limit asked for it."""
+
 log = get_logger()
 
 
-def retain(database: Database, spool: Spool, limits: RetentionSettings) -> int:
+def _nobody(_tx: Connection, _study: str, _removals: Sequence[Removal], _reason: str) -> None:
+    """Tell nobody."""
+
+
+def retain(
+    database: Database, spool: Spool, limits: RetentionSettings, told: Told = _nobody
+) -> int:
     """Remove the files that are due; return how many. May be killed, and run twice at once.
+
+    Args:
+        database: of the site.
+        spool: of the files.
+        limits: which are due.
+        told: what is to go, in the transaction that says so.
 
     Raises:
         DatabaseUnavailableError, OSError: in trouble; it goes on where it was at the next call.
@@ -42,16 +59,16 @@ def retain(database: Database, spool: Spool, limits: RetentionSettings) -> int:
     if limits.days:
         age = limits.days * _DAY_SECONDS
         for study in _candidates(database, age):
-            removed += _remove(database, spool, study, age, "age")
+            removed += _remove(database, spool, study, age, "age", told)
         for study in _priors(database, age):
-            removed += _remove_prior(database, spool, study, age, "age")
+            removed += _remove_prior(database, spool, study, age, "age", told)
     if limits.free_mib and spool.free_mib() < limits.free_mib:
         for study in _priors(database, 0.0):
-            removed += _remove_prior(database, spool, study, 0.0, "space")
+            removed += _remove_prior(database, spool, study, 0.0, "space", told)
             if spool.free_mib() >= limits.free_mib:
                 return removed
         for study in _candidates(database, 0.0):
-            removed += _remove(database, spool, study, 0.0, "space")
+            removed += _remove(database, spool, study, 0.0, "space", told)
             if spool.free_mib() >= limits.free_mib:
                 return removed
         log.warning("retention_cannot_free_enough", limit=limits.free_mib)
@@ -63,9 +80,12 @@ def _candidates(database: Database, age: float) -> list[str]:
         return retention.candidates(tx, age, HELD, _STUDIES_AT_ONCE)
 
 
-def _remove(database: Database, spool: Spool, study: str, age: float, reason: str) -> int:
+def _remove(
+    database: Database, spool: Spool, study: str, age: float, reason: str, told: Told
+) -> int:
     with database.begin() as tx:
         marked = retention.mark(tx, study, age, HELD)
+        told(tx, study, marked, reason)
     removed = _unlink(database, spool, marked)
     if removed:
         log.info("study_files_removed", study=study, instances=removed, reason=reason)
@@ -77,9 +97,12 @@ def _priors(database: Database, age: float) -> list[str]:
         return retention.prior_candidates(tx, age, _STUDIES_AT_ONCE)
 
 
-def _remove_prior(database: Database, spool: Spool, study: str, age: float, reason: str) -> int:
+def _remove_prior(
+    database: Database, spool: Spool, study: str, age: float, reason: str, told: Told
+) -> int:
     with database.begin() as tx:
         marked = retention.mark_prior(tx, study, age)
+        told(tx, study, marked, reason)
     removed = _unlink(database, spool, marked)
     if removed:
         log.info("prior_files_removed", study=study, instances=removed, reason=reason)

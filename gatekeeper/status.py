@@ -6,10 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from sqlalchemy import Connection
+
 from gatekeeper import certificates
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.settings import TlsSettings
 from storage import (
+    audit_messages,
     commitments,
     confirmations,
     deliveries,
@@ -52,6 +55,8 @@ class Status:
     """Contents of studies on their way to nodes."""
     notifications: dict[str, int] = field(default_factory=dict[str, int])
     """What channels were told or are to be told."""
+    audit_messages: dict[str, int] = field(default_factory=dict[str, int])
+    """What the audit repository was told or is to be told, and under ``lost`` what it never is."""
     waiting_for_space: int = 0
     """Jobs that wait because a disk was full."""
 
@@ -88,6 +93,7 @@ class Status:
             "commitments": self.commitments,
             "notifications": self.notifications,
             "priors": self.priors,
+            "audit messages": self.audit_messages,
         }
         found = [(name, _counts(counts)) for name, counts in lines.items() if any(counts.values())]
         if self.removed:
@@ -120,7 +126,14 @@ def read(database: Database, spool: Spool, tls: TlsSettings | None = None) -> St
             removed=instances.count_removed(tx),
             forwards={str(state): number for state, number in forwards.counts(tx).items()},
             waiting_for_space=jobs.waiting_for_space(tx),
+            audit_messages=_audited(tx),
         )
+
+
+def _audited(tx: Connection) -> dict[str, int]:
+    counts = {str(state): number for state, number in audit_messages.counts(tx).items()}
+    lost = sum(one.count for one in audit_messages.drops(tx))
+    return {**counts, "lost": lost} if lost else counts
 
 
 def _moment(seconds: float) -> str:
@@ -148,7 +161,9 @@ def _expires(days: int | None) -> str:
 
 def _counts(counts: dict[str, int]) -> str:
     shown = [
-        f"[bold red]{number} {name}[/]" if name == "dead" and number else f"{number} {name}"
+        f"[bold red]{number} {name}[/]"
+        if name in {"dead", "lost"} and number
+        else f"{number} {name}"
         for name, number in counts.items()
     ]
     return ", ".join(shown) or "none"

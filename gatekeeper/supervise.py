@@ -1,13 +1,15 @@
 """One process tree for all roles: each is started, watched, restarted, and stopped in order.
 
 A role that dies is started again after a delay that doubles up to a limit and falls back once the
-role has stayed up. On SIGTERM or SIGINT every role gets SIGTERM and, after a deadline, SIGKILL.
+role has stayed up. On SIGTERM or SIGINT every role gets SIGTERM and, after a deadline, SIGKILL; on
+SIGHUP likewise, and each is then started again with the settings as they are by then.
 Each role is the same program that `gatekeeper listen | work | send | tick | web` runs, so one
 machine and a site of many differ only in who starts the processes.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -20,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from gatekeeper.extras import web_problem
 from gatekeeper.log import get_logger
 from gatekeeper.settings import Settings
 
@@ -29,7 +32,23 @@ STAYED_UP_SECONDS = 60.0
 STOP_SECONDS = 20.0
 _LOOK_SECONDS = 0.1
 
+_SUPERVISOR = "GATEKEEPER_SUPERVISOR"
+"""Variable of a role's environment: process id of what restarts it."""
+
 log = get_logger()
+
+
+def is_supervised() -> bool:
+    """Return whether this process is a role of `gatekeeper up`."""
+    return os.environ.get(_SUPERVISOR) == str(os.getppid())
+
+
+def restart_all() -> bool:
+    """Ask the supervisor to restart every role, this one too; False where there is none."""
+    if not is_supervised():
+        return False
+    os.kill(os.getppid(), signal.SIGHUP)
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +66,17 @@ class _Running:
     started: float = 0.0
     start_at: float = 0.0
     delay: float = FIRST_DELAY_SECONDS
+    kill_at: float | None = None
+    """When it is killed, once told to end so as to be started again; None while it was not."""
 
 
 def roles(settings: Settings, config: Path | None) -> tuple[Role, ...]:
     """Return the roles of one machine: a listener, the workers, a sender, periodic work, and the
-    web when it has a port."""
+    web when it has a port and its extra is installed."""
     program = (sys.executable, "-P", "-m", "gatekeeper")
     option = ("--config", str(config)) if config is not None else ()
     names = ["listen", *["work"] * settings.work.processes, "send", "tick"]
-    if settings.web.port:
+    if settings.web.port and web_problem() is None:
         names.append("web")
     return tuple(Role(name, (*program, *option, name)) for name in names)
 
@@ -101,6 +122,11 @@ class Supervisor:
         self._inherit = tuple(inherit)
         self._name = name
         self._stop = threading.Event()
+        self._restart = threading.Event()
+
+    def restart(self) -> None:
+        """Ask `run` to restart every role; safe from a signal handler or another thread."""
+        self._restart.set()
 
     def stop(self) -> None:
         """Ask `run` to end; safe from a signal handler or another thread."""
@@ -110,6 +136,9 @@ class Supervisor:
         """Run the roles until `stop`, then end them all."""
         try:
             while not self._stop.is_set():
+                if self._restart.is_set():
+                    self._restart.clear()
+                    self._begin_restart()
                 for item in self._running:
                     self._look_after(item)
                 self._stop.wait(_LOOK_SECONDS)
@@ -144,6 +173,14 @@ class Supervisor:
             return
         code = item.process.poll()
         if code is None:
+            if item.kill_at is not None and now >= item.kill_at:
+                log.error("role_killed", role=item.role.name, limit=self._stop_seconds)
+                item.process.kill()
+                item.kill_at = math.inf
+            return
+        if item.kill_at is not None:
+            item.process, item.kill_at, item.start_at = None, None, now
+            item.delay = self._first_delay_seconds
             return
         stayed_up = now - item.started >= STAYED_UP_SECONDS
         item.delay = self._first_delay_seconds if stayed_up else item.delay
@@ -153,6 +190,13 @@ class Supervisor:
         item.process = None
         if self._on_exit is not None:
             self._on_exit(item.role, code)
+
+    def _begin_restart(self) -> None:
+        log.info("roles_restarted", role=self._name)
+        for item in self._running:
+            if item.process is not None and item.process.poll() is None:
+                item.kill_at = time.monotonic() + self._stop_seconds
+                item.process.terminate()
 
     def _end_all(self) -> None:
         if self._before_end is not None:
@@ -177,11 +221,16 @@ class Supervisor:
 
 def serve(settings: Settings, config: Path | None) -> None:
     """Run every role of this machine until SIGTERM or SIGINT; the body of `gatekeeper up`."""
-    supervisor = Supervisor(roles(settings, config))
+    environment = {**os.environ, _SUPERVISOR: str(os.getpid())}
+    supervisor = Supervisor(roles(settings, config), environment=environment)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         supervisor.stop()
 
+    def restart(_number: int, _frame: FrameType | None) -> None:
+        supervisor.restart()
+
+    signal.signal(signal.SIGHUP, restart)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     supervisor.run()

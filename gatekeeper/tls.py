@@ -141,11 +141,29 @@ class Credentials:
         Raises:
             TlsError: naming the rule that the peer broke, or the setting that cannot be used.
         """
-        if not node.certificate:
-            return self._shake(self._client, connection, node.host)
-        secured = self._shake(self._pinned, connection, node.host)
+        return self.call_host(connection, node.host, node.certificate)
+
+    def call_host(
+        self, connection: socket.socket, host: str, certificate: str = ""
+    ) -> ssl.SSLSocket:
+        """Return a `connection` to `host` as TLS, its certificate verified.
+
+        Its time-out is what it was. On an error it is closed.
+
+        Args:
+            connection: open, and nothing said on it.
+            host: that the certificate must name.
+            certificate: fingerprint of the only one that is taken, whatever it names; empty for
+                any.
+
+        Raises:
+            TlsError: as `call`.
+        """
+        if not certificate:
+            return self._shake(self._client, connection, host)
+        secured = self._shake(self._pinned, connection, host)
         presented = presented_on(secured)
-        if presented is None or presented.fingerprint != node.certificate:
+        if presented is None or presented.fingerprint != certificate:
             secured.close()
             raise TlsError("TLS: the peer's certificate is not the one entered for the node")
         return secured

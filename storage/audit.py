@@ -93,8 +93,9 @@ def listing(
     actor: str | None = None,
     limit: int = 100,
     before: int | None = None,
+    action: str | None = None,
 ) -> list[AuditEntry]:
-    """Return lines, the newest first, about this study and by this actor where given.
+    """Return lines, the newest first, about this study, by this actor, of this action, if given.
 
     With `before`, only lines that are older than the one of this number.
     """
@@ -103,6 +104,8 @@ def listing(
         query = query.where(table.c.study == study)
     if actor is not None:
         query = query.where(table.c.actor == actor)
+    if action is not None:
+        query = query.where(table.c.action == action)
     if before is not None:
         query = query.where(table.c.id < before)
     return [AuditEntry(**facts(row)) for row in tx.execute(query).mappings()]

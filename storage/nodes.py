@@ -67,6 +67,11 @@ def last_echo(tx: Connection, ae_title: str) -> Echo | None:
     return None if row is None else Echo(**row)
 
 
+def echoes(tx: Connection) -> dict[str, Echo]:
+    """Return what every node that was ever called answered to the latest C-ECHO."""
+    return {row["node"]: Echo(**row) for row in tx.execute(select(echo)).mappings()}
+
+
 def last_received(tx: Connection, ae_title: str) -> float | None:
     """Return when the newest instance of a node came, seconds since 1970; None without any."""
     query = select(instance.c.received_at).where(instance.c.source_ae == ae_title)

@@ -15,6 +15,7 @@ from storage import confirmations, deliveries, jobs, leases, notifications, prio
 from storage.engine import insert, now, plain
 from storage.leases import CLAIMED, DEAD, QUEUED
 from storage.schema import (
+    audit_message,
     commitment,
     confirmation,
     delivery,
@@ -39,6 +40,7 @@ class Stage(enum.StrEnum):
     COMMITMENT = "commitment"
     NOTIFICATION = "notification"
     SHADOW = "shadow"
+    AUDIT = "audit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ _TABLES: Mapping[Stage, Table] = {
     Stage.COMMITMENT: commitment,
     Stage.NOTIFICATION: notification,
     Stage.SHADOW: shadow_outcome,
+    Stage.AUDIT: audit_message,
 }
 _ABOUT: Mapping[Stage, tuple[ColumnElement[str], ColumnElement[str]]] = {
     Stage.PRIORS: (prior.c.study_instance_uid, prior.c.node),
@@ -121,6 +124,7 @@ _ABOUT: Mapping[Stage, tuple[ColumnElement[str], ColumnElement[str]]] = {
         ),
         shadow_outcome.c.shadow,
     ),
+    Stage.AUDIT: (audit_message.c.event, _NOTHING),
 }
 _RESTART: Mapping[Stage, Callable[[Connection, int], bool]] = {
     Stage.PRIORS: priors.retry,
@@ -130,6 +134,7 @@ _RESTART: Mapping[Stage, Callable[[Connection, int], bool]] = {
     Stage.COMMITMENT: lambda tx, number: leases.retry(tx, commitment, number),
     Stage.NOTIFICATION: notifications.retry,
     Stage.SHADOW: lambda tx, number: leases.retry(tx, shadow_outcome, number),
+    Stage.AUDIT: lambda tx, number: leases.retry(tx, audit_message, number),
 }
 
 

@@ -568,6 +568,36 @@ feedback = Table(
     sqlite_autoincrement=True,
 )
 
+# No foreign key: values come before, with and after the study. A patient is a keyed hash.
+clinical_value = Table(
+    "clinical_value",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("study_instance_uid", UID, nullable=False),
+    Column("patient", DIGEST, nullable=False),
+    Column("observed_at", Double, nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("value", Double, nullable=False),
+    Column("unit", String(32), nullable=False),
+    Column("given_value", Double, nullable=False),
+    Column("given_unit", String(32), nullable=False),
+    Column("source", STATE, nullable=False),
+    Column("reference", DIGEST, nullable=False),
+    # What is said twice by one kind of source is one value.
+    UniqueConstraint(
+        "study_instance_uid",
+        "patient",
+        "name",
+        "observed_at",
+        "value",
+        "source",
+        name="uq_clinical_value_said",
+    ),
+    Index(None, "patient"),
+    sqlite_autoincrement=True,
+)
+
 # Who may call by DICOMweb; of the token itself only the SHA-256 is kept.
 api_token = Table(
     "api_token",
@@ -697,4 +727,48 @@ web_session = Table(
     Column("created_at", Double, nullable=False),
     Column("seen_at", Double, nullable=False),
     Index(None, "account"),
+)
+
+# DICOM audit messages on their way to a repository; not the trail of decisions, which is `audit`.
+audit_message = Table(
+    "audit_message",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("event", String(32), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("dedup", Text, nullable=False),
+    Column("happened_at", Double, nullable=False),
+    Column("severity", Integer, nullable=False),
+    Column("content", Text, nullable=False),
+    *_leased(),
+    UniqueConstraint("dedup"),
+    Index(None, "state", "id"),
+    _waiting("audit_message"),
+    sqlite_autoincrement=True,
+)
+
+# How many messages found the outbox full.
+audit_drop = Table(
+    "audit_drop",
+    metadata,
+    Column("event", String(32), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("first_at", Double, nullable=False),
+    Column("last_at", Double, nullable=False),
+)
+
+# Up to which row of a table every row has had its message.
+audit_cursor = Table(
+    "audit_cursor",
+    metadata,
+    Column("source", String(32), primary_key=True),
+    Column("position", BigInteger, nullable=False),
+)
+
+# Rows beyond the cursor that have had theirs: what began earlier may end later.
+audit_told = Table(
+    "audit_told",
+    metadata,
+    Column("source", String(32), primary_key=True),
+    Column("item", BigInteger, primary_key=True, autoincrement=False),
 )

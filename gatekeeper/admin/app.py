@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
 from starlette.types import Scope
 
 from gatekeeper.admin.console import Console
+from gatekeeper.admin.forms import FormRefused
 from gatekeeper.admin.pages import (
     audit,
     configuration,
     drift,
     held,
     models,
+    nodes,
     overview,
     queue,
+    rule_trial,
+    rules,
     settings,
+    setup,
     sign_in,
+    slices,
     studies,
     study,
+    watch,
 )
-from gatekeeper.admin.rendering import STATIC, render
-from gatekeeper.admin.routing import CrossSite, Forbidden, NotFound, Routes, SignInNeeded
+from gatekeeper.admin.rendering import STATIC, trouble
+from gatekeeper.admin.routing import (
+    CrossSite,
+    Forbidden,
+    NotFound,
+    Routes,
+    SignInNeeded,
+    cookie_of,
+)
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.web.guard import audit_of
 
@@ -36,13 +51,27 @@ PAGES: Sequence[Routes] = (
     queue.routes,
     studies.routes,
     study.routes,
+    slices.routes,
     held.routes,
     models.routes,
     drift.routes,
     configuration.routes,
     settings.routes,
     audit.routes,
+    watch.routes,
+    nodes.routes,
+    rule_trial.routes,
+    rules.routes,
+    setup.routes,
 )
+
+
+_TITLES = {
+    404: "There is no such page",
+    405: "This cannot be done here",
+    422: "This address is not right",
+    503: "The database does not answer",
+}
 
 
 class _Assets(StaticFiles):
@@ -70,6 +99,7 @@ def add_pages(application: FastAPI, console: Console) -> None:
     application.add_exception_handler(SignInNeeded, _sign_in)
     application.add_exception_handler(Forbidden, _forbidden)
     application.add_exception_handler(CrossSite, _cross_site)
+    application.add_exception_handler(FormRefused, _form_refused)
     application.add_exception_handler(NotFound, _not_found)
     application.add_exception_handler(GatekeeperError, _refused)
 
@@ -90,6 +120,10 @@ async def _forbidden(request: Request, error: Exception) -> Response:
     return trouble(request, 403, "Not allowed", str(error))
 
 
+async def _form_refused(request: Request, error: Exception) -> Response:
+    return trouble(request, 400, "This form cannot be read", str(error))
+
+
 async def _cross_site(request: Request, error: Exception) -> Response:
     return trouble(request, 403, "Not from here", str(error))
 
@@ -102,9 +136,12 @@ async def _refused(request: Request, error: Exception) -> Response:
     return trouble(request, 422, "Not done", str(error))
 
 
-def trouble(request: Request, status: int, title: str, text: str, **more: Any) -> Response:
-    """Return a page that says what went wrong."""
-    audit_of(request.scope).reason = text
-    if not hasattr(request.state, "principal"):
-        request.state.principal = None
-    return render(request, "trouble.html", http_status=status, title=title, text=text, **more)
+async def not_served(request: Request, status: int, text: str) -> Response:
+    """Return the page of an error that no page of ours answers for."""
+    console: Console = request.app.state.console
+    request.state.principal = None
+    if status != 503:
+        who = functools.partial(console.sign_on.who, cookie_of(request))
+        request.state.principal = await run_in_threadpool(who)
+    title = _TITLES.get(status, "This cannot be answered")
+    return trouble(request, status, title, text)

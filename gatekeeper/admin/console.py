@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from gatekeeper.admin.runs import Runs
 from gatekeeper.identity.first_start import FirstStart
 from gatekeeper.identity.sign_on import SignOn
 from gatekeeper.settings import Settings
+from gatekeeper.viewing.renderer import Renderer
 from storage.engine import Database
 from storage.spool import Spool
 
@@ -22,6 +24,8 @@ class Console:
         spool: of received and made objects.
         sign_on: who is signed in.
         first_start: how the first account is made.
+        viewer: has series drawn.
+        runs: calls of nodes that were begun here.
         config_file: that the settings came from; None without one.
     """
 
@@ -30,6 +34,8 @@ class Console:
     spool: Spool
     sign_on: SignOn
     first_start: FirstStart
+    viewer: Renderer
+    runs: Runs
     config_file: Path | None = None
 
     @classmethod
@@ -44,5 +50,7 @@ class Console:
             spool,
             SignOn(database, accounts),
             FirstStart(database, accounts.failures, accounts.failure_seconds),
+            Renderer(settings),
+            Runs(settings.web.maximum_calls),
             config_file,
         )

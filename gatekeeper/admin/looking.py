@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fastapi import Request
 
+from gatekeeper.admin import auditing
 from gatekeeper.admin.routing import principal_of
 from gatekeeper.log import get_logger
 from gatekeeper.web.guard import audit_of
@@ -27,3 +28,4 @@ def looked_at(request: Request, study_uid: str) -> None:
     log.info(
         "study_looked_at", study=study_uid, route=audit.route, token=principal_of(request).name
     )
+    auditing.looked(request, study_uid)

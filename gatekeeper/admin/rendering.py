@@ -25,6 +25,7 @@ from gatekeeper.admin.navigation import MENU
 from gatekeeper.admin.routing import keep_cookie
 from gatekeeper.admin.showing import FILTERS
 from gatekeeper.identity.permission import Permission, Principal
+from gatekeeper.web.guard import audit_of
 
 STATIC = Path(__file__).parent / "static"
 _NOTICE = "gatekeeper-notice"
@@ -70,6 +71,14 @@ def render(
     if notice is not None:
         response.delete_cookie(_NOTICE, path="/")
     return response
+
+
+def trouble(request: Request, status: int, title: str, text: str) -> HTMLResponse:
+    """Return a page that says what went wrong."""
+    audit_of(request.scope).reason = text
+    if not hasattr(request.state, "principal"):
+        request.state.principal = None
+    return render(request, "trouble.html", http_status=status, title=title, text=text)
 
 
 def live(request: Request, template: str, **context: Any) -> Response:

@@ -65,16 +65,16 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400} d"
 
 
-def size(number_of_bytes: float | None) -> str:
+def size(number_of_bytes: float | None, decimals: int = 1) -> str:
     """Return a number of bytes for people, in powers of 1024."""
     if number_of_bytes is None:
         return "–"
     value = float(number_of_bytes)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.{decimals}f} {unit}"
         value /= 1024
-    return f"{value:.1f} TiB"
+    return f"{value:.{decimals}f} TiB"
 
 
 def number(value: float | None, digits: int = 3) -> str:

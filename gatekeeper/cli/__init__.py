@@ -10,9 +10,11 @@ import typer
 import gatekeeper
 from gatekeeper.cli import (
     audit,
+    audit_messages,
     backtest,
     bench,
     channel,
+    clinical,
     configuration,
     conformance,
     demo,
@@ -86,8 +88,10 @@ app.add_typer(token.app, name="token")
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")
 app.add_typer(queue.app, name="queue")
+audit_messages.register(audit.app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(model.app, name="model")
+app.add_typer(clinical.app, name="clinical")
 app.add_typer(policy.app, name="policy")
 app.add_typer(shadow.app, name="shadow")
 app.add_typer(drift.app, name="drift")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 import typer
 
+from gatekeeper.atna.events import AuditLogUsed
+from gatekeeper.atna.outbox import told
+from gatekeeper.cli.changes import operating_user
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail, moment
 from gatekeeper.cli.site import AsJson, site_of
 from storage import audit
@@ -22,8 +26,11 @@ def list_lines(
     as_json: AsJson = False,
 ) -> None:
     """List the newest lines of the trail."""
-    with site_of(context).database() as database, database.read() as tx:
-        found = audit.listing(tx, study, actor, limit)
+    site = site_of(context)
+    with site.database() as database:
+        told(database, site.settings, AuditLogUsed(operating_user(), "", time.time()))
+        with database.read() as tx:
+            found = audit.listing(tx, study, actor, limit)
     emit_rows(
         "Audit trail",
         found,

@@ -16,10 +16,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from gatekeeper import log
-from gatekeeper.cli.node_options import kinds_taken, parse_address
 from gatekeeper.cli.output import console, fail, verdict_text
 from gatekeeper.history import JobHistory
 from gatekeeper.identifiers import AeTitle, Digest
+from gatekeeper.node_entry import kinds_taken, parse_address
 from storage.records import Node
 
 ARCHIVE = "DEMO_ARCHIVE"
@@ -95,7 +95,11 @@ def _destination(
         if not at or not port:
             fail(f"{pacs}: not AET@HOST:PORT")
         node = Node(
-            AeTitle.parse(title), host, port, receives_results=True, objects=kinds_taken(objects)
+            AeTitle.parse(title),
+            host,
+            port,
+            receives_results=True,
+            objects=kinds_taken(_listed(objects)),
         )
 
         def sent(job: JobHistory) -> list[Path]:
@@ -108,7 +112,11 @@ def _destination(
         EmbeddedArchive(folder / "archive", ARCHIVE, "127.0.0.1", free_port())
     )
     node = Node(
-        ARCHIVE, "127.0.0.1", archive.port, receives_results=True, objects=kinds_taken(objects)
+        ARCHIVE,
+        "127.0.0.1",
+        archive.port,
+        receives_results=True,
+        objects=kinds_taken(_listed(objects)),
     )
 
     def arrived(job: JobHistory) -> list[Path]:
@@ -193,3 +201,7 @@ def _basis(answers: Any) -> str:
 
 def _nowhere() -> Any:
     return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - lives as long as we do
+
+
+def _listed(objects: str) -> list[str]:
+    return [name.strip() for name in objects.split(",")]

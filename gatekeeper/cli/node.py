@@ -6,8 +6,8 @@ import dataclasses
 from typing import Annotated, Any, cast
 
 import typer
-from sqlalchemy import Connection
 
+from gatekeeper import node_changes
 from gatekeeper.cli import node_checks, node_show
 from gatekeeper.cli.changes import By, Why, configuring
 from gatekeeper.cli.node_options import (
@@ -31,16 +31,15 @@ from gatekeeper.cli.node_options import (
     fingerprint,
     networks_of,
     objects_taken,
-    place,
 )
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail, short
-from gatekeeper.cli.site import AsJson, Site, site_of
-from gatekeeper.errors import TransportError
+from gatekeeper.cli.site import AsJson, site_of
 from gatekeeper.identifiers import AeTitle
-from gatekeeper.peering import problem, with_roles
-from gatekeeper.results.catalogue import CatalogueError, read
+from gatekeeper.node_changes import known, switch
+from gatekeeper.node_entry import checked, place
+from gatekeeper.peering import with_roles
 from gatekeeper.results.kinds import USUAL
-from storage import nodes, rules
+from storage import nodes
 from storage.records import Confirm, Node
 
 app = typer.Typer(
@@ -98,7 +97,7 @@ def add(
         language=language,
         description=description,
     )
-    node = _checked(site, dataclasses.replace(node, **changes))
+    node = checked(dataclasses.replace(node, **changes), site.settings.results.catalogues)
     with configuring(context, by, why, f"node add {node.ae_title}") as tx:
         nodes.save(tx, node)
     console.print(f"Saved node {node.ae_title}.")
@@ -154,9 +153,9 @@ def edit(
     if not changes and role is None:
         fail("say what is to change; `gatekeeper node edit --help` lists it")
     with configuring(context, by, why, f"node edit {ae_title}") as tx:
-        before = _known(tx, ae_title)
+        before = known(tx, AeTitle.parse(ae_title))
         node = before if role is None else with_roles(before, tuple(role))
-        node = _checked(site, dataclasses.replace(node, **changes))
+        node = checked(dataclasses.replace(node, **changes), site.settings.results.catalogues)
         nodes.save(tx, node)
     for name in (field.name for field in dataclasses.fields(Node)):
         old, new = getattr(before, name), getattr(node, name)
@@ -170,7 +169,7 @@ def edit(
 def enable(context: typer.Context, ae_title: Title, by: By = "", why: Why = "") -> None:
     """Let a node call and be called again."""
     with configuring(context, by, why, f"node enable {ae_title}") as tx:
-        _switch(tx, ae_title, enabled=True)
+        switch(tx, AeTitle.parse(ae_title), enabled=True)
     console.print(f"Node {ae_title} is enabled.")
 
 
@@ -178,7 +177,7 @@ def enable(context: typer.Context, ae_title: Title, by: By = "", why: Why = "") 
 def disable(context: typer.Context, ae_title: Title, by: By = "", why: Why = "") -> None:
     """Refuse a node's calls and send it nothing; what is for it waits until it is enabled."""
     with configuring(context, by, why, f"node disable {ae_title}") as tx:
-        _switch(tx, ae_title, enabled=False)
+        switch(tx, AeTitle.parse(ae_title), enabled=False)
     console.print(f"Node {ae_title} is disabled; deliveries to it wait.")
 
 
@@ -230,23 +229,10 @@ def remove(
     why: Why = "",
 ) -> None:
     """Remove a node; deliveries to it wait until it is added again."""
-    from gatekeeper.rules.book import parse_book
-    from gatekeeper.rules.check import rules_naming
-
     name = AeTitle.parse(ae_title)
     with configuring(context, by, why, f"node remove {name}") as tx:
-        naming = [rule.name for rule in rules_naming(name, parse_book(rules.listing(tx)).rules)]
-        if naming and not force:
-            fail(
-                f"{'rules name' if len(naming) > 1 else 'a rule names'} node {name}: "
-                f"{', '.join(naming)}; change them first, or disable them by --force"
-            )
-        for rule in naming:
-            rules.enable(tx, rule, enabled=False)
-        removed = nodes.remove(tx, name)
-    if not removed:
-        fail(f"node {ae_title} is not known")
-    for rule in naming:
+        disabled = node_changes.remove(tx, name, disable_rules=force)
+    for rule in disabled:
         console.print(f"Disabled rule {rule}.")
     console.print(f"Removed node {ae_title}.")
 
@@ -254,36 +240,17 @@ def remove(
 @app.command()
 def echo(context: typer.Context, ae_title: Title, as_json: AsJson = False) -> None:
     """Call a node with C-ECHO, or with a query for one study if it has a URL."""
-    from gatekeeper.send import dimse, stow
+    from gatekeeper.node_calls import echo as call
 
     site = site_of(context)
     with site.database() as database:
         with database.read() as tx:
-            node = _known(tx, ae_title)
-        try:
-            call = stow.echo if node.url else dimse.echo
-            answer = call(node, site.settings)
-        except TransportError as error:
-            with database.begin() as tx:
-                nodes.note_echo(tx, node.ae_title, False, str(error))
-            raise
-        with database.begin() as tx:
-            nodes.note_echo(tx, node.ae_title, True, answer.in_words)
+            node = known(tx, AeTitle.parse(ae_title))
+        answer = call(node, site.settings, database)
     if as_json:
         emit_json(answer)
         return
     console.print(f"{node.ae_title} answered in {answer.milliseconds:.0f} ms.")
-
-
-def _known(tx: Connection, ae_title: str) -> Node:
-    node = nodes.get(tx, AeTitle.parse(ae_title))
-    if node is None:
-        fail(f"node {ae_title} is not known")
-    return node
-
-
-def _switch(tx: Connection, ae_title: str, *, enabled: bool) -> None:
-    nodes.save(tx, dataclasses.replace(_known(tx, ae_title), enabled=enabled))
 
 
 def _given(**values: Any) -> dict[str, Any]:
@@ -292,18 +259,6 @@ def _given(**values: Any) -> dict[str, Any]:
     if given.get("certificate"):
         given["tls"] = True
     return given
-
-
-def _checked(site: Site, node: Node) -> Node:
-    """Return a node that could work, or end the command naming the rule that it breaks."""
-    wrong = problem(node)
-    if wrong is not None:
-        fail(wrong)
-    try:
-        read(node.language, site.settings.results.catalogues)
-    except CatalogueError as error:
-        fail(str(error))
-    return node
 
 
 def _plain(value: Any) -> str:

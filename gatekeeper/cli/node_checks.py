@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import socket
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -92,23 +91,19 @@ def sheet(
     ] = "",
 ) -> None:
     """Write a page for the engineer who sets up the node, to be printed on A4."""
+    from gatekeeper.node_sheet import own_host
     from gatekeeper.node_sheet import sheet as page
 
     site = site_of(context)
     with site.database() as database:
         node = _known(database, ae_title)
     today = datetime.datetime.now(datetime.UTC).astimezone().date()
-    text = page(node, site.settings, host or _own_host(site.settings.listen.host), today)
+    text = page(node, site.settings, host or own_host(site.settings.listen.host), today)
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:
         fail(f"{out}: {error.strerror or 'cannot be written'}")
     console.print(f"Wrote {out}.")
-
-
-def _own_host(bound: str) -> str:
-    """Return the address that the listener binds, or for all of them this machine's name."""
-    return socket.getfqdn() if bound in ("", "0.0.0.0", "::") else bound  # noqa: S104
 
 
 def _known(database: Database, ae_title: str) -> Node:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +10,8 @@ import typer
 from gatekeeper import certificates, sop_classes
 from gatekeeper.cli.output import fail
 from gatekeeper.errors import IdentifierError
-from gatekeeper.results.kinds import KINDS, VIEWERS, UnknownKindError, parse
-from gatekeeper.send.web_address import WebAddress
+from gatekeeper.node_entry import kinds_taken, networks
+from gatekeeper.results.kinds import KINDS, VIEWERS
 from gatekeeper.sop_classes import UnknownSopClassError
 from storage.records import Confirm, Retrieve, Role
 
@@ -86,36 +85,6 @@ Language = Annotated[
 Description = Annotated[str | None, typer.Option(help="for people")]
 
 
-def kinds_taken(objects: str, viewer: str = "") -> tuple[str, ...]:
-    """Return the kinds of result that the options name; none for the usual ones."""
-    if objects and viewer:
-        fail("say --objects or --viewer, not both")
-    if viewer and viewer not in VIEWERS:
-        fail(f"no viewer {viewer!r}; there are: {', '.join(VIEWERS)}")
-    try:
-        return parse(VIEWERS.get(viewer) or [name.strip() for name in objects.split(",") if name])
-    except UnknownKindError as error:
-        fail(str(error))
-
-
-def place(address: str) -> tuple[str, int, str]:
-    """Return host, port and URL of what was entered as an address."""
-    if "://" not in address:
-        return *parse_address(address), ""
-    found = WebAddress.parse(address)
-    return found.host, found.port, address.rstrip("/")
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT`` or ``HOST``; the port is 0 when absent."""
-    host, colon, port = text.rpartition(":")
-    if not colon or (host.count(":") and not host.startswith("[")):
-        return text.strip("[]"), 0
-    if not port.isdecimal() or not 0 < int(port) < 65536 or not host:
-        fail(f"{text}: not HOST:PORT")
-    return host.strip("[]"), int(port)
-
-
 def classes_of(entries: list[str] | None) -> tuple[str, ...] | None:
     try:
         return None if entries is None else sop_classes.parse(one for one in entries if one)
@@ -124,11 +93,13 @@ def classes_of(entries: list[str] | None) -> tuple[str, ...] | None:
 
 
 def networks_of(texts: list[str] | None) -> tuple[str, ...] | None:
-    return None if texts is None else tuple(_network(text) for text in texts if text)
+    return None if texts is None else networks(texts)
 
 
 def objects_taken(objects: str | None, viewer: str | None) -> tuple[str, ...] | None:
-    return None if objects is None and viewer is None else kinds_taken(objects or "", viewer or "")
+    if objects is None and viewer is None:
+        return None
+    return kinds_taken([name.strip() for name in (objects or "").split(",")], viewer or "")
 
 
 def fingerprint(text: str | None) -> str | None:
@@ -142,10 +113,3 @@ def fingerprint(text: str | None) -> str | None:
         return certificates.parse_fingerprint(text)
     except IdentifierError as error:
         fail(f"{text}: no such file, and {error}")
-
-
-def _network(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text, strict=False))
-    except ValueError:
-        fail(f"{text}: not a network in CIDR form, such as 10.1.2.0/24")

@@ -9,22 +9,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gatekeeper import certificates, sop_classes
-from gatekeeper.cli.output import console, emit_json, fail, moment, short
+from gatekeeper import node_words
+from gatekeeper.cli.output import console, emit_json, fail, moment
 from gatekeeper.cli.site import AsJson, site_of
-from gatekeeper.errors import ConfigurationError
 from gatekeeper.identifiers import AeTitle
 from gatekeeper.node_history import NodeHistory, read_node
 from gatekeeper.peering import does
 from gatekeeper.results.kinds import USUAL
 from gatekeeper.settings import Settings
-from storage.records import Confirm, Delivery, Node
-
-_CONFIRMS = {
-    Confirm.NONE: "not asked; what it answers as stored counts as kept",
-    Confirm.COMMITMENT: "by storage commitment",
-    Confirm.FIND: "by C-FIND",
-}
+from storage.records import Delivery
 
 
 def register(app: typer.Typer) -> None:
@@ -62,8 +55,8 @@ def lines(found: NodeHistory, settings: Settings) -> list[tuple[str, str]]:
         ("does", "; ".join(does(node))),
         ("called at", f"{node.host}:{node.port}" if node.port else "never: it has no port"),
         ("calls us from", ", ".join(node.networks) or f"the addresses of {node.host}"),
-        ("TLS", _tls(node, settings)),
-        ("SOP classes", _classes(node)),
+        ("TLS", node_words.tls(node, settings)),
+        ("SOP classes", node_words.classes(node)),
         ("last echo", _echo(found)),
         ("last received", moment(found.last_received_at) or "nothing yet"),
     ]
@@ -73,41 +66,12 @@ def lines(found: NodeHistory, settings: Settings) -> list[tuple[str, str]]:
         rows.insert(7, ("results", f"{', '.join(node.objects or USUAL)}, in '{node.language}'"))
     if node.port:
         rows += [
-            ("confirms", _CONFIRMS[node.confirm]),
+            ("confirms", node_words.CONFIRMS[node.confirm]),
             ("last delivery", _delivery(found.last_delivery) or "none yet"),
             ("last trouble", _delivery(found.last_trouble) or "none"),
             ("deliveries", _counts(found)),
         ]
     return rows
-
-
-def _tls(node: Node, settings: Settings) -> str:
-    if not node.needs_tls:
-        return "no: it calls and is called in plain text"
-    whose = (
-        f"its one certificate {short(node.certificate)}"
-        if node.certificate
-        else f"any certificate of our CA that names {node.host}"
-    )
-    return f"always, with {whose}; {_expiry(settings)}"
-
-
-def _expiry(settings: Settings) -> str:
-    try:
-        own = certificates.in_use(settings.tls)
-    except ConfigurationError as error:
-        return f"ours cannot be read: {error}"
-    if not own:
-        return "none of ours is set up"
-    days = min(one.days for one in own)
-    return f"ours expire in {days} days" if days >= 0 else "one of ours has expired"
-
-
-def _classes(node: Node) -> str:
-    allowed = sop_classes.expand(node.sop_classes)
-    if allowed is None:
-        return "all"
-    return f"{', '.join(node.sop_classes)} ({len(allowed)} classes); others are rejected"
 
 
 def _echo(found: NodeHistory) -> str:

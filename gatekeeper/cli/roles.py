@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gatekeeper import log
+from gatekeeper import config, log
+from gatekeeper.atna import activity
 from gatekeeper.cli.output import console, emit_json, fail
 from gatekeeper.cli.site import AsJson, Site, site_of
 from gatekeeper.identifiers import AeTitle
@@ -32,7 +33,7 @@ def up(context: typer.Context) -> None:
     from gatekeeper import supervise
 
     site, settings = _start(context)
-    with site.database():
+    with site.database(), activity.running(settings, "up"):
         supervise.serve(settings, site.config_file)
 
 
@@ -40,34 +41,41 @@ def listen(context: typer.Context) -> None:
     """Run the listener: C-ECHO and C-STORE from scanners."""
     from gatekeeper.listen import role
 
-    role.serve(_start(context)[1])
+    settings = _start(context)[1]
+    with activity.running(settings, "listen"):
+        role.serve(settings)
 
 
 def work(context: typer.Context) -> None:
     """Run one worker: claims jobs, scores studies, makes results."""
     from gatekeeper.work import worker
 
-    worker.serve(_start(context)[1])
+    settings = _start(context)[1]
+    with activity.running(settings, "work"):
+        worker.serve(settings)
 
 
 def tick(context: typer.Context) -> None:
     """Run the periodic work: completeness, rescue of lost claims, sweeping."""
     from gatekeeper import periodic
 
-    periodic.serve(_start(context)[1])
+    settings = _start(context)[1]
+    with activity.running(settings, "tick"):
+        periodic.serve(settings)
 
 
 def web(context: typer.Context) -> None:
-    """Run the web: DICOMweb, on the port that `web.port` says."""
+    """Run the web: the pages and DICOMweb, on the port that `web.port` says."""
     from gatekeeper.extras import web_problem
 
-    settings = _start(context)[1]
+    site, settings = _start(context)
     problem = web_problem()
     if problem is not None:
         fail(f"the web role {problem}")
     from gatekeeper.web import server
 
-    server.serve(settings)
+    with activity.running(settings, "web"):
+        server.serve(settings, config.file_in_use(site.config_file))
 
 
 def send(
@@ -83,7 +91,8 @@ def send(
     if path is None and to is None:
         from gatekeeper.send import sender
 
-        sender.serve(settings)
+        with activity.running(settings, "send"):
+            sender.serve(settings)
         return
     if path is None or to is None:
         fail("PATH and --to go together: gatekeeper send PATH --to AE")

@@ -121,7 +121,7 @@ def _print(history: StudyHistory) -> None:
             console.print(f"  {job.reason}", highlight=False, markup=False)
         if outcome is not None:
             console.print(f"  {verdict_text(outcome.verdict)} {outcome.reason}", highlight=False)
-            for sentence in _promises(outcome):
+            for sentence in (*_promises(outcome), *explained(outcome)):
                 console.print(f"  {sentence}", markup=False, highlight=False)
             stages = ", ".join(f"{name} {ms:.0f}" for name, ms in outcome.stages.items())
             console.print(f"  milliseconds: {stages}")
@@ -157,6 +157,23 @@ def _promises(outcome: Outcome) -> list[str]:
         for low, high in [one["realised_rate"]]
     ]
     return list(dict.fromkeys(found))
+
+
+def explained(outcome: Outcome) -> list[str]:
+    """Return what image and function together say of each series, which decides nothing."""
+    found: list[str] = []
+    if problem := outcome.evidence.get("clinical_problem"):
+        found.append(f"The multimodal bundle could not be asked: {problem}")
+    for one in outcome.evidence.get("series", ()):
+        if said := one.get("clinical"):
+            parts = sorted(said["contributions"].items(), key=lambda part: -part[1])[:3]
+            shown = ", ".join(f"{name} {share:+.2f}" for name, share in parts if share > 0)
+            trial = " (TRIAL, simulated patients)" if said["simulated"] else ""
+            found.append(
+                f"{said['bundle']}{trial}: image and function together p = {said['p_value']:.3g}, "
+                f"score {said['score']:.4g}, mostly from {shown or 'nothing'}; explains alone."
+            )
+    return found
 
 
 def _print_forward(history: ForwardHistory) -> None:

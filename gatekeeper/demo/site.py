@@ -111,7 +111,7 @@ def _settings_text(folder: Path, port: int, quiet_seconds: float) -> str:
         f'[listen]\nhost = "{_LOOPBACK}"\nport = {port}\nquiet_seconds = {quiet_seconds}\n\n'
         # The sample's scanner has no calibration: the shipped reference population stands in.
         '[models]\nwithout_calibration = "reference"\n\n'
-        "[work]\npoll_seconds = 0.1\n\n[send]\npoll_seconds = 0.1\n\n"
+        "[web]\nport = 0\n\n[work]\npoll_seconds = 0.1\n\n[send]\npoll_seconds = 0.1\n\n"
         "[tick]\ncomplete_seconds = 0.25\n"
     )
 

@@ -146,6 +146,8 @@ class GuardedServer(AssociationServer):
 
     secure: Callable[[socket.socket], socket.socket] | None = None
     """Shakes hands by TLS on an accepted connection, in its thread; None on a plain port."""
+    refused: Callable[[str, str], None] | None = None
+    """Told the address and the rule of a failed handshake; None for nobody."""
 
     def __init__(
         self,
@@ -189,6 +191,8 @@ class GuardedServer(AssociationServer):
             bounded.socket = self.secure(bounded.socket)
         except TlsError as error:
             log.warning("connection_refused", address=address, reason=str(error))
+            if self.refused is not None:
+                self.refused(address, str(error))
             return False
         return True
 

@@ -43,6 +43,7 @@ from gatekeeper.listen.headers import (
 from gatekeeper.listen.messages import Answer
 from gatekeeper.listen.telling import loggable, tell_kept
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.metrics.tally import Tally
 from gatekeeper.settings import Settings
 from storage import failpoint, instances, outcomes
 from storage.engine import Database, SynchronisationError
@@ -96,9 +97,12 @@ class Receiver:
         low_water_mib: int,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         resume_mib: int = 0,
+        tally: Tally | None = None,
     ) -> None:
         self.failed = threading.Event()
         """Set when the process must end: a synchronisation failed."""
+        self.tally = tally or Tally()
+        """Counts what is answered."""
         self._database = database
         self._disk = backpressure.disk(database, spool, low_water_mib, resume_mib)
         self._intake = Intake(database, spool, limits, self._background_trouble)
@@ -222,8 +226,10 @@ class Receiver:
         log.warning("settling_failed", error=error_name(error))
 
 
-def receiver_of(settings: Settings, database: Database, spool: Spool) -> Receiver:
-    """Return a receiver with the limits of the settings."""
+def receiver_of(
+    settings: Settings, database: Database, spool: Spool, tally: Tally | None = None
+) -> Receiver:
+    """Return a receiver with the limits of the settings, which counts in `tally`."""
     limits = Limits(
         slots=settings.spool.slots,
         backlog=settings.spool.backlog,
@@ -232,7 +238,7 @@ def receiver_of(settings: Settings, database: Database, spool: Spool) -> Receive
         rows=settings.database.rows_at_once,
     )
     return Receiver(
-        database, spool, settings.spool.low_water_mib, limits, settings.spool.resume_mib
+        database, spool, settings.spool.low_water_mib, limits, settings.spool.resume_mib, tally
     )
 
 
@@ -266,6 +272,8 @@ class Receiving:
             self._attempt(self._finish)
         answer = self._refusal or Answer(SUCCESS)
         self._close()
+        elapsed = time.monotonic() - self._started
+        self._receiver.tally.answered(answer.status, self._size, elapsed)
         if answer.status == SUCCESS:
             self._association.stored += 1
             failpoint.reached("receive.answering")

@@ -12,6 +12,7 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from sqlalchemy.exc import SQLAlchemyError
 
+from gatekeeper.atna.refusals import Refusals
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.listen.allowed import welcome
 from gatekeeper.listen.associations import OpenAssociation, OpenAssociations
@@ -28,6 +29,8 @@ from gatekeeper.listen.receive import NOT_SUPPORTED, SUCCESS, Arrival, receiver_
 from gatekeeper.listen.resolver import Resolver
 from gatekeeper.listen.share import Share, SharedPort
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.metrics.tally import ACCEPTED, Tally
+from gatekeeper.metrics.tally_files import TallyWriter
 from gatekeeper.send.command import Request
 from gatekeeper.settings import Settings
 from gatekeeper.tls import Credentials, presented_on
@@ -50,6 +53,8 @@ REJECTIONS = {
 }
 """Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
 TEMPORARY_CONGESTION = (2, 3, 1)
+_TOO_MANY, _QUEUE_FULL, _TROUBLE = "too many associations", "the queue is full", "trouble"
+_OUTCOMES = (ACCEPTED, *(one.value for one in Refusal), _TOO_MANY, _QUEUE_FULL, _TROUBLE)
 
 log = get_logger()
 
@@ -70,17 +75,23 @@ class Listener:
         self._share = share
         self._settings = settings.listen
         self._database = database
-        self._receiver = receiver_of(settings, database, spool)
+        self._tally = Tally(_OUTCOMES)
+        self._tallying = TallyWriter(
+            self._tally, spool.root, "listen", settings.metrics.flush_seconds
+        )
+        self._receiver = receiver_of(settings, database, spool, self._tally)
         self._queue = QueueMark(settings, database)
         self._associations = OpenAssociations(
             database,
             self._settings.association_lease / 3,
             None if share is None else share.table.associations,
         )
+        self._tally.open = self._associations.count
         self._commitment = CommitmentService(settings, database, spool, self._associations)
         self._resolver = Resolver(
             self._settings.resolve_seconds, self._settings.resolve_again_seconds
         )
+        self._refusals = Refusals(database, settings)
         self._classes: frozenset[str] = frozenset()
         self._credentials = Credentials(settings.tls)
         self._plain: GuardedServer | None = None
@@ -191,8 +202,11 @@ class Listener:
                     server.server_close()
                 raise
             self._secured.secure = self._credentials.accept
+            self._secured.refused = lambda address, rule: self._refusals.note("", address, rule)
         self._receiver.prepare()
         self._associations.start()
+        self._tallying.start()
+        self._refusals.start()
         for server in self._servers:
             threading.Thread(
                 target=server.serve_forever,
@@ -226,6 +240,8 @@ class Listener:
         self._queue.close(ABORT_SECONDS)
         self._commitment.stop(ABORT_SECONDS)
         self._associations.stop(ABORT_SECONDS)
+        self._tallying.stop(ABORT_SECONDS)
+        self._refusals.stop(ABORT_SECONDS)
 
     def _wait_for_end(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -248,8 +264,10 @@ class Listener:
             rejection = self._judge(event.assoc, request)
         except (SQLAlchemyError, OSError) as error:
             log.error("association_not_judged", error=error_name(error))
+            self._tally.association(_TROUBLE)
         except Exception as error:  # noqa: BLE001 - logged, and refused below
             log.error("association_not_judged", error=error_name(error))
+            self._tally.association(_TROUBLE)
         if rejection is not None:
             event.assoc.acse.send_reject(*rejection)
             event.assoc.kill()
@@ -268,6 +286,7 @@ class Listener:
             presented := presented_on(_connection(association)),
         )
         if refusal is None and self._queue.refuses(request):
+            self._tally.association(_QUEUE_FULL)
             return LOCAL_LIMIT_EXCEEDED
         limit = self._settings.maximum_associations
         moved_to = self._settings.ae_title if node and node.brings_priors else ""
@@ -278,17 +297,23 @@ class Listener:
             opened.may_send = node.may_send
             acceptor = association.acceptor
             acceptor.supported_contexts = welcome(acceptor.supported_contexts, node, request)
+            self._tally.association(ACCEPTED)
             return None
+        reason = _TOO_MANY if refusal is None else refusal.value
+        self._tally.association(reason)
         log.warning(
             "association_refused",
             calling_ae=calling,
             called_ae=called,
             address=address,
             certificate="" if presented is None else presented.fingerprint,
-            reason="too many associations" if refusal is None else refusal.value,
+            reason=reason,
             limit=limit if refusal is None else None,
         )
-        return LOCAL_LIMIT_EXCEEDED if refusal is None else REJECTIONS[refusal]
+        if refusal is None:
+            return LOCAL_LIMIT_EXCEEDED
+        self._refusals.note(calling, address, refusal.value)
+        return REJECTIONS[refusal]
 
     def _echo(self, _event: evt.Event) -> int:
         return SUCCESS

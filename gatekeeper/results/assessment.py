@@ -6,10 +6,13 @@ same bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydicom.dataset import Dataset
 
+from gatekeeper.clinical.finding import ClinicalFinding
 from gatekeeper.identifiers import Digest, Uid
 from gatekeeper.results.catalogue import Catalogue, english
 from gatekeeper.results.earlier import EarlierReport
@@ -53,7 +56,8 @@ class SeriesAssessment:
     """One series with what was judged of it.
 
     `volume` and `finding` are None when the series could not be read or has no profile.
-    `false_hold_rate` is that of the series' profile; None where it is the study's.
+    `clinical` is what image and function together say, which decides nothing; None where no
+    bundle asks. `false_hold_rate` is that of the series' profile; None where it is the study's.
     """
 
     source: SourceSeries
@@ -61,6 +65,7 @@ class SeriesAssessment:
     volume: Volume | None = None
     finding: Finding | None = None
     false_hold_rate: float | None = None
+    clinical: ClinicalFinding | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +93,9 @@ class StudyAssessment:
         left_out: rules that together left out every image series; then there are no results.
         reference_stands_in: whether a bundle's own reference population may decide about a scan
             whose scanner and protocol have no calibration.
+        measured: what the study's reports measured, as JSON; for the worker to keep.
+        clinical_problem: why the multimodal bundle could not be asked; empty where it was, or
+            none is set. It explains and decides nothing, so a broken one stops no verdict.
     """
 
     study_instance_uid: Uid
@@ -106,6 +114,8 @@ class StudyAssessment:
     words: Catalogue = field(default_factory=english)
     left_out: tuple[str, ...] = ()
     reference_stands_in: bool = True
+    measured: tuple[Mapping[str, Any], ...] = ()
+    clinical_problem: str = ""
 
     def rate_of(self, series: SeriesAssessment) -> float:
         """Return the stated false-hold rate that a series' verdict rests on."""

@@ -27,7 +27,8 @@ LEGEND_WIDTH = 256
 """Columns that the legend's text needs."""
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
-_OPACITY = 0.6
+OPACITY = 0.6
+"""Of the map over the source, in a heatmap."""
 _OUTLINE = (255, 255, 255)
 _TEXT = (225, 225, 225)
 _WARNING = (255, 214, 90)
@@ -168,7 +169,7 @@ def paint(
         full[above] = colour
         overlay = _repeated(full, layout)[painted]
         image[painted] = np.rint(
-            (1 - _OPACITY) * image[painted].astype(np.float32) + _OPACITY * overlay
+            (1 - OPACITY) * image[painted].astype(np.float32) + OPACITY * overlay
         ).astype(np.uint8)
     if patches:
         _outline(image, layout, patches)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from gatekeeper import __version__
+from gatekeeper.clinical.finding import ClinicalFinding
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.results.attributes import sanitised
 from gatekeeper.results.catalogue import Catalogue
@@ -52,10 +53,38 @@ def limits(study: StudyAssessment) -> str:
 
 
 def series_lines(study: StudyAssessment) -> list[str]:
-    """Return one line for each series: its verdict and reason."""
-    return [
-        of_series(study, series, answer(series.judgement, study.words)) for series in study.series
+    """Return the lines of each series: verdict and reason, then what explains beside it."""
+    lines: list[str] = []
+    for series in study.series:
+        said = [answer(series.judgement, study.words), *_of_clinical(series.clinical, study.words)]
+        lines += [of_series(study, series, line) for line in said]
+    return lines
+
+
+def _of_clinical(found: ClinicalFinding | None, words: Catalogue) -> list[str]:
+    """Return what image and function together say: score, what it comes from, what is missing."""
+    if found is None:
+        return []
+    nothing = words.say(Text.CLINICAL_NOTHING)
+    parts = ", ".join(
+        f"{plain(name)} {words.number(found.contributions[name], '+.2f')}" for name in found.largest
+    )
+    lines = [
+        words.say(
+            Text.CLINICAL,
+            bundle=plain(found.bundle),
+            p=words.number(found.p_value, ".3g"),
+            size=found.calibration_size,
+            score=words.number(found.score, ".4g"),
+            baseline=words.number(found.baseline, ".4g"),
+        ),
+        words.say(
+            Text.CLINICAL_PARTS,
+            parts=parts or nothing,
+            missing=", ".join(map(plain, found.missing)) or nothing,
+        ),
     ]
+    return [words.say(Text.CLINICAL_SIMULATED), *lines] if found.simulated else lines
 
 
 def of_series(study: StudyAssessment, series: SeriesAssessment, text: str) -> str:

@@ -39,6 +39,10 @@ class Text(StrEnum):
     REVISION = "report.revision"
     REPLACES = "report.replaces"
     REPLACES_OTHER_MODELS = "report.replaces_other_models"
+    CLINICAL = "report.clinical"
+    CLINICAL_PARTS = "report.clinical_parts"
+    CLINICAL_NOTHING = "report.clinical_nothing"
+    CLINICAL_SIMULATED = "report.clinical_simulated"
     EQUIPMENT = "report.equipment"
     EQUIPMENT_NONE = "report.equipment_none"
 

@@ -79,6 +79,21 @@ def rule_of(row: RuleRow) -> Rule:
     return parse_rule({**row.document, "name": row.name, "enabled": row.enabled})
 
 
+def switch(tx: Connection, name: str, *, enabled: bool, around: Surroundings) -> None:
+    """Have a rule asked, or not.
+
+    Raises:
+        RuleError: when there is none of this name, or it is to be asked and does not parse or names
+            what is no longer there.
+    """
+    row = stored.get(tx, name)
+    if row is None:
+        raise RuleError("it is not known", name)
+    if enabled:
+        check_rule(rule_of(row), around)
+    stored.enable(tx, name, enabled=enabled)
+
+
 def save(tx: Connection, rule: Rule, around: Surroundings) -> None:
     """Store a rule, in the place of the one of its name, else at the end.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, time
 
 from gatekeeper.rules.condition import holds
@@ -44,6 +45,57 @@ def explain(
         reason for one in asked for reason in _deciding(rule.condition, study, one.values, matched)
     )
     return reasons or (_nothing(matched),)
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """One line of a condition, with what was found.
+
+    Attributes:
+        words: of the test, or of the group that begins here.
+        found: values of its field, in words; empty for a group.
+        holds: whether it holds.
+        depth: groups that it lies in.
+    """
+
+    words: str
+    found: str
+    holds: bool
+    depth: int
+
+
+def tested(condition: Group, study: Values, series: Values) -> list[Tested]:
+    """Return every test and group of a condition in order, each with what was found.
+
+    Args:
+        condition: of a rule.
+        study, series: values of the fields of a study, and of one of its series.
+    """
+    return list(_tested(condition, study, series, 0, outermost=True))
+
+
+def _tested(
+    member: Test | Group, study: Values, series: Values, depth: int, *, outermost: bool = False
+) -> Iterator[Tested]:
+    if isinstance(member, Test):
+        values = (series if member.scope is Scope.SERIES else study).get(member.field, ())
+        yield Tested(_words(member), _is(values), member.holds(values), depth)
+        return
+    # The outermost group of tests that all have to hold needs no line of its own.
+    if not outermost or member.any or member.negate:
+        words = _GROUPS[member.any, member.negate]
+        yield Tested(words, "", holds(member, study, series), depth)
+        depth += 1
+    for one in member.members:
+        yield from _tested(one, study, series, depth)
+
+
+_GROUPS = {
+    (False, False): "all of these",
+    (True, False): "any of these",
+    (True, True): "none of these",
+    (False, True): "not all of these",
+}
 
 
 def _nothing(matched: bool) -> str:

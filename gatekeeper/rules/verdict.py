@@ -6,9 +6,11 @@ import enum
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from models.finding import Level
+if TYPE_CHECKING:
+    # Needs numpy, which a machine without a worker lacks.
+    from models.finding import Level
 
 
 class Verdict(enum.StrEnum):

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gatekeeper.atna.transfers import Transfers
 from gatekeeper.errors import TransportError
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.notify import losses
@@ -54,6 +55,8 @@ class Desk:
     spool: Spool
     transport: Transport
     settings: SendSettings
+    transfers: Transfers | None = None
+    """Who tells the audit repository; None for nobody."""
 
 
 def deliver(desk: Desk, delivery: Delivery, node: Node, stopping: Callable[[], bool]) -> None:
@@ -81,14 +84,16 @@ def deliver(desk: Desk, delivery: Delivery, node: Node, stopping: Callable[[], b
             )
             for item in pending
         ]
+        if desk.transfers is not None:
+            desk.transfers.begin(desk.database, delivery, node)
         failpoint.reached("sender.sending")
         failure = _send(desk, delivery, node, objects, stopping)
         failpoint.reached("sender.finishing")
         confirm = node.confirm is not Confirm.NONE
-        ended = _end(desk.database, delivery, failure, confirm=confirm)
+        ended = _end(desk, delivery, failure, node, confirm=confirm)
     except DatabaseUnavailableError as error:
         log.error("delivery_abandoned", delivery=delivery.id, error=error_name(error))
-        _give_back(desk, delivery)
+        _give_back(desk, delivery, node)
         return
     _tell(delivery, failure, len(objects), time.monotonic() - started, ended=ended)
 
@@ -180,28 +185,32 @@ def _send(
 
 
 def _end(
-    database: Database, delivery: Delivery, failure: Failure | None, *, confirm: bool = False
+    desk: Desk, delivery: Delivery, failure: Failure | None, node: Node, *, confirm: bool = False
 ) -> bool:
     """End the claim, and expect the node's confirmation; False when it is not this attempt's."""
-    with database.begin() as tx:
+    with desk.database.begin() as tx:
         if failure is None:
             finished = deliveries.finish(tx, delivery.id, delivery.attempt)
             if finished and confirm:
                 confirmations.expect(tx, delivery.id, delivery.node)
             elif finished:
                 confirmations.forget(tx, delivery.id)
+            if finished and desk.transfers is not None:
+                desk.transfers.end(tx, delivery, node)
             return finished
         held = deliveries.fail(tx, delivery.id, delivery.attempt, failure.reason, failure.delay)
         if held and failure.delay is None:
             losses.delivery_dead(tx, delivery.id)
+            if desk.transfers is not None:
+                desk.transfers.end(tx, delivery, node, failure.reason)
         return held
 
 
-def _give_back(desk: Desk, delivery: Delivery) -> None:
+def _give_back(desk: Desk, delivery: Delivery, node: Node) -> None:
     made = delivery.attempt - delivery.attempts_before
     delay = delay_after(made, made + 1, desk.settings)
     with contextlib.suppress(DatabaseUnavailableError):
-        _end(desk.database, delivery, Failure("the database could not be reached", delay))
+        _end(desk, delivery, Failure("the database could not be reached", delay), node)
 
 
 def _tell(

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 
 from gatekeeper import elements
 from gatekeeper.assemble.priors import StudyFacts, choose, earlier, why_none
+from gatekeeper.atna.transfers import Transfers
 from gatekeeper.errors import TransportError
 from gatekeeper.listen.associations import OpenAssociation
 from gatekeeper.listen.messages import Incoming
@@ -65,6 +66,8 @@ def fetch(fetcher: Fetcher, task: Prior, node: Node) -> None:
             count = _study(fetcher, task, node)
             with fetcher.database.begin() as tx:
                 ended = priors.received(tx, task)
+                if ended:
+                    Transfers(fetcher.settings).fetched(tx, task.prior_study_uid, node)
             if ended:
                 known.info("prior_received", instances=count)
             return

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import random
 
-from gatekeeper.settings import CommitmentSettings, NotifySettings, PriorSettings, SendSettings
+from gatekeeper.settings import (
+    AuditSettings,
+    CommitmentSettings,
+    NotifySettings,
+    PriorSettings,
+    SendSettings,
+)
 from storage import backoff
 
 # Not for secrets: jitter keeps failed calls from coming back together.
@@ -14,7 +20,7 @@ _JITTER = random.Random()  # noqa: S311
 def delay_after(
     made: int,
     limit: int,
-    settings: SendSettings | CommitmentSettings | NotifySettings | PriorSettings,
+    settings: SendSettings | CommitmentSettings | NotifySettings | PriorSettings | AuditSettings,
 ) -> float | None:
     """Return the seconds until the next attempt; None once `limit` attempts were made."""
     if made >= limit:

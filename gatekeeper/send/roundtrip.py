@@ -1,4 +1,5 @@
-"""A round trip: a specimen stored at a node, found there, fetched again, compared byte for byte.
+"""A round trip: a specimen stored at a node, found there, fetched again, compared byte for byte;
+or stored and committed to.
 
 Each step has its time and a sentence, and the first that fails ends the trip, since the rest would
 say nothing. The node keeps the specimen; nothing here can delete it.
@@ -11,7 +12,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,24 +105,37 @@ class Baggage:
     patience_seconds: float = 15.0
 
 
-def travel(baggage: Baggage, tell: Callable[[Step], None] | None = None) -> Trip:
+ROUND = ("echo", "store", "find", "retrieve", "compare")
+COMMITTED = ("echo", "store", "commit")
+"""Storage commitment of the specimen alone (PS3.4 annex J)."""
+
+
+def travel(
+    baggage: Baggage,
+    tell: Callable[[Step], None] | None = None,
+    route: Sequence[str] = ROUND,
+) -> Trip:
     """Make a round trip to a node and return what came of each step; never raises for the node.
 
     Args:
         baggage: whom, and with what.
         tell: told each step as it ends.
+        route: steps to take, `ROUND` or `COMMITTED`.
     """
     sent = specimen(uuid.uuid4().hex, datetime.datetime.now(datetime.UTC))
     file = encoded(sent)
     trip = _Trip(baggage, sent, file)
     steps: list[Step] = []
-    for name, stage in (
-        ("echo", trip.echo),
-        ("store", trip.store),
-        ("find", trip.find),
-        ("retrieve", trip.retrieve),
-        ("compare", trip.compare),
-    ):
+    stages = {
+        "echo": trip.echo,
+        "store": trip.store,
+        "find": trip.find,
+        "commit": trip.commit,
+        "retrieve": trip.retrieve,
+        "compare": trip.compare,
+    }
+    for name in route:
+        stage = stages[name]
         started = time.monotonic()
         try:
             ok, text = stage()
@@ -181,7 +195,7 @@ class _Trip:
             return self._find()
         except TransportError as error:
             if self._node.confirm is Confirm.COMMITMENT:
-                return self._commit()
+                return self.commit()
             # Only an archive has to answer queries.
             due = self._node.confirm is Confirm.FIND or Role.ARCHIVE in self._node.roles
             return (False if due else None), f"it cannot be looked for by C-FIND: {error}"
@@ -198,7 +212,8 @@ class _Trip:
                 )
             time.sleep(_LOOK_SECONDS)
 
-    def _commit(self) -> Outcome:
+    def commit(self) -> Outcome:
+        """Ask for commitment, and wait for the report on the same association."""
         transaction = f"2.25.{uuid.uuid4().int}"
         heard: list[Report] = []
         settled = threading.Event()

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from gatekeeper.atna.reporter import Reporter
+from gatekeeper.atna.transfers import Transfers
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.notify.messenger import Messenger
@@ -176,11 +178,13 @@ def serve(settings: Settings) -> None:
     try:
         database.migrate()
         transport = NodeTransport(settings, credentials_of(settings.tls))
-        desk = Desk(database, Spool(Path(settings.spool.directory)), transport, settings.send)
+        spool = Spool(Path(settings.spool.directory))
+        desk = Desk(database, spool, transport, settings.send, Transfers(settings))
         name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         sender = Sender(desk, name)
         errands = Errands(Office(database, desk.spool, settings), name, failed=sender.stop)
         messenger = Messenger(database, settings, name)
+        reporter = Reporter(database, settings, name)
 
         def stop(_number: int, _frame: FrameType | None) -> None:
             sender.stop()
@@ -191,9 +195,11 @@ def serve(settings: Settings) -> None:
         log.info("started", role="send", pid=os.getpid(), worker=name)
         errands.start()
         messenger.start()
+        reporter.start()
         sender.run()
         errands.stop(settings.send.stop_seconds)
         messenger.stop(settings.send.stop_seconds)
+        reporter.stop(settings.send.stop_seconds)
         if errands.failed:
             raise SystemExit(1)
         log.info("stopped", role="send", pid=os.getpid())

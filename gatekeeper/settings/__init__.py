@@ -13,9 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gatekeeper.settings.auditing import AuditSettings
+from gatekeeper.settings.clinical import ClinicalSettings
 from gatekeeper.settings.documented import setting
 from gatekeeper.settings.gating import GateSettings
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
+from gatekeeper.settings.metrics import MetricsSettings
 from gatekeeper.settings.notifying import NotifySettings
 from gatekeeper.settings.sending import CommitmentSettings, PriorSettings, SendSettings
 from gatekeeper.settings.site import (
@@ -27,7 +30,7 @@ from gatekeeper.settings.site import (
     SpoolSettings,
     TickSettings,
 )
-from gatekeeper.settings.web import AccountSettings, WebSettings
+from gatekeeper.settings.web import AccountSettings, ViewingSettings, WebSettings
 from gatekeeper.settings.working import (
     DriftSettings,
     ModelSettings,
@@ -38,6 +41,8 @@ from gatekeeper.settings.working import (
 
 __all__ = [
     "AccountSettings",
+    "AuditSettings",
+    "ClinicalSettings",
     "CommitmentSettings",
     "DatabaseSettings",
     "DriftSettings",
@@ -45,6 +50,7 @@ __all__ = [
     "IndexSettings",
     "ListenSettings",
     "LogSettings",
+    "MetricsSettings",
     "ModelSettings",
     "NotifySettings",
     "PriorSettings",
@@ -58,6 +64,7 @@ __all__ = [
     "SpoolSettings",
     "TickSettings",
     "TlsSettings",
+    "ViewingSettings",
     "WebSettings",
     "WorkSettings",
     "describe",
@@ -77,21 +84,30 @@ class Settings:
     tls: TlsSettings = field(default_factory=TlsSettings)
     web: WebSettings = field(default_factory=WebSettings)
     accounts: AccountSettings = field(default_factory=AccountSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    viewing: ViewingSettings = field(default_factory=ViewingSettings)
     work: WorkSettings = field(default_factory=WorkSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
     drift: DriftSettings = field(default_factory=DriftSettings)
+    clinical: ClinicalSettings = field(default_factory=ClinicalSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     send: SendSettings = field(default_factory=SendSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     priors: PriorSettings = field(default_factory=PriorSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
     records: RecordSettings = field(default_factory=RecordSettings)
     tick: TickSettings = field(default_factory=TickSettings)
     log: LogSettings = field(default_factory=LogSettings)
+
+    @property
+    def pseudonyms(self) -> Path:
+        """The folder of the key that hides patients' identities: beside the spool."""
+        return Path(self.spool.directory).absolute().parent
 
     @property
     def signing_key(self) -> Path:
@@ -154,15 +170,19 @@ def section_class(name: str) -> Any:
         "tls": TlsSettings,
         "web": WebSettings,
         "accounts": AccountSettings,
+        "metrics": MetricsSettings,
+        "viewing": ViewingSettings,
         "work": WorkSettings,
         "models": ModelSettings,
         "rules": RuleSettings,
         "drift": DriftSettings,
+        "clinical": ClinicalSettings,
         "results": ResultSettings,
         "gate": GateSettings,
         "send": SendSettings,
         "commitment": CommitmentSettings,
         "notify": NotifySettings,
+        "audit": AuditSettings,
         "priors": PriorSettings,
         "retention": RetentionSettings,
         "index": IndexSettings,

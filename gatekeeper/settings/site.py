@@ -165,6 +165,9 @@ class TickSettings:
     drift_seconds: float = setting(
         30.0, "how often what was judged is compared with what came before", unit="s", minimum=0.1
     )
+    audit_seconds: float = setting(
+        5.0, "how often what happened is looked at for audit messages", unit="s", minimum=0.1
+    )
     retain_seconds: float = setting(
         600.0, "how often received files are looked at for removal", unit="s", minimum=1
     )

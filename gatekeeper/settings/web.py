@@ -1,4 +1,4 @@
-"""Settings of the web role: DICOMweb in."""
+"""Settings of the web role: DICOMweb, and the pages for the people who run the site."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from gatekeeper.settings.documented import setting
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """DICOMweb: STOW-RS in, QIDO-RS and WADO-RS; needs the extra `web`."""
+    """The pages, and DICOMweb: STOW-RS in, QIDO-RS and WADO-RS; needs the extra `web`."""
 
     port: int = setting(
-        0, "TCP port; 0 opens none, and `gatekeeper up` runs no web role", minimum=0, maximum=65535
+        8080,
+        "TCP port; `gatekeeper up` serves it where the extra `web` is installed; 0 opens none",
+        minimum=0,
+        maximum=65535,
     )
     host: str = setting("127.0.0.1", "address to bind")
     plain: bool = setting(
@@ -49,6 +52,9 @@ class WebSettings:
     )
     maximum_parts: int = setting(
         10000, "most parts of a STOW-RS request", minimum=1, maximum=1000000
+    )
+    maximum_calls: int = setting(
+        4, "tests of nodes that the pages run at once", minimum=1, maximum=32
     )
     header_seconds: float = setting(
         20.0,
@@ -87,6 +93,43 @@ class WebSettings:
     )
     stop_seconds: float = setting(
         12.0, "wait at SIGTERM for requests under way", unit="s", minimum=0, maximum=600
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ViewingSettings:
+    """Images of studies on the pages: drawn by a limited child when first looked at; needs the
+    extra `worker` where the web role runs."""
+
+    memory_mib: int = setting(
+        2048, "memory of the child process that draws", unit="MiB", minimum=512
+    )
+    cpu_seconds: float = setting(
+        120.0, "processor time for drawing one series", unit="s", minimum=1, maximum=3600
+    )
+    wall_seconds: float = setting(
+        180.0, "elapsed time for drawing one series", unit="s", minimum=1, maximum=3600
+    )
+    maximum_slices: int = setting(
+        2000, "slices of one series that are drawn; the rest is not", minimum=1, maximum=20000
+    )
+    maximum_voxels: int = setting(
+        600_000_000, "voxels in one series; a larger one is not drawn", minimum=1_000_000
+    )
+    waiting: int = setting(
+        16, "series that may wait to be drawn; who asks for one more asks again", minimum=1
+    )
+    cache: str = setting(
+        "", "folder of drawn pictures, which are patient data; empty for `viewing` in the spool"
+    )
+    cache_mib: int = setting(
+        2048,
+        "room for drawn pictures; those not looked at for longest go first",
+        unit="MiB",
+        minimum=1,
+    )
+    cache_hours: float = setting(
+        24.0, "after which pictures that nobody looked at go", unit="h", minimum=0.1, maximum=8760
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from gatekeeper.admin.app import add_pages
+from gatekeeper.admin.app import add_pages, not_served
 from gatekeeper.admin.console import Console
+from gatekeeper.metrics.routes import Watch
 from gatekeeper.web.body_limit import BodyLimit
 from gatekeeper.web.retrieve import Retrieve
 from gatekeeper.web.serving import handle_errors
@@ -14,12 +15,15 @@ from gatekeeper.web.store import Store
 ROOT = "/dicom-web"
 
 
-def make_app(store: Store, retrieve: Retrieve, console: Console, retry_after: int) -> FastAPI:
+def make_app(
+    store: Store, retrieve: Retrieve, watch: Watch, console: Console, retry_after: int
+) -> FastAPI:
     """Return the application.
 
     Args:
         store: takes uploads.
         retrieve: answers queries.
+        watch: tells of health and metrics.
         console: what the pages work with.
         retry_after: seconds after which a caller that is answered 503 is to come again.
     """
@@ -28,8 +32,9 @@ def make_app(store: Store, retrieve: Retrieve, console: Console, retry_after: in
     application.router.redirect_slashes = False
     application.include_router(store.routes(), prefix=ROOT)
     application.include_router(retrieve.routes(), prefix=ROOT)
+    application.include_router(watch.routes())
     add_pages(application, console)
     limit = console.settings.web.maximum_form_mib << 20
     application.add_middleware(BodyLimit, limit=limit, elsewhere=ROOT + "/")
-    handle_errors(application, retry_after)
+    handle_errors(application, retry_after, not_served)
     return application

@@ -43,6 +43,8 @@ class Audit:
     refused: int | None = None
     reason: str = ""
     status: int = 0
+    quiet: bool = False
+    """Whether a success is logged at the level DEBUG alone."""
 
 
 def audit_of(scope: Scope) -> Audit:
@@ -123,5 +125,7 @@ def _tell(audit: Audit, address: str, seconds: float) -> None:
     known = {name: value for name, value in fields.items() if value not in ("", None)}
     if audit.status >= 400 or audit.reason:
         log.warning("web_refused", **known)
+    elif audit.quiet:
+        log.debug("web_answered", **known)
     else:
         log.info("web_answered", **known)

@@ -15,7 +15,9 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
+from gatekeeper.atna.reading import Reader
 from gatekeeper.web import query
+from gatekeeper.web.access import Caller
 from gatekeeper.web.guard import audit_of
 from gatekeeper.web.holdings import Holdings
 from gatekeeper.web.metadata import JsonObject, as_json, read_header
@@ -84,7 +86,7 @@ class Retrieve:
     async def _search(
         self, request: Request, level: Level, study: str = "", series: str = ""
     ) -> Response:
-        await self._service.caller(request, Scope.READ, "query")
+        reader = _reader(await self._service.caller(request, Scope.READ, "query"))
         if not accepts(request, DICOM_JSON, "application/json"):
             raise BadRequest(406, "the answer is application/dicom+json")
         parameters = request.query_params.multi_items()
@@ -102,7 +104,10 @@ class Retrieve:
         found = await self._service.search(
             lambda: search(asked, self._holdings, self._spool, reach, url)
         )
-        audit_of(request.scope).instances = len(found.matches)
+        matches = len(found.matches)
+        audit_of(request.scope).instances = matches
+        readings, path, text = self._service.readings, request.url.path, request.url.query
+        await self._service.judge(lambda: readings.query(reader, path, text, matches))
         headers = {}
         if found.warnings:
             headers["Warning"] = ", ".join(f'299 gatekeeper: "{one}"' for one in found.warnings)
@@ -112,21 +117,29 @@ class Retrieve:
         self, request: Request, study: str, series: str = "", instance: str = ""
     ) -> Response:
         """Answer with the files, in a multipart/related body that is read while it is sent."""
-        await self._service.caller(request, Scope.READ, "retrieve")
+        reader = _reader(await self._service.caller(request, Scope.READ, "retrieve"))
         chosen = await self._choose(request, study, series, instance)
         _check_accepted(request, chosen)
+        readings = self._service.readings
+        classes = [one.sop_class_uid for one in chosen]
+        await self._service.judge(lambda: readings.begin(reader, study, classes))
         boundary = secrets.token_hex(24)
         head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode("ascii")
         end = f"--{boundary}--\r\n".encode("ascii")
         size = sum(len(head) + one.size + 2 for one in chosen) + len(end)
 
         async def blocks() -> AsyncGenerator[bytes]:
-            for one in chosen:
-                yield head
-                async for block in self._file(self._spool.path(one.digest)):
-                    yield block
-                yield b"\r\n"
-            yield end
+            given = 0
+            try:
+                for one in chosen:
+                    yield head
+                    async for block in self._file(self._spool.path(one.digest)):
+                        yield block
+                    yield b"\r\n"
+                    given += 1
+                yield end
+            finally:
+                readings.given(reader, study, classes[:given])
 
         kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
         return StreamingResponse(
@@ -137,10 +150,13 @@ class Retrieve:
         self, request: Request, study: str, series: str = "", instance: str = ""
     ) -> Response:
         """Answer with the headers, one after another, without bulk data."""
-        await self._service.caller(request, Scope.READ, "metadata")
+        reader = _reader(await self._service.caller(request, Scope.READ, "metadata"))
         if not accepts(request, DICOM_JSON, "application/json"):
             raise BadRequest(406, "the answer is application/dicom+json")
         chosen = await self._choose(request, study, series, instance)
+        readings = self._service.readings
+        classes = [one.sop_class_uid for one in chosen]
+        await self._service.judge(lambda: readings.look(reader, study, classes))
 
         async def pieces() -> AsyncGenerator[bytes]:
             for number, one in enumerate(chosen):
@@ -197,6 +213,10 @@ class Retrieve:
                 yield block
         finally:
             file.close()
+
+
+def _reader(caller: Caller) -> Reader:
+    return Reader(caller.token, caller.node, caller.address)
 
 
 def _check_accepted(request: Request, chosen: Sequence[Instance]) -> None:

@@ -12,12 +12,17 @@ import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.admin.console import Console
+from gatekeeper.atna.reading import Readings
+from gatekeeper.atna.refusals import Refusals
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.listen.associations import OpenAssociations
 from gatekeeper.listen.backpressure import QueueMark
 from gatekeeper.listen.guard import Caps, Connections
 from gatekeeper.listen.receive import Receiver
 from gatekeeper.log import error_name, get_logger
+from gatekeeper.metrics.routes import Watch
+from gatekeeper.metrics.tally import Tally
+from gatekeeper.metrics.tally_files import TallyWriter
 from gatekeeper.residue import sweep
 from gatekeeper.settings import Settings
 from gatekeeper.web.access import Access
@@ -47,15 +52,24 @@ class WebServer:
         settings: all settings. Port 0 takes a free one.
         database: connected and migrated.
         spool: where the bytes are kept.
+        config_file: that the settings came from; None without one.
     """
 
-    def __init__(self, settings: Settings, database: Database, spool: Spool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        spool: Spool,
+        config_file: Path | None = None,
+    ) -> None:
         self._settings = settings
         self._database = database
         self._spool = spool
         self._listener: BoundedListener | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
+        self._tally = Tally()
+        self._tallying = TallyWriter(self._tally, spool.root, "web", settings.metrics.flush_seconds)
         limits = Limits(
             slots=settings.spool.slots,
             backlog=settings.spool.backlog,
@@ -64,14 +78,23 @@ class WebServer:
             rows=settings.database.rows_at_once,
         )
         self._receiver = Receiver(
-            database, spool, settings.spool.low_water_mib, limits, settings.spool.resume_mib
+            database,
+            spool,
+            settings.spool.low_water_mib,
+            limits,
+            settings.spool.resume_mib,
+            self._tally,
         )
         self._queue = QueueMark(settings, database)
         self._associations = OpenAssociations(database, settings.listen.association_lease / 3)
+        self._tally.open = self._associations.count
         throttle = Throttle(settings.web.failures, settings.web.failure_seconds)
-        self._service = Service(settings, Access(database, throttle))
+        self._refusals = Refusals(database, settings)
+        self._readings = Readings(database, settings)
+        access = Access(database, throttle)
+        self._service = Service(settings, access, self._refusals, self._readings)
         self._store = Store(self._service, self._receiver, self._queue, self._associations)
-        self.console = Console.of(settings, database, spool)
+        self.console = Console.of(settings, database, spool, config_file)
         """What the pages work with."""
 
     @property
@@ -110,7 +133,8 @@ class WebServer:
         # One more than may be read, so that a search among more is seen to have ended early.
         holdings = Holdings(self._database, web.serves, web.maximum_read + 1)
         retrieve = Retrieve(self._service, holdings, self._spool)
-        application = make_app(self._store, retrieve, self.console, web.retry_after_seconds)
+        watch = Watch(self._service, self._database, self._spool)
+        application = make_app(self._store, retrieve, watch, self.console, web.retry_after_seconds)
         config = uvicorn.Config(
             Guard(application, web, listener),
             http="h11",
@@ -129,6 +153,9 @@ class WebServer:
         self._listener = listener
         self._server = uvicorn.Server(config)
         self._associations.start()
+        self._tallying.start()
+        self._refusals.start()
+        self._readings.start()
         self._thread = threading.Thread(
             target=self._run, args=(self._server, listener), name="web", daemon=True
         )
@@ -143,10 +170,14 @@ class WebServer:
         if self._listener is not None:
             self._listener.close()
         self._store.close()
+        self.console.viewer.close()
         self._service.close()
         self._receiver.close(_END_SECONDS)
         self._queue.close(_END_SECONDS)
         self._associations.stop(_END_SECONDS)
+        self._tallying.stop(_END_SECONDS)
+        self._refusals.stop(_END_SECONDS)
+        self._readings.stop(_END_SECONDS)
 
     def _run(self, server: uvicorn.Server, listener: BoundedListener) -> None:
         try:
@@ -155,8 +186,12 @@ class WebServer:
             log.error("web_failed", role="web", error=error_name(error))
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, config_file: Path | None = None) -> None:
     """Serve until SIGTERM or SIGINT; the body of `gatekeeper web`.
+
+    Args:
+        settings: all settings.
+        config_file: that they came from; None without one.
 
     Raises:
         SystemExit: with a failure when it could not start or must be started afresh.
@@ -176,7 +211,7 @@ def serve(settings: Settings) -> None:
         database.migrate()
         spool = Spool(Path(settings.spool.directory))
         swept = sweep(database, spool, settings.tick.residue_seconds)
-        server = WebServer(settings, database, spool)
+        server = WebServer(settings, database, spool, config_file)
         server.start()
     except (ConfigurationError, SQLAlchemyError, OSError) as error:
         log.error("web_not_started", error=error_name(error), role="web")

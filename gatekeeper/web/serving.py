@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -14,6 +14,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
 
+from gatekeeper.atna.reading import Readings
+from gatekeeper.atna.refusals import Refusals
 from gatekeeper.log import error_name
 from gatekeeper.settings import Settings
 from gatekeeper.web.access import Access, Caller, Denied
@@ -24,9 +26,13 @@ from storage.records import Scope
 DICOM_JSON = "application/dicom+json"
 _JUDGES, _READERS, _SEARCHERS = 2, 4, 2
 """Threads for each kind of work, so that a long search keeps nobody from being let in."""
+_FOR_PROGRAMS = ("/dicom-web", "/api", "/health", "/ready", "/metrics")
+"""Paths under which errors are JSON, whatever the caller accepts."""
 _UID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 
 T = TypeVar("T")
+Page = Callable[[Request, int, str], Awaitable[Response]]
+"""Shows an error, of this status and with this text, to a person."""
 
 
 class Service:
@@ -35,11 +41,17 @@ class Service:
     Args:
         settings: all settings.
         access: judges callers.
+        refusals: told of those that are refused.
+        readings: told of what is read.
     """
 
-    def __init__(self, settings: Settings, access: Access) -> None:
+    def __init__(
+        self, settings: Settings, access: Access, refusals: Refusals, readings: Readings
+    ) -> None:
         self.settings = settings
+        self.readings = readings
         self._access = access
+        self._refusals = refusals
         self._judges = ThreadPoolExecutor(_JUDGES, "web-judge")
         self._readers = ThreadPoolExecutor(_READERS, "web-read")
         self._searchers = ThreadPoolExecutor(_SEARCHERS, "web-search")
@@ -54,7 +66,11 @@ class Service:
         audit.route = route
         address = request.client.host if request.client is not None else ""
         shown = request.headers.get("authorization")
-        caller = await self.judge(lambda: self._access.judge(shown, address, scope))
+        try:
+            caller = await self.judge(lambda: self._access.judge(shown, address, scope))
+        except Denied as denied:
+            self._refusals.note("", address, denied.denial.text)
+            raise
         audit.token = caller.token
         return caller
 
@@ -115,8 +131,20 @@ def refused(
     return JSONResponse({"error": text}, status, {"Connection": "close", **(headers or {})})
 
 
-def handle_errors(application: FastAPI, retry_after: int) -> None:
-    """Have our own errors answered with their status; `retry_after` is in seconds."""
+def is_for_people(request: Request) -> bool:
+    """Return whether a browser asks for something that is not a program's."""
+    accepted = request.headers.get("accept", "").lower()
+    return "text/html" in accepted and not request.url.path.startswith(_FOR_PROGRAMS)
+
+
+def handle_errors(application: FastAPI, retry_after: int, page: Page) -> None:
+    """Have our own errors answered with their status.
+
+    Args:
+        application: that answers.
+        retry_after: seconds after which who is answered 503 is to come again.
+        page: shows an error to a person; programs get JSON.
+    """
 
     async def denied(request: Request, error: Exception) -> Response:
         if not isinstance(error, Denied):
@@ -136,15 +164,15 @@ def handle_errors(application: FastAPI, retry_after: int) -> None:
 
     async def no_database(request: Request, error: Exception) -> Response:
         text = f"database trouble: {error_name(error)}"
-        return refused(request, 503, text, {"Retry-After": str(retry_after)})
+        return await _told(page, request, 503, text, {"Retry-After": str(retry_after)})
 
     async def unknown(request: Request, error: Exception) -> Response:
         status = int(getattr(error, "status_code", 404))
-        return refused(request, status, "no such resource or method")
+        return await _told(page, request, status, "no such resource or method")
 
     async def not_valid(request: Request, _error: Exception) -> Response:
         # The library's text holds what was sent.
-        return refused(request, 422, "a parameter of the request is not valid")
+        return await _told(page, request, 422, "a parameter of the request is not valid")
 
     application.add_exception_handler(Denied, denied)
     application.add_exception_handler(BadRequest, bad)
@@ -152,3 +180,19 @@ def handle_errors(application: FastAPI, retry_after: int) -> None:
     application.add_exception_handler(404, unknown)
     application.add_exception_handler(405, unknown)
     application.add_exception_handler(RequestValidationError, not_valid)
+
+
+async def _told(
+    page: Page,
+    request: Request,
+    status: int,
+    text: str,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return an error as its reader can read it."""
+    if not is_for_people(request):
+        return refused(request, status, text, headers)
+    audit_of(request.scope).reason = text
+    response = await page(request, status, text)
+    response.headers.update({"Connection": "close", **(headers or {})})
+    return response

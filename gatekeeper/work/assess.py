@@ -9,16 +9,18 @@ series, or name the bundle that judges it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from gatekeeper.clinical.finding import ClinicalFinding
 from gatekeeper.errors import UnreadableSeries
 from gatekeeper.identifiers import Digest, Uid
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.rules.verdict import Judgement, Verdict, judge_finding, judge_study
+from gatekeeper.work.explaining import Explainer
 from gatekeeper.work.messages import Request
 from gatekeeper.work.protocol import Protocol
 from gatekeeper.work.series import (
@@ -72,7 +74,8 @@ def assess_study(
         received = read_study(request.files, Path(request.scratch))
     failpoint.reached("child.read", request.study_instance_uid)
     budget = _Budget(request.maximum_series, request.maximum_voxels)
-    assessor = _Assessor(request, registry, detector_of, stages, budget)
+    explainer, problem = _explainer(request, received)
+    assessor = _Assessor(request, registry, detector_of, stages, budget, explainer)
     found = [item for series in received for item in assessor.assess(series)]
     found.sort(key=lambda item: item.finding is None)
     images = {series.series_instance_uid for series in received if series.images or series.problem}
@@ -99,7 +102,21 @@ def assess_study(
         series_number=request.series_number,
         earlier=request.earlier,
         left_out=left_out,
+        measured=() if explainer is None else tuple(explainer.answer()),
+        clinical_problem=problem or assessor.clinical_problem,
     )
+
+
+def _explainer(
+    request: Request, received: Sequence[ReceivedSeries]
+) -> tuple[Explainer | None, str]:
+    """Return what judges image and function together, or why it cannot; None: no bundle asks."""
+    if request.clinical is None:
+        return None, ""
+    try:
+        return Explainer(request.clinical, request.study_instance_uid, received), ""
+    except ModelError as error:
+        return None, str(error)
 
 
 @dataclass(slots=True)
@@ -109,6 +126,8 @@ class _Assessor:
     detector_of: Callable[[BundleInfo], Detector]
     stages: Stages
     budget: _Budget
+    explainer: Explainer | None
+    clinical_problem: str = ""
 
     def assess(self, series: ReceivedSeries) -> Iterator[SeriesAssessment]:
         """Yield one assessment for each volume of the series, or one for the whole."""
@@ -123,7 +142,7 @@ class _Assessor:
                 yield self._not_assessed(series, f"Not assessed: {series.skipped}.")
                 return
             named = self.request.models.get(series.series_instance_uid)
-            if not named and not any(self._match(protocol) for protocol in series.protocols):
+            if not named and not any(self._wanted(protocol) for protocol in series.protocols):
                 yield self._without_profile(series)
                 return
             with self.stages.measure("geometry"):
@@ -141,6 +160,22 @@ class _Assessor:
 
     def _match(self, protocol: Protocol) -> BundleInfo | None:
         return self.registry.match(protocol.modality, protocol.body_part, protocol.sequence)
+
+    def _wanted(self, protocol: Protocol) -> bool:
+        return self._match(protocol) is not None or self._explains(protocol)
+
+    def _explains(self, protocol: Protocol) -> bool:
+        return self.explainer is not None and self.explainer.fits(protocol)
+
+    def _explained(self, candidate: Candidate, volume: Volume | None) -> ClinicalFinding | None:
+        if self.explainer is None or volume is None or not self._explains(candidate.protocol):
+            return None
+        try:
+            with self.stages.measure("clinical"):
+                return self.explainer.explain(volume)
+        except ModelError as error:
+            self.clinical_problem = str(error)
+            return None
 
     def _own_rate(self, info: BundleInfo, protocol: Protocol) -> float | None:
         """Return the false-hold rate of the profile that a bundle answers for, if it has one."""
@@ -171,32 +206,39 @@ class _Assessor:
         source = candidate.source_series()
         named = self.request.models.get(candidate.series.series_instance_uid)
         info = self._named(named) if named else self._match(candidate.protocol)
+        unmatched = ""
         if info is None or info.profile.modality != candidate.protocol.modality:
-            reason = _unfit(named, info) if named else _no_profile(candidate.protocol)
-            return SeriesAssessment(source, Judgement(Verdict.UNCALIBRATED, reason))
+            unmatched = _unfit(named, info) if named else _no_profile(candidate.protocol)
+            info = None
+            if not self._explains(candidate.protocol):
+                return SeriesAssessment(source, Judgement(Verdict.UNCALIBRATED, unmatched))
         limit = self._limit_reached(candidate)
         if limit is not None:
             return SeriesAssessment(source, Judgement(Verdict.UNCALIBRATED, limit))
         volume: Volume | None = None
+        finding: Finding | None = None
+        own_rate: float | None = None
         try:
             with self.stages.measure("decode"):
                 volume = candidate.decode(self.request.maximum_voxels)
             self.budget.volumes -= 1
             self.budget.voxels -= candidate.voxels
-            finding = self._detect(info, volume)
+            if info is None:
+                judgement = Judgement(Verdict.UNCALIBRATED, unmatched)
+            else:
+                finding = self._detect(info, volume)
+                own_rate = self._own_rate(info, candidate.protocol)
+                judgement = judge_finding(
+                    finding,
+                    self.request.false_hold_rate if own_rate is None else own_rate,
+                    reference_stands_in=self.request.reference_stands_in,
+                )
         except UnreadableSeries as error:
             judgement = Judgement(Verdict.UNREADABLE, str(error))
         except NotAssessable as refusal:
             judgement = Judgement(Verdict.UNCALIBRATED, f"Not assessed: {_sentence(refusal)}")
-        else:
-            own_rate = self._own_rate(info, candidate.protocol)
-            judgement = judge_finding(
-                finding,
-                self.request.false_hold_rate if own_rate is None else own_rate,
-                reference_stands_in=self.request.reference_stands_in,
-            )
-            return SeriesAssessment(source, judgement, volume, finding, own_rate)
-        return SeriesAssessment(source, judgement, volume)
+        explained = self._explained(candidate, volume)
+        return SeriesAssessment(source, judgement, volume, finding, own_rate, explained)
 
     def _limit_reached(self, candidate: Candidate) -> str | None:
         """Return why the study's limits leave this volume out; too large alone is UNREADABLE."""

@@ -15,12 +15,12 @@ import faulthandler
 import json
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from gatekeeper.work import limits
+from gatekeeper.work.answering import of_the_disk, place, say, take_pipes
 from storage import failpoint
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ def main() -> None:
     limits.allow_no_core()
     if not _may_use_cuda(arguments.device):
         limits.allow_memory(arguments.memory_mib)
-    requests, answers = _take_pipes()
+    requests, answers = take_pipes()
     faulthandler.enable()
     failpoint.reached("child.start")
     server = _Server(arguments.memory_mib)
-    _say(answers, {"ready": os.getpid()})
+    say(answers, {"ready": os.getpid()})
     for line in requests:
         reply = server.answer(Path(json.loads(line)["request"]))
-        _say(answers, reply)
+        say(answers, reply)
         if "failed" in reply:
             # Memory may be fragmented and libraries half-way; the next job gets a fresh process.
             return
@@ -65,21 +65,6 @@ def main() -> None:
 
 def _may_use_cuda(device: str) -> bool:
     return device != "cpu" and Path("/dev/nvidiactl").exists()
-
-
-def _take_pipes() -> tuple[TextIO, TextIO]:
-    """Return the protocol's two ends, closed to programs started from here, and free 0 and 1."""
-    requests, answers = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
-    return os.fdopen(requests, encoding="utf-8"), os.fdopen(answers, "w", encoding="utf-8")
-
-
-def _say(answers: TextIO, reply: dict[str, Any]) -> None:
-    answers.write(json.dumps(reply) + "\n")
-    answers.flush()
 
 
 class _Server:
@@ -105,13 +90,13 @@ class _Server:
         except (ChildFailed, ModelError) as error:
             return {"failed": str(error)}
         except OSError as error:
-            return _of_the_disk(error)
+            return of_the_disk(error)
         except MemoryError:
             return {"failed": f"reached the memory limit of {self._memory_mib} MiB"}
         except Exception as error:  # noqa: BLE001 - the one place where any defect becomes a reply
             if any(words in str(error) for words in _CPU_MEMORY_WORDS):
                 return {"failed": f"reached the memory limit of {self._memory_mib} MiB"}
-            return {"failed": f"raised {type(error).__name__} {_place(error)}"}
+            return {"failed": f"raised {type(error).__name__} {place(error)}"}
 
     def _work(self, request: Request) -> dict[str, Any]:
         from gatekeeper.log import configure
@@ -201,6 +186,7 @@ def _answer(assessment: StudyAssessment, request: Request, stages: Stages) -> An
         stages=stages.milliseconds,
         results=tuple(results),
         peak_mib=limits.peak_mib(),
+        measured=assessment.measured,
     )
 
 
@@ -235,28 +221,6 @@ def _write(dataset: Dataset, kind: str, language: str, scratch: Path, number: in
         name=name,
         language=language,
     )
-
-
-def _of_the_disk(error: OSError) -> dict[str, Any]:
-    """Return the reply when spool or scratch folder failed."""
-    from storage.filesystem import OUT_OF_SPACE
-
-    text = os.strerror(error.errno or 0)
-    if error.errno in OUT_OF_SPACE:
-        return {"failed": text, "out_of_space": True}
-    return {"failed": f"the spool or scratch folder failed: {text}"}
-
-
-def _place(error: BaseException) -> str:
-    """Return the innermost of our own lines that `error` passed: ``in detect (detector.py:88)``."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if _is_own(frame.filename)]
-    frame = (own or list(frames))[-1]
-    return f"in {frame.name} ({Path(frame.filename).name}:{frame.lineno})"
-
-
-def _is_own(filename: str) -> bool:
-    return bool({"gatekeeper", "models", "storage"}.intersection(Path(filename).parts[-4:-1]))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,7 @@ from gatekeeper.results import kinds
 from gatekeeper.results.catalogue import ENGLISH
 from gatekeeper.results.earlier import EarlierReport
 from gatekeeper.rules.verdict import Verdict
+from gatekeeper.work.clinical import ClinicalRequest, measured_of
 
 LARGEST_ANSWER = 64 << 20
 """Bytes of an answer file that the worker will read."""
@@ -66,6 +67,7 @@ class Request:
         catalogues: folder of the hospital's own catalogues of texts; empty when there is none.
         models: Series Instance UID -> bundle that a rule names for it.
         skipped: Series Instance UID -> rule that leaves it out.
+        clinical: what is known of the patient beside the images; None where no bundle asks.
     """
 
     job: int
@@ -97,6 +99,7 @@ class Request:
     models: Mapping[str, str] = field(default_factory=dict[str, str])
     skipped: Mapping[str, str] = field(default_factory=dict[str, str])
     reference_stands_in: bool = True
+    clinical: ClinicalRequest | None = None
 
     def write(self, path: Path) -> None:
         """Write the request to `path`."""
@@ -110,6 +113,8 @@ class Request:
         content["bundles"] = tuple(content["bundles"])
         content["objects"] = {key: tuple(names) for key, names in content["objects"].items()}
         content["earlier"] = tuple(EarlierReport(**one) for one in content["earlier"])
+        if content["clinical"] is not None:
+            content["clinical"] = ClinicalRequest.of(content["clinical"])
         return cls(**content)
 
 
@@ -137,6 +142,7 @@ class Answer:
         stages: milliseconds of each stage.
         results: the files written.
         peak_mib: largest resident memory of the child during the job.
+        measured: what the study's reports measured, by report, to be kept.
     """
 
     verdict: Verdict
@@ -147,6 +153,7 @@ class Answer:
     stages: dict[str, float]
     results: tuple[ResultFile, ...]
     peak_mib: int
+    measured: Sequence[Mapping[str, Any]] = ()
 
     def write(self, path: Path) -> None:
         """Write the answer to `path`.
@@ -182,6 +189,7 @@ def _answer(content: dict[str, Any]) -> Answer:
         stages={name: float(value) for name, value in _mapping(content["stages"]).items()},
         results=tuple(_result(item) for item in content["results"]),
         peak_mib=int(content["peak_mib"]),
+        measured=_several(content["measured"]),
     )
 
 
@@ -208,6 +216,14 @@ def _number(value: object) -> float | None:
     if not isinstance(value, int | float) or not math.isfinite(value):
         raise TypeError("not a number")
     return float(value)
+
+
+def _several(value: object) -> tuple[dict[str, Any], ...]:
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    found = tuple(_mapping(one) for one in cast("list[object]", value))
+    measured_of(found)  # refuses what is no measurement
+    return found
 
 
 def _mapping(value: object) -> dict[str, Any]:

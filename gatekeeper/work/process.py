@@ -66,10 +66,15 @@ class Child:
 
     To be used from one thread, the one that lives as long as the process: the kernel kills the
     child when the thread that started it ends.
+
+    Args:
+        child_limits: what it may use.
+        module: that is run; it speaks as `gatekeeper.work.child` does.
     """
 
-    def __init__(self, child_limits: ChildLimits) -> None:
+    def __init__(self, child_limits: ChildLimits, module: str = "gatekeeper.work.child") -> None:
         self._limits = child_limits
+        self._module = module
         self._process: subprocess.Popen[bytes] | None = None
         self._tail = Tail()
         self._line = b""
@@ -138,7 +143,7 @@ class Child:
             raise
 
     def _start(self, cancelled: threading.Event) -> None:
-        command = [sys.executable, "-P", "-m", "gatekeeper.work.child"]
+        command = [sys.executable, "-P", "-m", self._module]
         command += ["--parent", str(os.getpid())]
         command += ["--memory-mib", str(self._limits.memory_mib), "--device", self._limits.device]
         self._line = b""

@@ -8,6 +8,7 @@ from pathlib import Path
 from gatekeeper.configuration.judging import Judging
 from gatekeeper.results.earlier import EarlierReport
 from gatekeeper.settings import WorkSettings
+from gatekeeper.work.clinical import ClinicalRequest
 from gatekeeper.work.destinations import wanted
 from gatekeeper.work.messages import ReceivedFile, Request
 from storage.records import Instance, Job, Node
@@ -33,6 +34,7 @@ def request_for(
     judged_by: Judging,
     known: Sequence[Node],
     earlier: tuple[EarlierReport, ...],
+    clinical: ClinicalRequest | None = None,
 ) -> Request:
     """Return the request of this attempt at a job.
 
@@ -44,6 +46,7 @@ def request_for(
         judged_by: the settings with the policy over them, and the models, at this moment.
         known: every node; those that take results decide what is made.
         earlier: reports on the study before.
+        clinical: what is known of the patient; None where no bundle asks.
     """
     settings, choice = judged_by.settings, judged_by.choice
     work = settings.work
@@ -88,4 +91,5 @@ def request_for(
         choice=None if choice is None else {str(key): name for key, name in choice.items()},
         models=job.instructions.get("models", {}),
         skipped=job.instructions.get("skipped", {}),
+        clinical=clinical,
     )

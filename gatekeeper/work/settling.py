@@ -14,9 +14,9 @@ from gatekeeper.notify.events import StudyNotDecided, is_undecided
 from gatekeeper.rules.plan import Plan
 from gatekeeper.settings import Settings
 from gatekeeper.work.destinations import taken_of
+from storage import clinical_values, failpoint, jobs, nodes
 from storage import configuration_versions as versions
-from storage import failpoint, jobs, nodes
-from storage.records import Job, Outcome, Result
+from storage.records import ClinicalValue, Job, Outcome, Result
 
 
 def settle(
@@ -27,6 +27,7 @@ def settle(
     results: Sequence[Result],
     plan: Plan,
     settings: Settings,
+    measured: Sequence[ClinicalValue] = (),
 ) -> bool:
     """Write outcome, results, deliveries, who is told, and what passes the gate.
 
@@ -38,6 +39,7 @@ def settle(
         results: all result objects.
         plan: what rules say once it is judged.
         settings: of the site.
+        measured: what the study's reports bring, to be kept for it and for others.
 
     Returns:
         False, and nothing written, when the job is no longer this attempt's.
@@ -51,6 +53,7 @@ def settle(
     failpoint.reached("worker.settling", job.study_instance_uid)
     if not jobs.settle(tx, job.id, job.attempt, outcome, results, *takers):
         return False
+    clinical_values.add(tx, measured)
     if is_undecided(outcome.verdict) and not outcome.evidence.get(passing.LEFT_OUT):
         undecided = StudyNotDecided(job.study_instance_uid, job.id, outcome.verdict)
         announce(tx, undecided, str(job.id))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gatekeeper.clinical.finding import ClinicalFinding
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.rules.verdict import most_extreme
 from gatekeeper.work.protocol import device_name, protocol, protocol_name
@@ -31,6 +32,8 @@ def evidence(assessment: StudyAssessment) -> dict[str, Any]:
         "reference_stands_in": assessment.reference_stands_in,
         "series": [_series(item, assessment.false_hold_rate) for item in assessment.series],
     }
+    if assessment.clinical_problem:
+        found["clinical_problem"] = assessment.clinical_problem
     if assessment.left_out:
         found["left_out"] = list(assessment.left_out)
     return found
@@ -53,6 +56,8 @@ def _series(item: SeriesAssessment, false_hold_rate: float) -> dict[str, Any]:
         }
     if item.false_hold_rate is not None:
         found["false_hold_rate"] = item.false_hold_rate
+    if item.clinical is not None:
+        found["clinical"] = _clinical(item.clinical)
     if item.finding is not None:
         found |= _finding(item.finding) | _promised(
             item.finding, false_hold_rate if item.false_hold_rate is None else item.false_hold_rate
@@ -93,6 +98,23 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "site_calibrated": finding.site_calibrated,
         "defects": list(finding.defects),
         "milliseconds": {name: round(value, 3) for name, value in finding.milliseconds.items()},
+    }
+
+
+def _clinical(found: ClinicalFinding) -> dict[str, Any]:
+    """Return score and contributions; the values themselves stay in their table."""
+    return {
+        "bundle": found.bundle,
+        "bundle_digest": found.bundle_digest,
+        "simulated": found.simulated,
+        "score": found.score,
+        "p_value": found.p_value,
+        "calibration_size": found.calibration_size,
+        "atypical": found.atypical,
+        "baseline": found.baseline,
+        "contributions": dict(found.contributions),
+        "sources": dict(found.sources),
+        "missing": list(found.missing),
     }
 
 

@@ -45,6 +45,7 @@ from gatekeeper.gate.ruling import Court
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.notify import losses
 from gatekeeper.settings import Settings
+from gatekeeper.work import clinical
 from gatekeeper.work.earlier import earlier_reports
 from gatekeeper.work.heartbeat import Heartbeat
 from gatekeeper.work.messages import ANSWER, Answer, ResultFile
@@ -55,7 +56,7 @@ from gatekeeper.work.shadowing import work_once
 from storage import backoff, failpoint, instances, jobs, nodes
 from storage.engine import Database, DatabaseUnavailableError
 from storage.filesystem import OUT_OF_SPACE
-from storage.records import Instance, Job, Outcome, Result
+from storage.records import ClinicalValue, Instance, Job, Outcome, Result
 from storage.settlement import ResultConflictError
 from storage.spool import Spool
 
@@ -234,8 +235,12 @@ class Worker:
             self._fail(job, reason, None)
             return
         work = self._settings.work
+        owner = clinical.whose(content, self._spool, self._settings)
+        asked = clinical.asked(self._database, job, owner, self._settings)
         request = scratch / "request.json"
-        request_for(job, content, self._spool, scratch, judged_by, known, earlier).write(request)
+        request_for(job, content, self._spool, scratch, judged_by, known, earlier, asked).write(
+            request
+        )
         reply = self._child.ask(request, work.cpu_seconds, work.wall_seconds, heartbeat.cancelled)
         if "models" in reply:
             self._models_changed(job, str(reply["models"]))
@@ -248,7 +253,8 @@ class Worker:
         stages = dict(answer.stages)
         stages["store"] = round((time.perf_counter() - started) * 1000, 3)
         stages["queued"] = round(((job.claimed_at or job.created_at) - job.created_at) * 1000, 3)
-        self._settle(job, answer, stages, results, content)
+        measured = clinical.brought(clinical.measured_of(answer.measured), job, owner)
+        self._settle(job, answer, stages, results, content, measured)
 
     def _store(self, scratch: Path, file: ResultFile) -> Result:
         """Move one result file into the spool."""
@@ -276,6 +282,7 @@ class Worker:
         stages: dict[str, float],
         results: Sequence[Result],
         content: Sequence[Instance],
+        measured: Sequence[ClinicalValue],
     ) -> None:
         """Write outcome, results, deliveries and what passes the gate in one fenced commit."""
         outcome = Outcome(
@@ -291,7 +298,10 @@ class Worker:
         plan = court.when_judged(job.study_instance_uid, content, outcome)
         done = passing.Proceedings()
 
-        if self._write(lambda tx: settle(tx, done, job, outcome, results, plan, self._settings)):
+        def end(tx: Connection) -> bool:
+            return settle(tx, done, job, outcome, results, plan, self._settings, measured)
+
+        if self._write(end):
             failpoint.reached("worker.settled", job.study_instance_uid)
             done.log()
             log.info(

@@ -4,6 +4,11 @@ Times are seconds since 1970-01-01 UTC by the database's own clock. Digests are 
 hexadecimal SHA-256.
 """
 
+from storage.records.audited import (
+    AuditDrop,
+    AuditMessage,
+    AuditMessageState,
+)
 from storage.records.configured import (
     ActiveBundle,
     ConfigurationVersion,
@@ -13,6 +18,7 @@ from storage.records.configured import (
     ShadowTask,
 )
 from storage.records.judged import (
+    ClinicalValue,
     Feedback,
     Job,
     JobState,
@@ -77,9 +83,13 @@ __all__ = [
     "AccountRole",
     "ActiveBundle",
     "ApiToken",
+    "AuditDrop",
     "AuditEntry",
+    "AuditMessage",
+    "AuditMessageState",
     "Channel",
     "ChannelKind",
+    "ClinicalValue",
     "Commitment",
     "CommitmentItem",
     "CommitmentState",

@@ -87,3 +87,30 @@ class Feedback:
     verdict: str
     agrees: bool
     remark: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClinicalValue:
+    """A clinical value as it was given, and in the unit in which it is used.
+
+    `id` and `at`, the moment of its arrival, are the database's; 0 before it is kept.
+    """
+
+    study_instance_uid: str
+    """Empty where it is of a patient, and of no one study."""
+    patient: str
+    """Keyed hash of PatientID and its issuer; empty where it is of a study alone."""
+    observed_at: float
+    """Seconds since 1970-01-01 UTC; 0 where it was not said."""
+    name: str
+    value: float
+    unit: str
+    """UCUM; the one unit of its name."""
+    given_value: float
+    given_unit: str
+    source: str
+    """``sr``, ``csv`` or ``api``."""
+    reference: str
+    """Where it can be looked up: SOP Instance UID, digest of the file, name of the caller."""
+    id: int = 0
+    at: float = 0.0

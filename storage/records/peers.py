@@ -109,6 +109,8 @@ class Scope(enum.StrEnum):
     """Send studies."""
     READ = "read"
     """Query and retrieve what is served."""
+    METRICS = "metrics"
+    """Read the metrics."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,7 @@ def test_the_first_account_is_made_by_who_reads_the_log(tmp_path: Path, database
             assert "not the code" in text_of(refused.text)
             data["code"] = web.server.console.first_start.code.lower().replace("-", " ")
             welcome = browser.post("/first-start", data=data)
-            assert welcome.url.path == "/"
+            assert welcome.url.path == "/setup"
             assert "Welcome, ada" in text_of(welcome.text)
         late = httpx.post(url + "/first-start", data={**data, "name": "eve"}, headers=ours)
         assert late.headers["location"] == "/sign-in"

@@ -112,7 +112,7 @@ def test_a_token_is_shown_once_and_its_digest_kept(site: Path) -> None:
     ("arguments", "why"),
     [
         (("x y", "--read"), "a name has"),
-        (("one",), "--stow, --read, or both"),
+        (("one",), "--stow, --read, --metrics"),
         (("one", "--stow"), "go together"),
         (("one", "--read", "--node", "ROUTER"), "go together"),
         (("one", "--stow", "--node", "UNKNOWN"), "is not known or does not send"),
@@ -127,14 +127,16 @@ def test_a_token_that_could_not_work_is_refused(
 
 
 def test_check_names_what_the_web_role_lacks(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The address that it would serve by http, and nothing when it is off."""
+    """The address that it serves by http, on this machine alone, and nothing when it is off."""
 
     def answers() -> dict[str, str]:
         return {one["key"]: one["text"] for one in read("check", code=1)}
 
+    assert answers()["web.port"] == "127.0.0.1:8080"
+    assert answers()["web.host"] == "http"
+    monkeypatch.setenv("GATEKEEPER_WEB_PORT", "0")
     assert "web.port" not in answers()
     monkeypatch.setenv("GATEKEEPER_WEB_PORT", "8042")
-    assert answers()["web.host"] == "http"
     monkeypatch.setenv("GATEKEEPER_WEB_HOST", "0.0.0.0")
     assert "in the clear" in answers()["web.host"]
 
@@ -143,7 +145,8 @@ def test_without_its_extra_the_web_role_says_what_to_install(site: Path) -> None
     """The other roles start without it; this one names the extra."""
     program = (
         "import sys\n"
-        "for name in ('fastapi', 'uvicorn', 'python_multipart', 'starlette', 'httpx'):\n"
+        "for name in ('fastapi', 'uvicorn', 'python_multipart', 'starlette', 'httpx',\n"
+        "             'prometheus_client'):\n"
         "    sys.modules[name] = None\n"
         "from gatekeeper.cli import main\n"
         "import gatekeeper.send.sender, gatekeeper.listen.server, gatekeeper.check\n"

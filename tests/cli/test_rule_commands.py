@@ -126,7 +126,7 @@ def test_a_node_that_rules_name_stays_unless_they_are_disabled(
 
     refused = runner.invoke(app, ["node", "remove", "AI"])
     assert refused.exit_code == 1
-    assert "rules name node AI: to AI, hold" in " ".join(refused.output.split())
+    assert "rules name node AI: to AI, hold" in str(refused.exception)
     removed = runner.invoke(app, ["node", "remove", "AI", "--force"])
 
     assert removed.exit_code == 0, removed.output

@@ -223,6 +223,7 @@ def _environment(folder: Path, url: str, port: int) -> dict[str, str]:
         "DATABASE_URL": url,
         "DATABASE_LOCK_SECONDS": 0.4,
         "SPOOL_DIRECTORY": folder / "spool",
+        "WEB_PORT": 0,
         "SPOOL_LOW_WATER_MIB": 0,
         "LISTEN_HOST": "127.0.0.1",
         "LISTEN_PORT": port,

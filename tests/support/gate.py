@@ -83,6 +83,7 @@ def running_gate(folder: Path, url: str, database: Database, **settings: str) ->
         "GATEKEEPER_LISTEN_QUIET_SECONDS": "1.0",
         "GATEKEEPER_TICK_COMPLETE_SECONDS": "0.25",
         "GATEKEEPER_SEND_RETRY_SECONDS": "0.5",
+        "GATEKEEPER_WEB_PORT": "0",
         "GATEKEEPER_MODELS_WITHOUT_CALIBRATION": "reference",
         **settings,
     }

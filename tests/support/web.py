@@ -78,7 +78,7 @@ class Web:
 def settings_for(folder: Path, web: Mapping[str, Any] | None = None, **more: Any) -> Settings:
     """Return settings of a web role on a free port of this machine."""
     plain = Settings()
-    chosen: dict[str, Any] = {"host": "127.0.0.1", "stop_seconds": 0.0, **(web or {})}
+    chosen: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "stop_seconds": 0.0, **(web or {})}
     spool = dataclasses.replace(plain.spool, directory=str(folder), low_water_mib=1)
     found = dataclasses.replace(plain, web=dataclasses.replace(plain.web, **chosen), spool=spool)
     return dataclasses.replace(found, **more)

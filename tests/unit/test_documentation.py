@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from gatekeeper import certificates, config
 from gatekeeper.cli import app
+from gatekeeper.metrics import families
 from gatekeeper.settings import TlsSettings
 from gatekeeper.tls import Credentials
 
@@ -31,6 +32,13 @@ def document(name: str) -> str:
 def test_the_settings_page_is_the_settings() -> None:
     """docs/settings.md has exactly the rows that the program knows."""
     assert document("docs/settings.md") == config.page()
+
+
+def test_the_table_of_metrics_is_what_is_collected() -> None:
+    """docs/administrator.md has exactly the metrics that the program knows."""
+    page = document("docs/administrator.md")
+    table = re.findall(r"^\| metric \|(?:.+\n)+", page, flags=re.MULTILINE)
+    assert table == [families.page()]
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/administrator.md"])

@@ -87,6 +87,31 @@ def test_a_role_that_ignores_the_request_to_stop_is_killed(tmp_path: Path) -> No
     assert not alive(pid)
 
 
+def test_a_restart_gives_every_role_a_new_process_and_no_alarm(tmp_path: Path) -> None:
+    """One that does not listen is killed after the deadline and started again like the others."""
+    exits: list[str] = []
+    said = tmp_path / "said"
+    roles_of = [
+        Role("sleeper", (sys.executable, "-c", SLEEPER)),
+        Role("deaf", (sys.executable, "-c", DEAF, str(said))),
+    ]
+    supervisor = Supervisor(
+        roles_of, stop_seconds=0.5, on_exit=lambda role, _code: exits.append(role.name)
+    )
+    with running(supervisor):
+        wait_for(lambda: len(supervisor.process_ids) == 2 and said.exists())
+        before = supervisor.process_ids
+        supervisor.restart()
+
+        def is_new() -> bool:
+            after = supervisor.process_ids
+            return len(after) == 2 and all(after[name] != before[name] for name in before)
+
+        wait_for(is_new)
+        assert not any(alive(pid) for group in before.values() for pid in group)
+    assert exits == []
+
+
 def test_a_role_that_fails_at_once_is_not_started_in_a_tight_loop() -> None:
     """The delay between starts doubles."""
     exits: list[float] = []
@@ -100,8 +125,8 @@ def test_a_role_that_fails_at_once_is_not_started_in_a_tight_loop() -> None:
 
 
 def test_the_web_role_is_run_when_it_has_a_port() -> None:
-    """Without one, nothing listens that was not asked for."""
-    usual = [role.name for role in roles(Settings(), None)]
-    with_web = [role.name for role in roles(Settings(web=WebSettings(port=8042)), None)]
+    """It has one by default; without one, nothing listens that was not asked for."""
+    usual = [role.name for role in roles(Settings(web=WebSettings(port=0)), None)]
+    with_web = [role.name for role in roles(Settings(), None)]
     assert "web" not in usual
     assert with_web == [*usual, "web"]

@@ -102,7 +102,7 @@ def test_every_answer_has_the_headers_that_keep_a_browser_out(web: Web) -> None:
     answers = [
         web.get("/studies"),
         httpx.get(web.url + "/studies", timeout=60),
-        httpx.get(f"http://127.0.0.1:{web.port}/", timeout=60),
+        httpx.get(f"http://127.0.0.1:{web.port}/no-such-page", timeout=60),
         httpx.get(f"http://127.0.0.1:{web.port}/docs", timeout=60),
         httpx.delete(web.url + "/studies", timeout=60),
     ]

@@ -161,7 +161,7 @@ def test_silence_is_cut_wherever_it_comes(tmp_path: Path, database: Database) ->
 
         def idle_after_one() -> int:
             with connected(web) as connection:
-                connection.sendall(b"GET / HTTP/1.1\r\nHost: gate\r\n\r\n")
+                connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: gate\r\n\r\n")
                 return status(answer(connection))
 
         # On a busy machine a request may itself come too late.
@@ -180,7 +180,9 @@ def test_connections_are_capped_and_others_are_served_again(
         def asked() -> int:
             with connected(web) as connection:
                 try:
-                    connection.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\nHost: g\r\n\r\n")
+                    connection.sendall(
+                        b"GET /nothing HTTP/1.1\r\nConnection: close\r\nHost: g\r\n\r\n"
+                    )
                 except ConnectionError:
                     return 0
                 return status(answer(connection))

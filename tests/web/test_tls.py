@@ -68,7 +68,7 @@ def test_a_certificate_is_asked_for_when_it_is_set_so(
         with pytest.raises(httpx.HTTPError):
             httpx.get(f"https://127.0.0.1:{web.port}/", verify=bare, timeout=60)
         answer = httpx.get(f"https://127.0.0.1:{web.port}/", verify=shown, timeout=60)
-    assert answer.status_code == 404
+    assert answer.status_code == 303
 
 
 @sqlite_only

@@ -15,7 +15,8 @@ from pydicom.uid import JPEG2000Lossless
 from work.phantoms import encoded, image, series
 
 from gatekeeper import reference
-from gatekeeper.reference import KEY, Limits, dicom_scans, holds_dicom, subject_key
+from gatekeeper.pseudonym import KEY, subject_key
+from gatekeeper.reference import Limits, dicom_scans, holds_dicom
 from gatekeeper.work.protocol import device_name, protocol_name
 from models.errors import ModelError
 from models.registry import Profile

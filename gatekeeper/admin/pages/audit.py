@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Query, Request
 from fastapi.responses import Response
 
+from gatekeeper.admin import auditing
 from gatekeeper.admin.rendering import render
 from gatekeeper.admin.routing import Desk, Routes
 from gatekeeper.identity.permission import Permission
@@ -30,6 +31,7 @@ def lines(
     """List the lines, the newest first."""
     with console.database.read() as tx:
         found = audit.listing(tx, study.strip() or None, actor.strip() or None, _PAGE, before)
+    auditing.read_trail(request)
     return render(
         request,
         "audit.html",

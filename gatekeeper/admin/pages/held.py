@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from fastapi import Depends, Form, Request
 from fastapi.responses import Response
 
+from gatekeeper.admin import auditing
 from gatekeeper.admin.console import Console
 from gatekeeper.admin.deciding import NOTHING, Typed, carry_out, typed
 from gatekeeper.admin.looking import looked_at
@@ -81,6 +82,7 @@ def decide(
         said = carry_out(console, principal_of(request), study, form)
     except GateRefused as error:
         return _page(request, console, study, after, str(error), form)
+    auditing.decided(request, study)
     return go(request, "/held", said)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Form, Query, Request
 from fastapi.responses import Response
 
+from gatekeeper.admin import auditing
 from gatekeeper.admin.console import Console
 from gatekeeper.admin.rendering import go, render
 from gatekeeper.admin.routing import Desk, Routes, address_of, cookie_name, keep_cookie
@@ -45,6 +46,7 @@ def sign_in(
     except GatekeeperError as error:
         audit_of(request.scope).reason = str(error)
         wait = error.retry_after if isinstance(error, SignInRefused) else None
+        auditing.not_let_in(request, name, str(error), throttled=wait is not None)
         response = render(
             request,
             "sign_in.html",
@@ -56,6 +58,7 @@ def sign_in(
         if wait:
             response.headers["Retry-After"] = str(int(wait) + 1)
         return response
+    auditing.signed_in(request, name)
     return _signed_in(request, console, text, local(next))
 
 
@@ -64,6 +67,7 @@ def sign_out(request: Request, console: Desk) -> Response:
     """End the session."""
     if request.state.principal is not None:
         console.sign_on.sign_out(request.state.principal.session)
+        auditing.signed_out(request, request.state.principal.name)
     response = go(request, "/sign-in")
     response.delete_cookie(cookie_name(request), path="/")
     return response
@@ -96,7 +100,8 @@ def make_first(
         audit_of(request.scope).reason = str(error)
         return _first(request, console, 403, str(error), code, name, also)
     text = console.sign_on.begin(account, address_of(request))
-    return _signed_in(request, console, text, "/", f"Welcome, {account.name}.")
+    auditing.signed_in(request, account.name)
+    return _signed_in(request, console, text, "/setup", f"Welcome, {account.name}.")
 
 
 def local(path: str) -> str:

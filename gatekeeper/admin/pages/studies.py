@@ -16,13 +16,13 @@ from gatekeeper.admin.rendering import live, render
 from gatekeeper.admin.routing import Desk, Routes
 from gatekeeper.history import StudyPage, find_studies
 from gatekeeper.identity.permission import Permission
-from gatekeeper.rules.verdict import Verdict
 from storage import study_headers
 from storage.study_search import Position, Stage, StudyFilter
 
 routes = Routes()
 
 STUDIES_A_PAGE = 50
+_VERDICTS = ("SUSPECT", "CLEAR", "UNREADABLE", "UNCALIBRATED")
 _FIELDS = (
     "text",
     "verdict",
@@ -85,7 +85,7 @@ def search(request: Request, console: Desk) -> Response:
         "studies.html",
         asked=asked,
         devices=devices,
-        verdicts=[one.value for one in Verdict],
+        verdicts=_VERDICTS,
         stages=[one.value for one in Stage],
         **_found(console, asked),
     )

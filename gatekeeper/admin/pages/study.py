@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from fastapi.responses import Response
 
 from gatekeeper import signing
+from gatekeeper.admin import auditing
 from gatekeeper.admin.console import Console
 from gatekeeper.admin.deciding import NOTHING, Typed, carry_out, typed
 from gatekeeper.admin.looking import looked_at
@@ -48,9 +49,15 @@ def show(request: Request, console: Desk, uid: str) -> Response:
     return _page(request, console, uid)
 
 
+@routes.get("/studies/{uid}/verdict", Permission.VIEW)
+def verdict(request: Request, console: Desk, uid: str) -> Response:
+    """Show the verdict and what is held again, if it has changed."""
+    return live(request, "study_verdict.html", **_standing(console, uid))
+
+
 @routes.get("/studies/{uid}/standing", Permission.VIEW)
 def standing(request: Request, console: Desk, uid: str) -> Response:
-    """Show what may have changed, if it has."""
+    """Show its evidence and its way again, if they have changed."""
     return live(request, "study_standing.html", **_standing(console, uid))
 
 
@@ -64,6 +71,7 @@ def decide(
         said = carry_out(console, principal_of(request), uid, form)
     except GateRefused as error:
         return _page(request, console, uid, str(error), form)
+    auditing.decided(request, uid)
     return go(request, f"/studies/{uid}", said)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gatekeeper.cli.model import bundles, choice, fitting, measuring
+from gatekeeper.cli.model import bundles, choice, fitting, lesion, measuring, multimodal
 
 app = typer.Typer(
     help="Models: bundles in use, training, site calibration, evaluation.", no_args_is_help=True
@@ -13,3 +13,5 @@ bundles.register(app)
 choice.register(app)
 fitting.register(app)
 measuring.register(app)
+app.add_typer(multimodal.app, name="multimodal")
+lesion.register(app)

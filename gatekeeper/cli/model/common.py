@@ -143,7 +143,8 @@ class Reference:
 
             yield from open_source(self.folder, self.form).read(self.folder, self.split)
             return
-        from gatekeeper.reference import Limits, dicom_scans, subject_key
+        from gatekeeper.pseudonym import subject_key
+        from gatekeeper.reference import Limits, dicom_scans
 
         work = settings_of(context).work
         yield from dicom_scans(

@@ -100,7 +100,7 @@ def add(
 
 def list_rules(context: typer.Context, as_json: AsJson = False) -> None:
     """List the rules in the order in which they are asked."""
-    from gatekeeper.cli.rule import words
+    from gatekeeper.rules import words
     from gatekeeper.rules.book import parse_book
 
     with site_of(context).database() as database, database.read() as tx:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -17,38 +13,15 @@ from rich.table import Table
 from gatekeeper.cli.output import console, emit_json, fail
 from gatekeeper.cli.site import Site
 from gatekeeper.rules.book import parse_book
-from gatekeeper.rules.evaluate import on_receipt, when_judged
-from gatekeeper.rules.facts import Judged, StudyFacts
-from gatekeeper.rules.fields import VERDICTS
-from gatekeeper.rules.header import UnreadableHeader, read_header, tags_of
+from gatekeeper.rules.facts import Judged
 from gatekeeper.rules.plan import Phase, Plan
-from gatekeeper.rules.read import File, facts_of
+from gatekeeper.rules.read import facts_of
 from gatekeeper.rules.rule import Rule, needed
 from gatekeeper.rules.toml_text import read_rules
-from gatekeeper.settings import RuleSettings
-from gatekeeper.work.source import quiet
-from gatekeeper.work.values import text
+from gatekeeper.rules.trial import SHOWN, Trial, files_of, judged_by, outcome, try_on
 from storage import rules as stored
 
-_MOST_FILES = 20_000
-_IDENTIFYING = (
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "SOPInstanceUID",
-    "SOPClassUID",
-    "Modality",
-)
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What the rules say of one study."""
-
-    study: str
-    series: dict[str, str]
-    problems: tuple[str, ...]
-    on_receipt: Plan
-    once_judged: Plan | None
+__all__ = ["Question", "judged_by", "try_rules"]
 
 
 @dataclass(frozen=True)
@@ -78,13 +51,13 @@ def try_rules(site: Site, question: Question, *, as_json: bool) -> None:
         else read_rules(question.rules, question.rules.stem)
     )
     limits = site.settings.rules
-    studies, strange = _files(question.paths, limits)
+    studies, strange = files_of(question.paths, limits)
     if not studies:
         fail("no DICOM file there")
     now = time.time() if question.at is None else question.at.timestamp()
-    names = needed(asked) | _SHOWN
+    names = needed(asked) | SHOWN
     answers = [
-        _answer(
+        try_on(
             asked, facts_of(uid, question.source, studies[uid], now, names, limits), question.judged
         )
         for uid in sorted(studies)
@@ -100,79 +73,14 @@ def try_rules(site: Site, question: Question, *, as_json: bool) -> None:
         console.print(f"{strange} files are not DICOM, or cannot be read.")
 
 
-_SHOWN = frozenset({"Modality", "SeriesDescription", "series.kind", "series.images"})
-
-
-def judged_by(
-    verdict: str, p_value: float | None, detectors: tuple[str, ...], calibrated: bool | None
-) -> Judged | None:
-    """Return what was found, None when nothing is said of it."""
-    if verdict and verdict.upper() not in VERDICTS:
-        fail(f"no verdict {verdict!r}; there are: {', '.join(VERDICTS)}")
-    if not verdict and p_value is None and not detectors and calibrated is None:
-        return None
-    return Judged(verdict.upper(), p_value, detectors, calibrated)
-
-
 def _rules_of_site(site: Site) -> list[Rule]:
     with site.database() as database, database.read() as tx:
         return list(parse_book(stored.listing(tx)).rules)
 
 
-def _files(paths: list[Path], settings: RuleSettings) -> tuple[dict[str, list[File]], int]:
-    """Return the files of each study, and how many are no DICOM files."""
-    studies: dict[str, list[File]] = defaultdict(list)
-    strange = 0
-    tags = tags_of(_IDENTIFYING)
-    for number, path in enumerate(_walk(paths)):
-        if number >= _MOST_FILES:
-            fail(f"over {_MOST_FILES} files there; name a smaller folder")
-        try:
-            header = read_header(path, tags, settings.header_kib << 10)
-        except (UnreadableHeader, OSError):
-            strange += 1
-            continue
-        with quiet():
-            study, series, sop_instance, sop_class, modality = (
-                text(header, keyword) for keyword in _IDENTIFYING
-            )
-        if not study or not series:
-            strange += 1
-            continue
-        studies[study].append(File(series, sop_instance, sop_class, modality, path))
-    return studies, strange
-
-
-def _walk(paths: list[Path]) -> Iterator[Path]:
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        for folder, folders, names in os.walk(path):
-            folders.sort()
-            yield from (Path(folder) / name for name in sorted(names))
-
-
-def _answer(rules: list[Rule], facts: StudyFacts, judged: Judged | None) -> _Answer:
-    return _Answer(
-        study=facts.study_instance_uid,
-        series={one.series_instance_uid: _shown(one.values) for one in facts.series},
-        problems=facts.problems,
-        on_receipt=on_receipt(rules, facts, trace=True),
-        once_judged=None if judged is None else when_judged(rules, facts, judged, trace=True),
-    )
-
-
-def _shown(values: Any) -> str:
-    words = (values.get(name, ()) for name in ("Modality", "series.kind", "SeriesDescription"))
-    found = [str(one[0]) for one in words if one]
-    images = values.get("series.images", ())
-    return ", ".join([*found, *(f"{images[0]} images" for _ in images[:1])])
-
-
-def _print(answer: _Answer, rules: list[Rule]) -> None:
+def _print(answer: Trial, rules: list[Rule]) -> None:
     console.print(f"[bold]{escape(answer.study)}[/]", highlight=False)
-    letters = {uid: str(number) for number, uid in enumerate(answer.series, start=1)}
+    letters = answer.letters
     for uid, words in answer.series.items():
         console.print(f"  series {letters[uid]}: {words}", markup=False, highlight=False)
     for problem in answer.problems:
@@ -206,25 +114,5 @@ def _print_matches(title: str, plan: Plan, letters: dict[str, str]) -> None:
 
 
 def _print_plan(plan: Plan, letters: dict[str, str]) -> None:
-    for line in _lines(plan, letters):
+    for line in outcome(plan, letters):
         console.print(f"  → {line}", markup=False, highlight=False)
-
-
-def _lines(plan: Plan, letters: dict[str, str]) -> Iterator[str]:
-    for uid, bundle in plan.models.items():
-        yield f"series {letters[uid]} is analysed with {bundle}"
-    for uid, rule in plan.skipped.items():
-        yield f"series {letters[uid]} is not analysed (rule {rule})"
-    for forwarding in plan.forwards:
-        yield f"forwarded to {forwarding.node} (rule {forwarding.rule})"
-    for holding in plan.holds:
-        node = holding.node or "every gated node"
-        until = "" if holding.hours is None else f", {holding.hours:g} hours at most"
-        yield f"held from {node}{until} (rule {holding.rule})"
-    for telling in plan.tells:
-        yield f"channel {telling.channel} is told (rule {telling.rule})"
-    for fetching in plan.fetches:
-        what = f"{fetching.count} prior {fetching.modality or 'studies of its modality'}"
-        yield f"{what} fetched from {fetching.node} (rule {fetching.rule})"
-    if plan.priority:
-        yield f"analysed with priority {plan.priority}"

@@ -1,0 +1,158 @@
+"""The worker's part in clinical values: which are known of a study, and which its reports bring.
+
+Without `clinical.bundle` nothing of this happens: no header is read and no value kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gatekeeper import pseudonym
+from gatekeeper.clinical.matching import chosen
+from gatekeeper.clinical.quantities import named
+from gatekeeper.clinical.service import of_report
+from gatekeeper.clinical.structured import Measured, moment_of
+from gatekeeper.errors import ClinicalRefused, ConfigurationError
+from gatekeeper.identifiers import Uid
+from gatekeeper.log import error_name, get_logger
+from gatekeeper.settings import Settings
+from storage import clinical_values
+from storage.engine import Database
+from storage.records import ClinicalValue, Instance, Job
+from storage.spool import Spool
+
+log = get_logger()
+
+MAXIMUM_MEASURED = 1000
+"""Measurements of one study's reports that are kept."""
+_KEYWORDS = ("PatientID", "IssuerOfPatientID", "StudyDate", "StudyTime", "TimezoneOffsetFromUTC")
+
+
+@dataclass(frozen=True, slots=True)
+class ClinicalRequest:
+    """What the child is told.
+
+    Attributes:
+        bundle: folder of the multimodal bundle.
+        values: one a quantity, chosen for the study.
+        moment: of the study, seconds since 1970-01-01 UTC; 0 where its header does not say.
+        window_days: see `gatekeeper.clinical.matching`.
+    """
+
+    bundle: str
+    values: tuple[ClinicalValue, ...]
+    moment: float
+    window_days: float
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> ClinicalRequest:
+        """Return the request that was written as JSON."""
+        plain: dict[str, Any] = dict(content)
+        plain["values"] = tuple(ClinicalValue(**one) for one in plain["values"])
+        return cls(**plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose a study is, and of when.
+
+    Attributes:
+        patient: pseudonym; empty where the header names nobody.
+        moment: seconds since 1970-01-01 UTC; 0 where the header does not say.
+    """
+
+    patient: str
+    moment: float
+
+
+def whose(content: Sequence[Instance], spool: Spool, settings: Settings) -> Whose | None:
+    """Return whose a study is by the header of its first instance; None without a bundle.
+
+    Without the site's key nobody is named, so that values of the study alone are used.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    if not settings.clinical.bundle or not content:
+        return None
+    from gatekeeper.rules.header import UnreadableHeader, read_header, tags_of
+    from gatekeeper.work.values import text
+
+    first = min(content, key=lambda one: one.sop_instance_uid)
+    limit = settings.rules.header_kib << 10
+    try:
+        header = read_header(spool.path(first.digest), tags_of(_KEYWORDS), limit)
+    except UnreadableHeader:
+        return Whose("", 0.0)
+    patient, issuer, date, time, zone = (text(header, keyword) for keyword in _KEYWORDS)
+    moment = moment_of(f"{date}{time.partition('.')[0]}{zone}") if date else 0.0
+    if not patient:
+        return Whose("", moment)
+    try:
+        key = pseudonym.site_key(settings.pseudonyms)
+    except ConfigurationError as error:
+        log.error("pseudonym_key_unusable", error=error_name(error))
+        return Whose("", moment)
+    return Whose(pseudonym.patient(key, patient, issuer), moment)
+
+
+def asked(
+    database: Database, job: Job, owner: Whose | None, settings: Settings
+) -> ClinicalRequest | None:
+    """Return what the child is told; None without a bundle.
+
+    Only what had arrived when the job was made counts, so that every attempt gives one answer.
+
+    Raises:
+        DatabaseUnavailableError: if the database is in trouble.
+    """
+    if owner is None:
+        return None
+    study, window = job.study_instance_uid, settings.clinical.window_days
+    with database.read() as tx:
+        known = clinical_values.known_at(tx, study, owner.patient, job.created_at)
+    picked = chosen(known, study, owner.moment, window)
+    folder = str(Path(settings.clinical.bundle).absolute())
+    return ClinicalRequest(folder, tuple(picked.values()), owner.moment, window)
+
+
+def measured_of(content: Sequence[Mapping[str, Any]]) -> dict[str, list[Measured]]:
+    """Return the measurements of a child's answer by their report, each checked again.
+
+    Raises:
+        ValueError, TypeError, LookupError, IdentifierError: if they are not of that form.
+    """
+    if len(content) > MAXIMUM_MEASURED:
+        raise ValueError("too many measurements")
+    found: dict[str, list[Measured]] = {}
+    for one in content:
+        given, unit, at = (
+            float(one["given_value"]),
+            str(one["given_unit"]),
+            float(one["observed_at"]),
+        )
+        try:
+            value = named(str(one["name"])).converted(given, unit)
+        except ClinicalRefused as error:
+            raise ValueError("a measurement that is not taken") from error
+        if not 0 <= at < 1e11:
+            raise ValueError("a measurement at no time")
+        report = str(Uid.parse(one["report"]))
+        found.setdefault(report, []).append(Measured(str(one["name"]), value, given, unit, at))
+    return found
+
+
+def brought(
+    measured: Mapping[str, Sequence[Measured]], job: Job, owner: Whose | None
+) -> list[ClinicalValue]:
+    """Return what a study's reports bring, to be kept with its outcome."""
+    if owner is None:
+        return []
+    return [
+        value
+        for report, several in measured.items()
+        for value in of_report(several, job.study_instance_uid, owner.patient, report)
+    ]
