@@ -4,8 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 OHIF ?= $(CURDIR)/.cache/ohif
+OIDC ?= $(CURDIR)/.cache/oidc
 
-.PHONY: demo test check format wheel-test screenshots golden clean
+.PHONY: oidc-provider demo test check format wheel-test screenshots golden clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gatekeeper demo
@@ -22,6 +23,10 @@ check: $(VENV)/.development
 format: $(VENV)/.development
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+# The provider of OpenID Connect that tests sign in at. Needs npm.
+oidc-provider:
+	bash tests/oidc/fetch-provider.sh "$(OIDC)"
 
 # The suite against the built wheel, from a folder outside the source tree.
 wheel-test: $(VENV)/.development

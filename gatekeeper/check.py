@@ -85,6 +85,7 @@ def _secrets(config_file: Path | None, settings: Settings) -> Iterator[Answer]:
         "database.url": make_url(settings.database.url).password is not None,
         "notify.smtp_password": bool(settings.notify.smtp_password),
         "notify.webhook_key": bool(settings.notify.webhook_key),
+        "accounts.oidc_client_secret": bool(settings.accounts.oidc_client_secret),
     }
     for key, secret in held.items():
         variable = f"GATEKEEPER_{key.replace('.', '_').upper()}"
@@ -244,6 +245,19 @@ def _web(settings: Settings) -> Iterator[Answer]:
         yield Answer(error.key, False, error.problem)
     else:
         yield Answer("web.host", True, "https" if secure else "http")
+    if settings.accounts.oidc_issuer:
+        yield _provider(settings)
+
+
+def _provider(settings: Settings) -> Answer:
+    # Of the extra `web`, as is all of that role.
+    from gatekeeper.identity.oidc import Provider
+
+    try:
+        Provider(settings.accounts)
+    except ConfigurationError as error:
+        return Answer(error.key, False, error.problem)
+    return Answer("accounts.oidc_issuer", True, settings.accounts.oidc_issuer)
 
 
 def _audit(settings: Settings) -> Iterator[Answer]:

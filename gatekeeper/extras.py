@@ -5,7 +5,16 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 _VIEWING = ("numpy", "PIL", "pylibjpeg")
-_WEB = ("argon2", "fastapi", "jinja2", "prometheus_client", "python_multipart", "uvicorn")
+_WEB = (
+    "argon2",
+    "fastapi",
+    "httpx",
+    "jinja2",
+    "joserfc",
+    "prometheus_client",
+    "python_multipart",
+    "uvicorn",
+)
 
 
 def web_problem() -> str | None:

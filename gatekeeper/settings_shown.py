@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError
 
 from gatekeeper.settings import SettingRow, Settings, describe, rows
 
-_SECRETS = frozenset({"notify.smtp_password", "notify.webhook_key"})
+_SECRETS = frozenset({"notify.smtp_password", "notify.webhook_key", "accounts.oidc_client_secret"})
 _WITHIN = "database.url"
 HIDDEN = "(set, not shown)"
 

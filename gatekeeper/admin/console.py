@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gatekeeper.admin.runs import Runs
 from gatekeeper.identity.first_start import FirstStart
+from gatekeeper.identity.oidc import Provider
 from gatekeeper.identity.sign_on import SignOn
 from gatekeeper.settings import Settings
 from gatekeeper.viewing.renderer import Renderer
@@ -26,6 +27,7 @@ class Console:
         first_start: how the first account is made.
         viewer: has series drawn.
         runs: calls of nodes that were begun here.
+        provider: that people may sign in at; None without one.
         config_file: that the settings came from; None without one.
     """
 
@@ -36,6 +38,7 @@ class Console:
     first_start: FirstStart
     viewer: Renderer
     runs: Runs
+    provider: Provider | None = None
     config_file: Path | None = None
 
     @classmethod
@@ -52,5 +55,6 @@ class Console:
             FirstStart(database, accounts.failures, accounts.failure_seconds),
             Renderer(settings),
             Runs(settings.web.maximum_calls),
+            Provider(accounts) if accounts.oidc_issuer else None,
             config_file,
         )

@@ -15,6 +15,7 @@ from gatekeeper.api.problem import Problem, handle_errors
 from gatekeeper.api.resources import (
     accounts,
     audit,
+    clinical,
     configuration,
     drift,
     held,
@@ -34,6 +35,7 @@ RESOURCES: Sequence[ApiRoutes] = (
     site.routes,
     studies.routes,
     held.routes,
+    clinical.routes,
     queue.routes,
     nodes.routes,
     rules.routes,

@@ -69,7 +69,9 @@ def choose(tx: Connection, info: BundleInfo, key: ProfileKey) -> None:
     active_bundles.save(tx, ActiveBundle(str(key), info.name, info.digest))
 
 
-def go_back(database: Database, settings: Settings, who: str, why: str) -> tuple[ProfileKey, ...]:
+def go_back(
+    database: Database, settings: Settings, who: str, why: str, expect: int | None = None
+) -> tuple[ProfileKey, ...]:
     """Undo the last choice; again, to undo the one before it.
 
     Args:
@@ -77,6 +79,7 @@ def go_back(database: Database, settings: Settings, who: str, why: str) -> tuple
         settings: of the site.
         who: account that does.
         why: empty for the command in short.
+        expect: number of the version that is to be changed; None for whichever is in force.
 
     Returns:
         the profiles for which another bundle answers now.
@@ -97,7 +100,7 @@ def go_back(database: Database, settings: Settings, who: str, why: str) -> tuple
         who,
         why or f"model rollback to version {before.number}",
         settings,
-        expect=now.number,
+        expect=now.number if expect is None else expect,
         restored_from=before.number,
     )
     return tuple(ProfileKey.parse(one.item) for one in differences(now.document, document))

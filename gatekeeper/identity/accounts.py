@@ -125,6 +125,35 @@ def enter(
     return made
 
 
+def enter_elsewhere(
+    tx: Connection,
+    settings: Settings,
+    name: str,
+    roles: Sequence[AccountRole],
+    subject: str,
+    by: str,
+) -> Account:
+    """Make an account that signs in elsewhere, and have the audit repository told.
+
+    Args:
+        tx: the open transaction.
+        settings: of the site.
+        name: as told there.
+        roles: one or more.
+        subject: issuer and subject, a blank between.
+        by: who makes it.
+
+    Raises:
+        AccountRefused: saying why not.
+    """
+    made = Account(name_of(name), _roles(roles), subject=subject)
+    if not accounts.add(tx, made):
+        raise AccountRefused(f"there is an account {made.name} already")
+    trail.append(tx, by, "account", detail={"account": made.name, "roles": list(made.roles)})
+    _tell(tx, settings, by, made.name, f"made: {', '.join(made.roles)}", roles=True)
+    return made
+
+
 def alter(
     tx: Connection,
     settings: Settings,

@@ -158,3 +158,35 @@ class AccountSettings:
     failure_seconds: float = setting(
         300.0, "how long failed attempts count", unit="s", minimum=1, maximum=86400
     )
+    oidc_issuer: str = setting(
+        "", "URL of an OpenID Connect provider that people may sign in at; empty for none"
+    )
+    oidc_title: str = setting("the hospital's account", "what its button says after `Sign in with`")
+    oidc_client_id: str = setting("", "as the provider knows us")
+    oidc_client_secret: str = setting("", "of a confidential client; empty for a public one")
+    oidc_callback: str = setting(
+        "",
+        "URL of ours that the provider knows, ending in /sign-in/callback; empty for the address "
+        "that the browser calls",
+    )
+    oidc_scopes: tuple[str, ...] = setting(("profile",), "scopes that are asked for beside openid")
+    oidc_name_claim: str = setting(
+        "preferred_username", "claim of the ID token that names the account"
+    )
+    oidc_roles_claim: str = setting(
+        "",
+        "claim of the ID token with what somebody is there, as groups or realm_access.roles; empty "
+        "for viewers, whose roles are changed here",
+    )
+    oidc_roles: tuple[str, ...] = setting(
+        (), "role of each value of that claim, as pacs-admins=administrator; others count for none"
+    )
+    oidc_seconds: float = setting(
+        10.0, "wait for the provider to answer", unit="s", minimum=0.5, maximum=60
+    )
+    oidc_skew_seconds: float = setting(
+        60.0, "how far its clock and ours may differ", unit="s", minimum=0, maximum=600
+    )
+    oidc_ca: str = setting(
+        "", "PEM file of the authority of its certificate; empty for those of the machine"
+    )

@@ -102,6 +102,22 @@ def test_a_change_for_another_version_is_refused(api: Api) -> None:
         assert nodes.get(tx, "NEW") is None
 
 
+def test_clinical_values_are_kept_as_a_whole_or_not_at_all(api: Api, site: Passage) -> None:
+    """What is wrong with a row is said with its number, and nothing of it is kept."""
+
+    token = api.token("laboratory", Permission.VIEW, Permission.OPERATE)
+    study = held(site, 1)
+    good = {"study": study, "name": "fvc", "value": 93, "unit": "%"}
+    refused = api.call(
+        "POST", "/clinical-values", token, {"rows": [good, {**good, "unit": "parsec"}]}
+    )
+    assert (refused.status_code, "row 2" in refused.json()["detail"]) == (422, True)
+    kept = [api.call("POST", "/clinical-values", token, {"rows": [good]}).json() for _ in range(2)]
+    assert kept == [{"new": 1, "known": 0}, {"new": 0, "known": 1}]
+    [told] = api.call("GET", f"/studies/{study}/clinical-values", token).json()
+    assert (told["given_value"], told["reference"]) == (93, "token laboratory")
+
+
 def test_what_breaks_a_rule_is_refused_with_the_rule(api: Api) -> None:
     """Nodes, rules, stages, versions, models and policies each say which rule it is."""
 

@@ -17,6 +17,8 @@ from storage.records import AccountRole
 FOR_EVERYONE = {
     "GET /sign-in",
     "POST /sign-in",
+    "GET /sign-in/elsewhere",
+    "GET /sign-in/callback",
     "POST /sign-out",
     "GET /first-start",
     "POST /first-start",

@@ -58,7 +58,7 @@ def test_the_commands_that_make_a_certificate_make_a_good_one(
 ) -> None:
     """A small CA as the administrator's page says: what comes out is taken as it is."""
     peer("openssl")
-    blocks = re.findall(r"```\n(.*?)```", document("docs/administrator.md"), flags=re.DOTALL)
+    blocks = re.findall(r"```\w*\n(.*?)```", document("docs/administrator.md"), flags=re.DOTALL)
     [script] = [block for block in blocks if "openssl req" in block]
 
     subprocess.run(["bash", "-ec", script], cwd=tmp_path, check=True, capture_output=True)

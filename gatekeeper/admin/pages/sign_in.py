@@ -6,13 +6,22 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Form, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 
 from gatekeeper.admin import auditing
 from gatekeeper.admin.console import Console
 from gatekeeper.admin.rendering import go, render
-from gatekeeper.admin.routing import Desk, Routes, address_of, cookie_name, keep_cookie
+from gatekeeper.admin.routing import (
+    Desk,
+    NotFound,
+    Routes,
+    address_of,
+    cookie_name,
+    keep_cookie,
+)
 from gatekeeper.errors import GatekeeperError
+from gatekeeper.identity import elsewhere
+from gatekeeper.identity.oidc import ASKED_SECONDS, Asking, ProviderDown
 from gatekeeper.identity.sign_on import SignInRefused
 from gatekeeper.web.guard import audit_of
 from storage.records import Account, AccountRole
@@ -29,7 +38,7 @@ def ask(request: Request, console: Desk, next: Annotated[str, Query()] = "/") ->
         return go(request, "/first-start")
     if request.state.principal is not None:
         return go(request, local(next))
-    return render(request, "sign_in.html", problem="", name="", next=local(next))
+    return _ask(request, console, next=next)
 
 
 @routes.post("/sign-in", None)
@@ -47,19 +56,56 @@ def sign_in(
         audit_of(request.scope).reason = str(error)
         wait = error.retry_after if isinstance(error, SignInRefused) else None
         auditing.not_let_in(request, name, str(error), throttled=wait is not None)
-        response = render(
-            request,
-            "sign_in.html",
-            http_status=429 if wait else 403,
-            problem=str(error),
-            name=name,
-            next=local(next),
-        )
+        response = _ask(request, console, 429 if wait else 403, str(error), name, next)
         if wait:
             response.headers["Retry-After"] = str(int(wait) + 1)
         return response
     auditing.signed_in(request, name)
     return _signed_in(request, console, text, local(next))
+
+
+@routes.get("/sign-in/elsewhere", None)
+def begin_elsewhere(
+    request: Request, console: Desk, next: Annotated[str, Query()] = "/"
+) -> Response:
+    """Send the browser to the provider that people may sign in at."""
+    if console.provider is None:
+        raise NotFound("nobody signs in elsewhere here (accounts.oidc_issuer)")
+    asking = Asking.anew(local(next))
+    try:
+        address = console.provider.address(asking, _callback(request, console))
+    except GatekeeperError as error:
+        audit_of(request.scope).reason = str(error)
+        return _ask(request, console, 503, str(error), next=next)
+    response = RedirectResponse(address, 303)
+    keep_cookie(request, response, _asking_name(request), asking.text, ASKED_SECONDS)
+    return response
+
+
+@routes.get("/sign-in/callback", None)
+def come_back(request: Request, console: Desk) -> Response:
+    """Sign in whoever comes back from the provider."""
+    if console.provider is None:
+        raise NotFound("nobody signs in elsewhere here (accounts.oidc_issuer)")
+    name = _asking_name(request)
+    try:
+        asking = Asking.read(request.cookies.get(name))
+        callback = _callback(request, console)
+        person = console.provider.person(asking, dict(request.query_params), callback)
+        with console.database.begin() as tx:
+            account = elsewhere.welcome(tx, console.settings, person)
+    except GatekeeperError as error:
+        audit_of(request.scope).reason = str(error)
+        auditing.not_let_in(request, "", str(error), throttled=False)
+        status = 503 if isinstance(error, ProviderDown) else 403
+        response = _ask(request, console, status, str(error))
+        response.delete_cookie(name, path="/")
+        return response
+    auditing.signed_in(request, account.name)
+    text = console.sign_on.begin(account, address_of(request))
+    response = _signed_in(request, console, text, local(asking.next))
+    response.delete_cookie(name, path="/")
+    return response
 
 
 @routes.post("/sign-out", None)
@@ -116,6 +162,36 @@ def local(path: str) -> str:
     """Return a path of this server, whatever was asked for."""
     is_path = path.startswith("/") and not path.startswith(("//", "/\\"))
     return path if is_path and path.isprintable() and len(path) < 500 else "/"
+
+
+def _ask(
+    request: Request,
+    console: Console,
+    http_status: int = 200,
+    problem: str = "",
+    name: str = "",
+    next: str = "/",
+) -> Response:
+    title = console.settings.accounts.oidc_title if console.provider is not None else ""
+    return render(
+        request,
+        "sign_in.html",
+        http_status=http_status,
+        problem=problem,
+        name=name,
+        next=local(next),
+        elsewhere=title,
+    )
+
+
+def _callback(request: Request, console: Console) -> str:
+    """Return our own URL that the provider sends browsers back to."""
+    stated = console.settings.accounts.oidc_callback
+    return stated or f"{request.url.scheme}://{request.headers.get('host', '')}/sign-in/callback"
+
+
+def _asking_name(request: Request) -> str:
+    return f"{cookie_name(request)}-asking"
 
 
 def _make(

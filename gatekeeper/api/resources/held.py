@@ -6,7 +6,7 @@ from gatekeeper.admin.routing import Desk
 from gatekeeper.api.entry import ApiRoutes
 from gatekeeper.api.fields import After, Answer, Limit
 from gatekeeper.api.paging import Page, moment_and_text_of, place_after
-from gatekeeper.api.resources.studies import Forward, Header
+from gatekeeper.api.study import Forward, Header
 from gatekeeper.identity.permission import Permission
 from storage import forwards, study_headers
 

@@ -6,15 +6,17 @@ from typing import Annotated
 
 from fastapi import Path, Request, Response
 
-from gatekeeper import model_choice
-from gatekeeper.admin.routing import Desk, principal_of
+from gatekeeper.admin.routing import Desk, NotFound, principal_of
 from gatekeeper.api.changes import ETAG, Expected, change, tag, tag_now
 from gatekeeper.api.entry import ApiRoutes
 from gatekeeper.api.fields import Answer, Asked, Line, Why
+from gatekeeper.configuration import choosing
 from gatekeeper.configuration.choice import registry
 from gatekeeper.identity.permission import Permission
+from models.activation import NOBODY, ProfileKey
 from storage import active_bundles
 from storage.engine import Transaction
+from storage.records import ActiveBundle
 
 routes = ApiRoutes("Models")
 
@@ -86,9 +88,13 @@ def choose(
     why: Why = "",
 ) -> Models:
     """Have a bundle answer for a profile; studies under way are assessed anew with it."""
-    key = model_choice.key_of(profile)
+    key = ProfileKey.parse(profile)
     with change(request, console, expect, why, f"model activate {asked.bundle} for {key}") as tx:
-        model_choice.choose(tx, console.settings, key, asked.bundle)
+        if asked.bundle == NOBODY:
+            active_bundles.save(tx, ActiveBundle(str(key), NOBODY))
+        else:
+            known = registry(tx, console.settings)
+            choosing.choose(tx, *choosing.wanted(known, asked.bundle, str(key)))
     return _after(console, response)
 
 
@@ -102,9 +108,10 @@ def leave(
     why: Why = "",
 ) -> Models:
     """Leave a profile to its default bundle again."""
-    key = model_choice.key_of(profile)
+    key = ProfileKey.parse(profile)
     with change(request, console, expect, why, f"model default for {key}") as tx:
-        model_choice.leave(tx, key)
+        if not active_bundles.remove(tx, str(key)):
+            raise NotFound("nothing was chosen for this profile: the default answers")
     return _after(console, response)
 
 
@@ -114,7 +121,7 @@ def roll_back(
 ) -> Models:
     """Undo the last change of who answers; again, to undo the one before it."""
     who = principal_of(request).name
-    model_choice.roll_back(console.database, console.settings, who, why.strip(), expect)
+    choosing.go_back(console.database, console.settings, who, why.strip(), expect)
     return _after(console, response)
 
 
