@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from gatekeeper.admin.backtests import Backtests
 from gatekeeper.admin.runs import Runs
 from gatekeeper.identity.first_start import FirstStart
 from gatekeeper.identity.sign_on import SignOn
@@ -27,6 +28,7 @@ class Console:
         viewer: has series drawn.
         runs: calls of nodes that were begun here.
         config_file: that the settings came from; None without one.
+        backtests: the look back at past studies that was begun here.
     """
 
     settings: Settings
@@ -37,6 +39,7 @@ class Console:
     viewer: Renderer
     runs: Runs
     config_file: Path | None = None
+    backtests: Backtests = field(default_factory=Backtests)
 
     @classmethod
     def of(
