@@ -57,12 +57,17 @@ def clear_figure(clear: Clear | None) -> Figure | None:
     """Return the p-values of CLEAR series beside the uniform distribution; None without any."""
     if clear is None:
         return None
-    counts = drawn.counted_by(clear.p_values, _BINS, clear.rate, 1.0)
-    width = (1.0 - clear.rate) / _BINS
-    expected = len(clear.p_values) / _BINS
+    # Where there are few, a bin for each value that a p-value may take.
+    bins = clear.steps if clear.steps <= 2 * _BINS else _BINS
+    half = 0.5 / (clear.size + 1)
+    high = 1.0 + half
+    low = high - clear.steps / (clear.size + 1)
+    counts = drawn.counted_by(clear.p_values, bins, low, high)
+    width = (high - low) / bins
+    expected = len(clear.p_values) / bins
     return {
         "type": "bar",
-        "labels": [f"{clear.rate + (index + 0.5) * width:.2f}" for index in range(_BINS)],
+        "labels": [f"{low + (index + 0.5) * width:.2f}" for index in range(bins)],
         "x": {"title": "p-value"},
         "y": {"title": "series", "min": 0},
         "series": [{"name": "CLEAR series", "values": counts, "color": "clear"}],
