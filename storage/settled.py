@@ -50,6 +50,17 @@ def newest(
     return _read(tx, outcome.c.job_id.in_(latest), outcome.c.created_at >= since, *older, n=limit)
 
 
+def latest(tx: Connection, limit: int) -> list[Settled]:
+    """Return the outcomes of the latest jobs, of each study the newest among them.
+
+    Reads `limit` rows however many there are, which `newest` does not.
+    """
+    found: dict[str, Settled] = {}
+    for one in _read(tx, n=limit):
+        found.setdefault(one.study_instance_uid, one)
+    return list(found.values())
+
+
 def of_jobs(tx: Connection, jobs: list[int]) -> list[Settled]:
     """Return the outcomes of these jobs, the newest first."""
     return _read(tx, outcome.c.job_id.in_(jobs), n=len(jobs))

@@ -166,12 +166,13 @@ def rescue(tx: Connection, maximum_attempts: int, delay: Callable[[int], float] 
     return leases.rescue(tx, outcomes, maximum_attempts, delay, "worker")
 
 
-def pairs(tx: Connection, name: str) -> list[dict[str, Any]]:
-    """Return what a shadow would have decided, the newest jobs first."""
+def pairs(tx: Connection, name: str, limit: int | None = None) -> list[dict[str, Any]]:
+    """Return what a shadow would have decided, the newest jobs first; at most `limit` of them."""
     query = (
         select(outcomes.c.pair)
         .where(outcomes.c.shadow == name, outcomes.c.state == DONE)
         .order_by(outcomes.c.job_id.desc())
+        .limit(limit)
     )
     return list(tx.execute(query).scalars())
 

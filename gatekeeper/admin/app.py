@@ -32,6 +32,7 @@ from gatekeeper.admin.pages import (
     slices,
     studies,
     study,
+    trials,
     watch,
 )
 from gatekeeper.admin.rendering import STATIC, trouble
@@ -54,6 +55,7 @@ PAGES: Sequence[Routes] = (
     study.routes,
     slices.routes,
     held.routes,
+    trials.routes,
     models.routes,
     drift.routes,
     configuration.routes,

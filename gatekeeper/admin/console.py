@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from gatekeeper.admin.backtests import Backtests
 from gatekeeper.admin.runs import Runs
 from gatekeeper.identity.first_start import FirstStart
 from gatekeeper.identity.oidc import Provider
@@ -29,6 +30,7 @@ class Console:
         runs: calls of nodes that were begun here.
         provider: that people may sign in at; None without one.
         config_file: that the settings came from; None without one.
+        backtests: the look back at past studies that was begun here.
     """
 
     settings: Settings
@@ -40,6 +42,7 @@ class Console:
     runs: Runs
     provider: Provider | None = None
     config_file: Path | None = None
+    backtests: Backtests = field(default_factory=Backtests)
 
     @classmethod
     def of(

@@ -5,14 +5,39 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from gatekeeper.backtest.candidate import Candidate
-from gatekeeper.errors import ConfigurationError
+from gatekeeper.configuration.changes import changing
+from gatekeeper.errors import ConfigurationError, GatekeeperError
 from gatekeeper.rules.book import save, surroundings
 from gatekeeper.rules.document import parse_rule
 from gatekeeper.settings import Settings
 from models.errors import ModelError
 from models.registry import Registry
-from storage import active_bundles, policies, rules
-from storage.records import ActiveBundle
+from storage import active_bundles, policies, rules, shadows
+from storage.engine import Database
+from storage.records import ActiveBundle, ShadowState
+
+
+def activate(database: Database, settings: Settings, name: str, who: str, why: str) -> None:
+    """Put a running shadow's terms in force, and end it: one version of the configuration.
+
+    Args:
+        database: of the site.
+        settings: of the site.
+        name: of the shadow.
+        who: account that does.
+        why: empty for the command in short.
+
+    Raises:
+        GatekeeperError: if it does not run, or the configuration refuses what it changes.
+    """
+    with database.read() as tx:
+        one = shadows.get(tx, name)
+    if one is None or one.state is not ShadowState.RUNNING:
+        raise GatekeeperError(f"shadow '{name}' does not run")
+    with changing(database, who, why or f"shadow activate {name}", settings) as tx:
+        put_in_force(tx, Candidate.of(one.candidate), settings)
+        if not shadows.end(tx, name, who, ShadowState.ACTIVATED):
+            raise GatekeeperError(f"shadow '{name}' does not run")
 
 
 def put_in_force(tx: Connection, candidate: Candidate, settings: Settings) -> None:

@@ -24,7 +24,7 @@ from models.evaluation.reliability import FalseHold, Uniformity, false_hold_rate
 
 NOMINAL = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 """Rates at which the realised one is looked at."""
-_RESAMPLES = 500
+_RESAMPLES = 200
 _ROUNDING = 1e-9
 
 
@@ -99,11 +99,15 @@ class Clear:
     Attributes:
         p_values: of them.
         rate: above which they lie.
+        steps: values that such a p-value may take, up to 1.
+        size: calibration studies.
         test: against the uniform distribution there; None with too few.
     """
 
     p_values: tuple[float, ...]
     rate: float
+    steps: int
+    size: int
     test: Uniformity | None
 
 
@@ -166,7 +170,7 @@ def clear_of(series: Sequence[Seen]) -> Clear | None:
     left = size + 1 - held
     scaled = [(value * (size + 1) - held) / left for value in own]
     test = uniformity(scaled, left - 1) if len(own) >= FEWEST and left > 1 else None
-    return Clear(tuple(own), rate, test)
+    return Clear(tuple(own), rate, left, size, test)
 
 
 def labelled_of(series: Sequence[Seen]) -> Labelled:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from gatekeeper.backtest.rates import Said
+from gatekeeper.backtest.reviews import said_of
 from gatekeeper.backtest.stored import EvidenceError, StoredStudy, stored_study
 from storage import settled
 from storage.engine import Database
@@ -49,3 +52,20 @@ class Past:
                     yield row, stored_study(row.study_instance_uid, row.content_digest, row.outcome)
                 except EvidenceError:
                     self.left_out["evidence of another version"] += 1
+
+
+def latest(database: Database, limit: int) -> tuple[list[StoredStudy], dict[int, Said]]:
+    """Return the studies of the latest jobs, the newest first, with reviewers' words on them.
+
+    Args:
+        database: of the site.
+        limit: most jobs that are read; what cannot be judged again is left out.
+    """
+    with database.read() as tx:
+        rows = settled.latest(tx, limit)
+        said = said_of(tx, min((row.outcome.job_id for row in rows), default=0))
+    studies: list[StoredStudy] = []
+    for row in rows:
+        with contextlib.suppress(EvidenceError):
+            studies.append(stored_study(row.study_instance_uid, row.content_digest, row.outcome))
+    return studies, said

@@ -7,7 +7,7 @@ whatever the score, is counted apart. A new calibration, bundle or threshold beg
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gatekeeper.backtest.stored import Origin, StoredSeries, StoredStudy
@@ -160,6 +160,47 @@ def counted(studies: Iterable[StoredStudy], said: Mapping[int, Said]) -> tuple[R
     for study in studies:
         ledger.add(study, said.get(study.job_id, Said()))
     return ledger.rates()
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What was held in a span of time, of one line.
+
+    Attributes:
+        begins, ends: seconds since 1970.
+        judged, held: series.
+        rate: part held, with its exact interval; None without any.
+    """
+
+    begins: float
+    ends: float
+    judged: int
+    held: int
+    rate: Figure | None
+
+
+def over_time(studies: Sequence[StoredStudy], spans: int) -> dict[Line, tuple[Span, ...]]:
+    """Return the counts of each line in equal spans from the first to the last of the studies."""
+    if not studies:
+        return {}
+    first, last = min(one.at for one in studies), max(one.at for one in studies)
+    length = max((last - first) / spans, 1.0)
+    ledgers = [Ledger() for _ in range(spans)]
+    for study in studies:
+        ledgers[min(spans - 1, int((study.at - first) / length))].add(study, Said())
+    lines = {line for one in ledgers for line in one.tallies}
+    return {
+        line: tuple(
+            _span(first + index * length, length, one.tallies.get(line, Tally()))
+            for index, one in enumerate(ledgers)
+        )
+        for line in lines
+    }
+
+
+def _span(begins: float, length: float, tally: Tally) -> Span:
+    rate = fraction(tally.held, tally.judged) if tally.judged else None
+    return Span(begins, begins + length, tally.judged, tally.held, rate)
 
 
 def _line(study: StoredStudy, series: StoredSeries) -> Line:

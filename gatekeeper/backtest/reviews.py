@@ -10,9 +10,13 @@ from gatekeeper.backtest.rates import Said
 from storage.schema import feedback
 
 
-def said_of(tx: Connection) -> dict[int, Said]:
-    """Return the words on each job that has any."""
-    latest = select(func.max(feedback.c.id)).group_by(feedback.c.job_id, feedback.c.reviewer)
+def said_of(tx: Connection, first_job: int = 0) -> dict[int, Said]:
+    """Return the words on each job from `first_job` on that has any."""
+    latest = (
+        select(func.max(feedback.c.id))
+        .where(feedback.c.job_id >= first_job)
+        .group_by(feedback.c.job_id, feedback.c.reviewer)
+    )
     query = (
         select(feedback.c.job_id, feedback.c.agrees, func.count())
         .where(feedback.c.id.in_(latest))

@@ -120,12 +120,14 @@ def analysed(
     )
 
 
-def report(database: Database, shadow: Shadow) -> Comparison:
-    """Return what a shadow would have decided, beside what was."""
+def report(database: Database, shadow: Shadow, limit: int | None = None) -> Comparison:
+    """Return what a shadow would have decided, beside what was; of the newest `limit` alone."""
     with database.read() as tx:
-        found = [of_json(one) for one in shadows.pairs(tx, shadow.name)]
+        found = [of_json(one) for one in shadows.pairs(tx, shadow.name, limit)]
         given_up, waiting = shadows.not_decided(tx, shadow.name)
     problems = (f"{waiting:,} studies wait to be analysed.",) if waiting else ()
+    if limit is not None and len(found) == limit:
+        problems += (f"These are the newest {limit:,}; `gatekeeper shadow report` has all.",)
     words = Candidate.of(shadow.candidate).in_words
     return Comparison(words, tuple(found), given_up, problems)
 

@@ -14,6 +14,7 @@ protocol and population, one scan a person.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Coverage:
     high: float
 
 
+@functools.lru_cache(maxsize=4096)
 def coverage(size: int, rate: float) -> Coverage:
     """Return what `size` calibration scans give at a stated rate.
 
@@ -65,6 +67,7 @@ def coverage(size: int, rate: float) -> Coverage:
     return Coverage(size, rate, rank, rank / (size + 1), low, high)
 
 
+@functools.lru_cache(maxsize=4096)
 def plausible(known: Coverage, judged: int) -> tuple[int, int]:
     """Return the least and the most normal scans of `judged` that are held in 95 % of cases."""
     if known.rank == 0 or judged == 0:

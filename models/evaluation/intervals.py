@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isnan
@@ -42,6 +43,7 @@ def proportion(hits: Sequence[bool]) -> Figure:
     return fraction(int(sum(hits)), len(hits))
 
 
+@functools.lru_cache(maxsize=8192)
 def fraction(count: int, total: int) -> Figure:
     """Return `count` / `total` with Clopper and Pearson's exact interval (Biometrika 1934).
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Form, Request
+from fastapi import Form, Query, Request
 from fastapi.responses import Response
 
+from gatekeeper.admin import calibrated
+from gatekeeper.admin.calibrated import LibrariesMissing
 from gatekeeper.admin.console import Console
 from gatekeeper.admin.rendering import go, render
 from gatekeeper.admin.routing import Desk, NotFound, Routes, principal_of
@@ -25,6 +27,9 @@ routes = Routes()
 _LONGEST_WHY = 300
 _DEEPEST = 4
 _MOST_FIGURES = 40
+_MOST_LINES = 24
+_LOOKS = (500, 2000, 10000)
+"""Jobs that hold rates may be looked at over; more than the first takes its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,40 @@ def choices(request: Request, console: Desk) -> Response:
     changed = list(choosing.over_time(found[::-1]))[::-1]
     rows = [(one, choosing.in_words(one.before), choosing.in_words(one.after)) for one in changed]
     return render(request, "models_history.html", rows=rows)
+
+
+@routes.get("/models/rates", Permission.VIEW)
+def rates(
+    request: Request, console: Desk, jobs: Annotated[int, Query()] = calibrated.LATEST
+) -> Response:
+    """Show realised beside nominal and promised hold rates, by device, over time."""
+    limit = jobs if jobs in _LOOKS else calibrated.LATEST
+    try:
+        calibrated.need_libraries()
+    except LibrariesMissing as error:
+        return render(request, "models_rates.html", problem=str(error), rows=[], jobs=limit)
+    from gatekeeper.backtest import past
+    from gatekeeper.backtest import rates as counting
+    from gatekeeper.backtest.tables import RATE_LIMITS
+
+    studies, said = past.latest(console.database, limit)
+    found = counting.counted(studies, said)
+    spans = counting.over_time(studies, calibrated.SPANS)
+    rows = [
+        (one, spans.get(one.line, ()), calibrated.rate_figure(one, spans.get(one.line, ())))
+        for one in found[:_MOST_LINES]
+    ]
+    return render(
+        request,
+        "models_rates.html",
+        problem="",
+        rows=rows,
+        more=len(found) - len(rows),
+        studies=len(studies),
+        jobs=limit,
+        looks=_LOOKS,
+        limits=RATE_LIMITS,
+    )
 
 
 @routes.post("/models/rollback", Permission.JUDGE)
@@ -165,6 +204,11 @@ def _card(
     registry = _registry(console)
     info = _info(registry, bundle)
     answers = [one for one in registry.answering if one.info.name == info.name]
+    try:
+        back = calibrated.looked_back(info.manifest, info.name, console.database)
+        missing = ""
+    except LibrariesMissing as error:
+        back, missing = None, str(error)
     return render(
         request,
         "model.html",
@@ -176,6 +220,9 @@ def _card(
             (name, figures_of(found)) for name, found in sorted(_mapping(info, "metrics").items())
         ],
         data=sorted(_mapping(info, "data").items()),
+        back=back,
+        missing=missing,
+        latest=calibrated.LATEST,
         problem=problem,
         typed=typed or {"profile": str(info.profile.key), "why": ""},
     )
