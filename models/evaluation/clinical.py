@@ -7,7 +7,6 @@ comes from resampled patients (`models.evaluation.clustered`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import nan
 
@@ -127,7 +126,7 @@ class Clinical:
         against: AUROC less that of the older model; None without.
         decided: at the stated threshold; None without.
         calibrated: None where scores are no probabilities.
-        curve: net benefit at each threshold probability; empty likewise.
+        curve: net benefit at each threshold probability and the set's prevalence; empty likewise.
         curve_against: of the older model.
         improved: None without an older model, or where scores are no probabilities.
     """
@@ -148,7 +147,7 @@ class Terms:
 
     Attributes:
         threshold: of the decision; None for none.
-        prevalences: of the places of use; the first one also weighs the decision curve.
+        prevalences: of the places of use.
         cuts: between risk categories, ascending.
         seed: of every resampling.
         resamples: how many.
@@ -184,8 +183,8 @@ def measured(cohort: Cohort, terms: Terms) -> Clinical:
         against=None if old is None else _against(cohort, old, resampled),
         decided=None if terms.threshold is None else _decided(cohort, terms, resampled),
         calibrated=_calibrated(cohort, resampled) if cohort.probability else None,
-        curve=_curve(cohort, score, terms),
-        curve_against=() if old is None else _curve(cohort, old, terms),
+        curve=_curve(cohort, score),
+        curve_against=() if old is None else _curve(cohort, old),
         improved=_improved(cohort, old, terms, resampled)
         if old is not None and cohort.probability
         else None,
@@ -309,15 +308,11 @@ def _calibrated(cohort: Cohort, resampled: _Resampled) -> Calibrated:
     )
 
 
-def _curve(
-    cohort: Cohort, score: NDArray[np.float64], terms: Terms
-) -> tuple[benefit.NetBenefit, ...]:
+def _curve(cohort: Cohort, score: NDArray[np.float64]) -> tuple[benefit.NetBenefit, ...]:
     if not cohort.probability:
         return ()
-    prevalence: Sequence[float] = terms.prevalences
-    return benefit.decision_curve(
-        score, cohort.truth, THRESHOLDS, prevalence[0] if prevalence else None
-    )
+    # At the set's own prevalence: to which other one the probabilities are fitted is not known.
+    return benefit.decision_curve(score, cohort.truth, THRESHOLDS)
 
 
 def _improved(

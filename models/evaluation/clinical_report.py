@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from html import escape
 from math import isfinite
@@ -17,6 +17,7 @@ from models.evaluation.benefit import Improvement
 from models.evaluation.clinical import Clinical, Cohort, Decided
 from models.evaluation.clinical_classes import Classes
 from models.evaluation.page import document, picture
+from models.evaluation.plain import finite
 from models.evaluation.reliability import BINS
 from models.evaluation.tables import figure, number, p_value, table
 
@@ -174,17 +175,7 @@ def as_plain(found: Found) -> dict[str, Any]:
             "correlation": asdict(one.correlation),
             "size_given": asdict(one.size_given) if one.size_given else None,
         }
-    return cast("dict[str, Any]", _finite(plain))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(one) for key, one in cast("dict[Any, Any]", value).items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in cast("Sequence[Any]", value)]
-    if isinstance(value, float) and not isfinite(value):
-        return None
-    return value
+    return cast("dict[str, Any]", finite(plain))
 
 
 def _binary(cohort: Cohort, found: Clinical, names: tuple[str, str]) -> list[str]:
@@ -227,7 +218,8 @@ def _binary(cohort: Cohort, found: Clinical, names: tuple[str, str]) -> list[str
             picture(
                 png,
                 "Where a curve is above both others, acting by the probability is worth more than "
-                "acting on all or on nobody. In true positives a patient (Vickers and Elkin 2006).",
+                "acting on all or on nobody. In true positives a patient (Vickers and Elkin 2006), "
+                f"at the set's own prevalence of {chance:.2g}.",
                 "medium",
             ),
         ]

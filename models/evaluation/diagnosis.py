@@ -191,6 +191,56 @@ def corrected(found: Verified) -> Corrected:
     )
 
 
+def corrected_predictive_values(found: Verified, prevalence: float) -> Predictive:
+    """Return the predictive values at a prevalence, from the corrected sensitivity and specificity.
+
+    At the prevalence of the place itself they are the plain ones of the patients checked. The log
+    odds of the positive one are logit(prevalence) + log(s / (1 - c)), and with a = P(D | flagged),
+    b = P(D | passed) and f the part flagged s / (1 - c) = odds(a) / odds(a f + b (1 - f)): the
+    delta method in a, b and f gives the interval, none where a group had one outcome only.
+
+    Raises:
+        ValueError: as `corrected`, and if the prevalence is not inside (0, 1).
+    """
+    if not 0 < prevalence < 1:
+        raise ValueError("a prevalence lies inside (0, 1)")
+    both, own = corrected(found), found.checked
+    flagged, passed = own.tp + own.fp, own.fn + own.tn
+    total = found.flagged + found.passed
+    ppv, missed, part = own.tp / flagged, own.fn / passed, found.flagged / total
+    s, c = both.sensitivity.value, both.specificity.value
+    return Predictive(
+        prevalence,
+        _at_another(s, 1 - c, prevalence, _spread(ppv, missed, part, flagged, passed, total)),
+        _at_another(
+            c,
+            1 - s,
+            1 - prevalence,
+            _spread(1 - missed, 1 - ppv, 1 - part, passed, flagged, total),
+        ),
+    )
+
+
+def _at_another(hit: float, alarm: float, prior: float, variance: float) -> Figure:
+    below = hit * prior + alarm * (1 - prior)
+    value = hit * prior / below if below > 0 else nan
+    return _on_logits(value, variance) if variance > 0 else Figure(value, nan, nan)
+
+
+def _spread(a: float, b: float, part: float, n_a: int, n_b: int, total: int) -> float:
+    """Return the variance of logit(a) - logit(a part + b (1 - part)); NaN at an end."""
+    if not (0 < a < 1 and 0 < b < 1 and 0 < part < 1):
+        return nan
+    whole = a * part + b * (1 - part)
+    slope = 1 / (whole * (1 - whole))
+    by_a, by_b, by_part = 1 / (a * (1 - a)) - part * slope, (1 - part) * slope, (a - b) * slope
+    return (
+        by_a**2 * a * (1 - a) / n_a
+        + by_b**2 * b * (1 - b) / n_b
+        + by_part**2 * part * (1 - part) / total
+    )
+
+
 def _corrected(a: float, b: float, part: float, n_a: int, n_b: int, total: int) -> Figure:
     """Return a part / (a part + b (1 - part)): logit = log(a / b) + log(part / (1 - part))."""
     below = a * part + b * (1 - part)

@@ -14,6 +14,7 @@ from models.evaluation.diagnosis import (
     Table,
     Verified,
     corrected,
+    corrected_predictive_values,
     counted,
     likelihood_ratios,
     predictive_values,
@@ -108,6 +109,35 @@ def test_unchecked_patients_are_corrected_for_as_published() -> None:
     assert found.sensitivity.value == pytest.approx(0.836, abs=6e-4)
     assert found.specificity.value == pytest.approx(0.738, abs=6e-4)
     assert found.sensitivity.low < 0.836 < found.sensitivity.high
+
+
+def test_corrected_predictive_values_are_the_checked_ones_at_home() -> None:
+    """At the corrected prevalence PPV is 231 of 263, and elsewhere Bayes of the corrected ones."""
+    found = Verified(429, 221, Table(tp=231, fp=32, fn=27, tn=54))
+    home = 231 / 263 * 429 / 650 + 27 / 81 * 221 / 650
+    own = corrected_predictive_values(found, home)
+    assert own.positive.value == pytest.approx(231 / 263)
+    assert own.negative.value == pytest.approx(54 / 81)
+    both = corrected(found)
+    s, c = both.sensitivity.value, both.specificity.value
+    rare = corrected_predictive_values(found, 0.05).positive
+    assert rare.value == pytest.approx(s * 0.05 / (s * 0.05 + (1 - c) * 0.95))
+
+
+def test_a_corrected_interval_covers_as_often_as_it_says() -> None:
+    """Of 400 simulated reviews of half the held and a tenth of the passed, 95 % hold the truth."""
+    generator = np.random.default_rng(0)
+    s, c, part, at = 0.8, 0.85, 0.3, 0.1
+    truth = s * at / (s * at + (1 - c) * (1 - at))
+    inside = 0
+    for _ in range(400):
+        ill = generator.uniform(size=2000) < part
+        held = generator.uniform(size=2000) < np.where(ill, s, 1 - c)
+        seen = generator.uniform(size=2000) < np.where(held, 0.5, 0.1)
+        found = Verified(int(held.sum()), int((~held).sum()), counted(held[seen], ill[seen]))
+        inside_one = corrected_predictive_values(found, at).positive
+        inside += inside_one.low <= truth <= inside_one.high
+    assert 0.92 <= inside / 400 <= 0.98
 
 
 def test_when_all_are_checked_nothing_is_corrected() -> None:
