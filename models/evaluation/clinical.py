@@ -238,8 +238,8 @@ def _statistics(cohort: Cohort, terms: Terms, rows: Rows) -> dict[str, float]:
             found |= {"sensitivity": s, "specificity": c}
             found["accuracy"] = float((flagged == truth).mean())
             for number, p in enumerate(terms.prevalences):
-                found[f"positive {number}"] = _bayes(s, 1 - c, p)
-                found[f"negative {number}"] = _bayes(c, 1 - s, 1 - p)
+                found[f"positive {number}"] = diagnosis.part_of(s, 1 - c, p)
+                found[f"negative {number}"] = diagnosis.part_of(c, 1 - s, 1 - p)
     if cohort.probability:
         found["brier"] = float(((score - truth) ** 2).mean())
     if cohort.against is not None and cohort.clustered:
@@ -255,11 +255,6 @@ def _statistics(cohort: Cohort, terms: Terms, rows: Rows) -> dict[str, float]:
                     old, score, truth, terms.cuts
                 ).total.value
     return found
-
-
-def _bayes(hit: float, alarm: float, prior: float) -> float:
-    below = hit * prior + alarm * (1 - prior)
-    return hit * prior / below if below > 0 else nan
 
 
 def _against(cohort: Cohort, old: NDArray[np.float64], resampled: _Resampled) -> Comparison:

@@ -7,9 +7,9 @@ healthy patients the set's own would mislead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import exp, inf, log, nan, sqrt
+from math import exp, inf, isnan, log, nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,6 +159,11 @@ class Verified:
         if own.tp + own.fp > self.flagged or own.fn + own.tn > self.passed:
             raise ValueError("more patients were checked than there are")
 
+    @property
+    def part(self) -> float:
+        """Part of all patients that is flagged."""
+        return self.flagged / (self.flagged + self.passed)
+
 
 @dataclass(frozen=True, slots=True)
 class Corrected:
@@ -173,22 +178,17 @@ def corrected(found: Verified) -> Corrected:
 
     Begg and Greenes (Biometrics 1983): who is flagged is looked at more often, so the plain
     sensitivity is too high and the plain specificity too low. Sensitivity is P(D | T) P(T) over its
-    sum for both answers. Intervals by the delta method on the logit scale (their section 3); none
-    where a group was not checked or had one outcome only.
+    sum for both answers. Intervals by the delta method on the logit scale; where all of one answer
+    had one outcome, from the ends of the exact intervals, which is wider.
 
     Raises:
         ValueError: if nobody flagged, or nobody passed, was checked.
     """
     own = found.checked
-    flagged, passed = own.tp + own.fp, own.fn + own.tn
-    if not (flagged and passed):
-        raise ValueError("patients of both answers must be checked to correct for the others")
+    flagged, passed = _checked(own)
+    a, b, part = _Share(own.tp, flagged), _Share(own.fn, passed), found.part
     total = found.flagged + found.passed
-    ppv, missed, part = own.tp / flagged, own.fn / passed, found.flagged / total
-    return Corrected(
-        _corrected(ppv, missed, part, flagged, passed, total),
-        _corrected(1 - missed, 1 - ppv, 1 - part, passed, flagged, total),
-    )
+    return Corrected(_corrected(a, b, part, total), _corrected(b.other, a.other, 1 - part, total))
 
 
 def corrected_predictive_values(found: Verified, prevalence: float) -> Predictive:
@@ -197,60 +197,100 @@ def corrected_predictive_values(found: Verified, prevalence: float) -> Predictiv
     At the prevalence of the place itself they are the plain ones of the patients checked. The log
     odds of the positive one are logit(prevalence) + log(s / (1 - c)), and with a = P(D | flagged),
     b = P(D | passed) and f the part flagged s / (1 - c) = odds(a) / odds(a f + b (1 - f)): the
-    delta method in a, b and f gives the interval, none where a group had one outcome only.
+    delta method in a, b and f gives the interval; where all of one answer had one outcome it is
+    from the ends of the exact intervals of a and b.
 
     Raises:
         ValueError: as `corrected`, and if the prevalence is not inside (0, 1).
     """
     if not 0 < prevalence < 1:
         raise ValueError("a prevalence lies inside (0, 1)")
-    both, own = corrected(found), found.checked
-    flagged, passed = own.tp + own.fp, own.fn + own.tn
+    own = found.checked
+    flagged, passed = _checked(own)
+    a, b, part = _Share(own.tp, flagged), _Share(own.fn, passed), found.part
     total = found.flagged + found.passed
-    ppv, missed, part = own.tp / flagged, own.fn / passed, found.flagged / total
-    s, c = both.sensitivity.value, both.specificity.value
     return Predictive(
         prevalence,
-        _at_another(s, 1 - c, prevalence, _spread(ppv, missed, part, flagged, passed, total)),
-        _at_another(
-            c,
-            1 - s,
-            1 - prevalence,
-            _spread(1 - missed, 1 - ppv, 1 - part, passed, flagged, total),
-        ),
+        _at_another(a, b, part, prevalence, total),
+        _at_another(b.other, a.other, 1 - part, 1 - prevalence, total),
     )
 
 
-def _at_another(hit: float, alarm: float, prior: float, variance: float) -> Figure:
-    below = hit * prior + alarm * (1 - prior)
-    value = hit * prior / below if below > 0 else nan
-    return _on_logits(value, variance) if variance > 0 else Figure(value, nan, nan)
+def _checked(table: Table) -> tuple[int, int]:
+    flagged, passed = table.tp + table.fp, table.fn + table.tn
+    if not (flagged and passed):
+        raise ValueError("patients of both answers must be checked to correct for the others")
+    return flagged, passed
 
 
-def _spread(a: float, b: float, part: float, n_a: int, n_b: int, total: int) -> float:
-    """Return the variance of logit(a) - logit(a part + b (1 - part)); NaN at an end."""
-    if not (0 < a < 1 and 0 < b < 1 and 0 < part < 1):
-        return nan
-    whole = a * part + b * (1 - part)
-    slope = 1 / (whole * (1 - whole))
-    by_a, by_b, by_part = 1 / (a * (1 - a)) - part * slope, (1 - part) * slope, (a - b) * slope
-    return (
-        by_a**2 * a * (1 - a) / n_a
-        + by_b**2 * b * (1 - b) / n_b
-        + by_part**2 * part * (1 - part) / total
-    )
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """`count` of `total` checked patients of one answer."""
+
+    count: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """The part."""
+        return self.count / self.total
+
+    @property
+    def other(self) -> _Share:
+        """Those that are not in it."""
+        return _Share(self.total - self.count, self.total)
+
+    @property
+    def inside(self) -> bool:
+        """Whether it is neither none nor all."""
+        return 0 < self.count < self.total
+
+    @property
+    def variance(self) -> float:
+        """Of the part."""
+        return self.value * (1 - self.value) / self.total
 
 
-def _corrected(a: float, b: float, part: float, n_a: int, n_b: int, total: int) -> Figure:
+def _corrected(a: _Share, b: _Share, part: float, total: int) -> Figure:
     """Return a part / (a part + b (1 - part)): logit = log(a / b) + log(part / (1 - part))."""
-    below = a * part + b * (1 - part)
-    if below <= 0:
-        return Figure(nan, nan, nan)
-    value = a * part / below
-    if not (0 < a < 1 and 0 < b < 1 and 0 < part < 1):
-        return Figure(value, nan, nan)
-    spread = (1 - a) / (a * n_a) + (1 - b) / (b * n_b) + 1 / (total * part * (1 - part))
+    value = part_of(a.value, b.value, part)
+    if not (a.inside and b.inside):
+        return _of_ends(value, a, b, lambda x, y: part_of(x, y, part))
+    spread = a.variance / a.value**2 + b.variance / b.value**2 + 1 / (total * part * (1 - part))
     return _on_logits(value, spread)
+
+
+def _at_another(a: _Share, b: _Share, part: float, prior: float, total: int) -> Figure:
+    """Return P(D | answer) where `prior` are D: logit(prior) + logit(a) - logit(whole)."""
+
+    def at(x: float, y: float) -> float:
+        return part_of(part_of(x, y, part), part_of(1 - x, 1 - y, part), prior)
+
+    value = at(a.value, b.value)
+    if not (a.inside and b.inside):
+        return _of_ends(value, a, b, at)
+    whole = a.value * part + b.value * (1 - part)
+    slope = 1 / (whole * (1 - whole))
+    by_a = 1 / (a.value * (1 - a.value)) - part * slope
+    spread = (
+        by_a**2 * a.variance
+        + ((1 - part) * slope) ** 2 * b.variance
+        + ((a.value - b.value) * slope) ** 2 * part * (1 - part) / total
+    )
+    return _on_logits(value, spread)
+
+
+def part_of(hit: float, alarm: float, prior: float) -> float:
+    """Return hit prior / (hit prior + alarm (1 - prior)); NaN of nothing."""
+    below = hit * prior + alarm * (1 - prior)
+    return hit * prior / below if below > 0 else nan
+
+
+def _of_ends(value: float, a: _Share, b: _Share, of: Callable[[float, float], float]) -> Figure:
+    if isnan(value):
+        return Figure(nan, nan, nan)
+    first, second = fraction(a.count, a.total), fraction(b.count, b.total)
+    return Figure(value, of(first.low, second.high), of(first.high, second.low))
 
 
 def _complement(figure: Figure) -> Figure:
@@ -261,11 +301,10 @@ def _bayes(hit: Figure, alarm: Figure, prior: float, hits: int, alarms: int) -> 
     """Return hit prior / (hit prior + alarm (1 - prior)) with its interval."""
 
     def value(h: float, a: float) -> float:
-        below = h * prior + a * (1 - prior)
-        return h * prior / below if below > 0 else nan
+        return part_of(h, a, prior)
 
     own = value(hit.value, alarm.value)
-    if own != own:  # noqa: PLR0124 - NaN is not itself
+    if isnan(own):
         return Figure(nan, nan, nan)
     if not (0 < hit.value < 1 and 0 < alarm.value < 1):
         return Figure(own, value(hit.low, alarm.high), value(hit.high, alarm.low))

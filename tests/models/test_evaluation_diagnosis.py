@@ -140,6 +140,17 @@ def test_a_corrected_interval_covers_as_often_as_it_says() -> None:
     assert 0.92 <= inside / 400 <= 0.98
 
 
+def test_none_missed_of_a_few_checked_is_not_certainty() -> None:
+    """None of 24 passed patients is abnormal: sensitivity 1, but down to what 24 can exclude."""
+    found = Verified(200, 100, Table(tp=30, fp=12, fn=0, tn=24))
+    both = corrected(found)
+    assert (both.sensitivity.value, both.sensitivity.high) == (1.0, 1.0)
+    assert 0.8 < both.sensitivity.low < 0.95
+    own = corrected_predictive_values(found, 0.1)
+    assert own.positive.low < own.positive.value < own.positive.high < 1.0
+    assert own.negative.low < own.negative.value == 1.0
+
+
 def test_when_all_are_checked_nothing_is_corrected() -> None:
     """The correction of a complete table is the table; nobody checked on one side is an error."""
     whole = Table(tp=30, fn=10, fp=5, tn=55)
