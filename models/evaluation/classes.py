@@ -64,6 +64,53 @@ def f1(decisions: Sequence[str], truth: Sequence[str], names: Sequence[str]) -> 
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Each class against the rest, of decisions for one class a patient.
+
+    Attributes:
+        sensitivity: TP / (TP + FN), also called recall.
+        specificity: TN / (TN + FP).
+        precision: TP / (TP + FP); 0 where a class is never decided, as scikit-learn counts it.
+        f1: see `f1`.
+
+    With one decision a patient, micro sensitivity, precision and F1 are all the accuracy.
+    """
+
+    sensitivity: Averages
+    specificity: Averages
+    precision: Averages
+    f1: Averages
+
+
+def decided(decisions: Sequence[str], truth: Sequence[str], names: Sequence[str]) -> Decisions:
+    """Return the measures of decisions (Sokolova and Lapalme, Inf. Processing & Management 2009).
+
+    Raises:
+        ValueError: if a label is none of the classes, or a class has no patient or all of them.
+    """
+    said, member = _members(decisions, names), _members(truth, names)
+    if not (member.any(axis=0) & ~member.all(axis=0)).all():
+        raise ValueError("every class needs a patient, and a patient outside it")
+    true, false = (said & member).sum(axis=0), (said & ~member).sum(axis=0)
+    inside, outside = member.sum(axis=0), (~member).sum(axis=0)
+    return Decisions(
+        _averaged(names, true, inside),
+        _averaged(names, outside - false, outside),
+        _averaged(names, true, true + false),
+        f1(decisions, truth, names),
+    )
+
+
+def _averaged(names: Sequence[str], hits: NDArray[np.int64], of: NDArray[np.int64]) -> Averages:
+    each = np.where(of > 0, hits / np.maximum(of, 1), 0.0)
+    return Averages(
+        dict(zip(names, each.tolist(), strict=True)),
+        float(each.mean()),
+        float(hits.sum() / of.sum()),
+    )
+
+
 def _members(labels: Sequence[str], names: Sequence[str]) -> NDArray[np.bool_]:
     """Return bool (patients, classes).
 

@@ -104,7 +104,7 @@ def paired_bootstrap(
         first,
         second,
         percentile(first - second, draws),
-        _bootstrap_p(draws),
+        bootstrap_p(draws),
         len(a1) + len(b1),
     )
 
@@ -171,7 +171,8 @@ def _sign_flip_p(differences: NDArray[np.float64], seed: int) -> float:
     return (extreme + first) / (len(signs) + first)
 
 
-def _bootstrap_p(draws: NDArray[np.float64]) -> float:
+def bootstrap_p(draws: NDArray[np.float64]) -> float:
+    """Return twice the smaller part of the draws on one side of zero, never 0."""
     below = (1 + int((draws <= 0).sum())) / (len(draws) + 1)
     above = (1 + int((draws >= 0).sum())) / (len(draws) + 1)
     return float(min(1.0, 2 * min(below, above)))

@@ -6,7 +6,6 @@ the only difference.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -19,16 +18,14 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from models.evaluation import grouping
+from models.evaluation.drawing import DPI, FONT, OKABE_ITO, label, legend_below, panels, png
 from models.evaluation.gallery import Picture
 from models.evaluation.measures import LIMIT
 from models.evaluation.record import Evaluation
 
-_OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _GREYS = ("#555555", "#8a8a8a", "#333333")
 _NORMAL, _ABNORMAL = "#0072B2", "#D55E00"
 _DASHES: tuple[Any, ...] = ((0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
-_DPI = 150
-_FONT = 9.0
 
 
 def styles(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Any]]:
@@ -45,7 +42,7 @@ def styles(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Any]]:
             floors += 1
         else:
             found[evaluation.detector] = {
-                "color": _OKABE_ITO[candidates % len(_OKABE_ITO)],
+                "color": OKABE_ITO[candidates % len(OKABE_ITO)],
                 "linestyle": "-",
                 "linewidth": 1.8,
             }
@@ -58,9 +55,8 @@ def voxel_curves(evaluations: Sequence[Evaluation]) -> bytes | None:
     own = [(one, one.voxels) for one in evaluations if one.voxels is not None]
     if not own:
         return None
-    figure, panels = _panels(3, (10.5, 3.9))
+    figure, (roc, pr, pro) = panels(3, (10.5, 3.9))
     style = styles(evaluations)
-    roc, pr, pro = panels
     for one, voxels in own:
         for panel, curve in ((roc, voxels.roc), (pr, voxels.precision_recall), (pro, voxels.pro)):
             panel.plot(curve.x, curve.y, label=one.detector, **style[one.detector])
@@ -68,11 +64,11 @@ def voxel_curves(evaluations: Sequence[Evaluation]) -> bytes | None:
     for panel in (roc, pro):
         panel.axvspan(0, LIMIT, color="#f0f0ea", zorder=0)
         panel.plot((0, 1), (0, 1), color="#bbbbbb", linewidth=1, zorder=0)
-    _label(roc, "ROC", "false-positive rate", "true-positive rate")
-    _label(pr, "Precision and recall", "recall", "precision")
-    _label(pro, "Per-region overlap (PRO)", "false-positive rate", "mean overlap of a lesion")
-    _legend_below(figure, roc)
-    return _png(figure)
+    label(roc, "ROC", "false-positive rate", "true-positive rate")
+    label(pr, "Precision and recall", "recall", "precision")
+    label(pro, "Per-region overlap (PRO)", "false-positive rate", "mean overlap of a lesion")
+    legend_below(figure, roc)
+    return png(figure)
 
 
 def study_roc(evaluations: Sequence[Evaluation]) -> bytes | None:
@@ -80,7 +76,7 @@ def study_roc(evaluations: Sequence[Evaluation]) -> bytes | None:
     own = [one for one in evaluations if one.study]
     if not own:
         return None
-    figure, panels = _panels(1, (4.6, 4.4))
+    figure, (panel,) = panels(1, (4.6, 4.4))
     style = styles(evaluations)
     for one in own:
         group = grouping.patients(one.scans)
@@ -91,11 +87,11 @@ def study_roc(evaluations: Sequence[Evaluation]) -> bytes | None:
         cuts = np.unique(np.concatenate([normal, abnormal]))[::-1]
         fpr = [0.0, *((normal >= cut).mean() for cut in cuts)]
         tpr = [0.0, *((abnormal >= cut).mean() for cut in cuts)]
-        panels[0].plot(fpr, tpr, label=one.detector, **style[one.detector])
-    panels[0].plot((0, 1), (0, 1), color="#bbbbbb", linewidth=1, zorder=0)
-    _label(panels[0], "ROC over patients", "false-positive rate", "sensitivity")
-    _legend_below(figure, panels[0])
-    return _png(figure)
+        panel.plot(fpr, tpr, label=one.detector, **style[one.detector])
+    panel.plot((0, 1), (0, 1), color="#bbbbbb", linewidth=1, zorder=0)
+    label(panel, "ROC over patients", "false-positive rate", "sensitivity")
+    legend_below(figure, panel)
+    return png(figure)
 
 
 def reliability(evaluations: Sequence[Evaluation]) -> bytes | None:
@@ -103,9 +99,8 @@ def reliability(evaluations: Sequence[Evaluation]) -> bytes | None:
     own = [(one, one.clean) for one in evaluations if one.clean is not None]
     if not own:
         return None
-    figure, panels = _panels(2, (8.4, 4.3))
+    figure, (rates, distribution) = panels(2, (8.4, 4.3))
     style = styles(evaluations)
-    rates, distribution = panels
     for shift, (one, clean) in enumerate(own):
         x = np.array([hold.nominal for hold in clean.false_holds])
         y = np.array([hold.rate.value for hold in clean.false_holds])
@@ -132,13 +127,13 @@ def reliability(evaluations: Sequence[Evaluation]) -> bytes | None:
         )
     rates.plot((0, 1), (0, 1), color="#bbbbbb", linewidth=1, zorder=0)
     distribution.plot((0, 1), (0, 1), color="#bbbbbb", linewidth=1, zorder=0)
-    _label(rates, "False holds of clean patients", "nominal rate", "realised rate, 95 %")
+    label(rates, "False holds of clean patients", "nominal rate", "realised rate, 95 %")
     highest = max(hold.rate.high for _, clean in own for hold in clean.false_holds)
     rates.set_xlim(0, 0.24)
     rates.set_ylim(0, min(1.0, max(0.3, highest * 1.05)))
-    _label(distribution, "Clean p-values", "p-value", "part of patients at or below")
-    _legend_below(figure, distribution)
-    return _png(figure)
+    label(distribution, "Clean p-values", "p-value", "part of patients at or below")
+    legend_below(figure, distribution)
+    return png(figure)
 
 
 def score_histograms(evaluations: Sequence[Evaluation]) -> bytes | None:
@@ -150,18 +145,18 @@ def score_histograms(evaluations: Sequence[Evaluation]) -> bytes | None:
     if not evaluations:
         return None
     height = 2.35 * len(evaluations) + 0.5
-    figure = Figure(figsize=(10.5, height), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(10.5, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     grid = cast("NDArray[np.object_]", figure.subplots(len(evaluations), 3, squeeze=False))
     for row, one in zip(grid, evaluations, strict=True):
-        panels = cast("list[Axes]", list(row))
-        _study_histograms(panels[0], panels[1], one)
-        _slice_histogram(panels[2], one)
+        score, p_value, of_slices = cast("list[Axes]", list(row))
+        _study_histograms(score, p_value, one)
+        _slice_histogram(of_slices, one)
     handles, labels = cast("list[Axes]", list(grid[0]))[0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=_FONT
+        handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=FONT
     )
-    return _png(figure)
+    return png(figure)
 
 
 def _study_histograms(left: Axes, right: Axes, one: Evaluation) -> None:
@@ -173,12 +168,12 @@ def _study_histograms(left: Axes, right: Axes, one: Evaluation) -> None:
     finite = np.concatenate([side[np.isfinite(side)] for side in scores])
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     _two_histograms(left, scores, np.linspace(low, max(high, low + 1e-9), 21))
-    _label(left, one.detector, "study score", "patients", unit=False)
+    label(left, one.detector, "study score", "patients", unit=False)
     if one.study:
         left.axvline(one.study[0].points[0].threshold, color="black", linewidth=1.2)
     left.plot((), (), color="black", linewidth=1.2, label="threshold")
     if not one.calibration_size:
-        right.text(0.5, 0.5, "not calibrated: no p-value", ha="center", fontsize=_FONT)
+        right.text(0.5, 0.5, "not calibrated: no p-value", ha="center", fontsize=FONT)
         right.set_axis_off()
         return
     p_values = [
@@ -187,7 +182,7 @@ def _study_histograms(left: Axes, right: Axes, one: Evaluation) -> None:
     ]
     _two_histograms(right, p_values, np.linspace(0, 1, 21))
     right.axvline(one.alert, color="black", linewidth=1.2)
-    _label(right, f"held at p ≤ {one.alert:g}", "p-value", "patients", unit=False)
+    label(right, f"held at p ≤ {one.alert:g}", "p-value", "patients", unit=False)
     right.set_xlim(0, 1)
 
 
@@ -230,7 +225,7 @@ def _slice_histogram(panel: Axes, one: Evaluation) -> None:
             edgecolor=colour,
             linewidth=0.6,
         )
-    _label(panel, "slices", "slice score", "part of slices", unit=False)
+    label(panel, "slices", "slice score", "part of slices", unit=False)
 
 
 def picture_inches(columns: int) -> tuple[float, float]:
@@ -246,7 +241,7 @@ def pictures(shown: Sequence[Picture]) -> bytes | None:
     if not shown:
         return None
     columns = len(shown)
-    figure = Figure(figsize=picture_inches(columns), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=picture_inches(columns), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     grid = cast("NDArray[np.object_]", figure.subplots(2, columns, squeeze=False))
     last = None
@@ -257,14 +252,14 @@ def pictures(shown: Sequence[Picture]) -> bytes | None:
         picture = shown[column]
         last = _overlay(top, bottom, picture) or last
         top.set_title(
-            f"{_shortened(picture.scan)}\nslice {picture.slice_index + 1}", fontsize=_FONT - 2.5
+            f"{_shortened(picture.scan)}\nslice {picture.slice_index + 1}", fontsize=FONT - 2.5
         )
-        bottom.set_title(picture.caption, fontsize=_FONT - 2.5)
+        bottom.set_title(picture.caption, fontsize=FONT - 2.5)
     if last is not None:
         bar = figure.colorbar(last, ax=list(grid[:, -1]), shrink=0.6, pad=0.02)
-        bar.ax.tick_params(labelsize=_FONT - 2)
+        bar.ax.tick_params(labelsize=FONT - 2)
         bar.ax.axhline(shown[0].threshold, color="white", linewidth=1.5)
-    return _png(figure)
+    return png(figure)
 
 
 def _overlay(top: Axes, bottom: Axes, picture: Picture) -> Any:
@@ -302,39 +297,3 @@ def _overlay(top: Axes, bottom: Axes, picture: Picture) -> Any:
 
 def _shortened(name: str, length: int = 22) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
-
-
-def _panels(count: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = cast("NDArray[np.object_]", figure.subplots(1, count, squeeze=False))
-    return figure, cast("list[Axes]", list(grid[0]))
-
-
-def _label(panel: Axes, title: str, x: str, y: str, unit: bool = True) -> None:
-    panel.set_title(title, fontsize=_FONT, loc="left", fontweight="bold")
-    panel.set_xlabel(x, fontsize=_FONT - 1)
-    panel.set_ylabel(y, fontsize=_FONT - 1)
-    panel.tick_params(labelsize=_FONT - 1.5)
-    panel.spines[["top", "right"]].set_visible(False)
-    if unit:
-        panel.set_xlim(0, 1)
-        panel.set_ylim(0, 1.005)
-
-
-def _legend_below(figure: Figure, panel: Axes) -> None:
-    handles, labels = panel.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=min(4, max(1, len(labels))),
-        frameon=False,
-        fontsize=_FONT,
-    )
-
-
-def _png(figure: Figure) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()

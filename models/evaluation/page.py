@@ -1,6 +1,10 @@
-"""Page: the style of a report, light, for 1440 pixels and for A4 paper."""
+"""Page: the frame and style of a report, light, for 1440 pixels and for A4 paper."""
 
 from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
 
 STYLE = """
 :root { color-scheme: light; }
@@ -53,3 +57,28 @@ summary { font-size: 18px; font-weight: 700; cursor: pointer; }
 }
 @media (max-width: 720px) { main { padding: 16px; } }
 """
+
+
+def document(title: str, facts: Mapping[str, str], limits: Sequence[str], body: str) -> str:
+    """Return a whole page that needs no other file: title, facts, limits, and the body as HTML."""
+    listed = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items()
+    )
+    notes = "".join(f"<li>{escape(one)}</li>" for one in limits)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
+        f"<header><h1>{escape(title)}</h1><dl>{listed}</dl></header>"
+        f'<section class="limits"><h2>What this cannot show</h2><ul>{notes}</ul></section>'
+        f"{body}</main></body></html>\n"
+    )
+
+
+def picture(png: bytes, caption: str, size: str = "") -> str:
+    """Return a figure with its caption; `size` is empty, ``medium`` or ``small``."""
+    data = base64.b64encode(png).decode("ascii")
+    return (
+        f'<figure class="{size}"><img alt="{escape(caption)}" '
+        f'src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
+    )

@@ -43,8 +43,7 @@ def reliability_curve(
         ValueError: if there is no case, or a probability is outside [0, 1].
     """
     stated, came_true = _checked(probabilities, truth)
-    edges = np.linspace(0.0, 1.0, bins + 1)
-    index = np.clip(np.searchsorted(edges, stated, side="right") - 1, 0, bins - 1)
+    edges, index = np.linspace(0.0, 1.0, bins + 1), _bin_of(stated, bins)
     found: list[Bin] = []
     for number in np.unique(index):
         own = index == number
@@ -74,6 +73,56 @@ def brier(probabilities: Values, truth: Sequence[bool] | NDArray[np.bool_]) -> f
     """Return the mean squared error of the probabilities (Brier, Monthly Weather Review 1950)."""
     stated, came_true = _checked(probabilities, truth)
     return float(((stated - came_true) ** 2).mean())
+
+
+@dataclass(frozen=True, slots=True)
+class BrierParts:
+    """What a Brier score is made of: score = reliability - resolution + uncertainty + within.
+
+    Attributes:
+        score: mean squared error of the probabilities.
+        reliability: how far the bins' stated probabilities are from what came true; 0 is best.
+        resolution: how far the bins differ in what came true; larger is better.
+        uncertainty: q (1 - q) for the part q that came true: that of a forecaster who says q.
+        within: what the bins hide: variance of the stated less twice their covariance with the
+            truth inside a bin; 0 where all of a bin state the same.
+        skill: 1 - score / uncertainty; NaN where all or none came true.
+    """
+
+    score: float
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within: float
+    skill: float
+
+
+def brier_parts(
+    probabilities: Values, truth: Sequence[bool] | NDArray[np.bool_], bins: int = BINS
+) -> BrierParts:
+    """Return Murphy's decomposition (Journal of Applied Meteorology 1973) over equal bins.
+
+    Bins of unequal probabilities leave a rest, which Stephenson, Coelho and Jolliffe (Weather and
+    Forecasting 2008) give: with it the parts add up exactly.
+    """
+    stated, came_true = _checked(probabilities, truth)
+    index = _bin_of(stated, bins)
+    count = np.bincount(index, minlength=bins)
+    held = count > 0
+    mean = np.bincount(index, stated, bins)[held] / count[held]
+    observed = np.bincount(index, came_true, bins)[held] / count[held]
+    part, base = count[held] / len(stated), float(came_true.mean())
+    slot = np.cumsum(held)[index] - 1
+    inside, outcome = stated - mean[slot], came_true - observed[slot]
+    score, uncertainty = brier(probabilities, truth), base * (1 - base)
+    return BrierParts(
+        score,
+        float((part * (mean - observed) ** 2).sum()),
+        float((part * (observed - base) ** 2).sum()),
+        uncertainty,
+        float((inside**2 - 2 * inside * outcome).mean()),
+        1 - score / uncertainty if uncertainty > 0 else float("nan"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +229,11 @@ def uniformity(p_values: Values, calibration_size: int = 0) -> Uniformity:
         float(stats.kstwo.sf(distance, count)),
         float(stats.ksone.sf(above, count)) if above > 0 else 1.0,
     )
+
+
+def _bin_of(stated: NDArray[np.float64], bins: int) -> NDArray[np.intp]:
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    return np.clip(np.searchsorted(edges, stated, side="right") - 1, 0, bins - 1)
 
 
 def _checked(

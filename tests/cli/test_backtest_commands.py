@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from support.past import Archive
 from gatekeeper import periodic
 from gatekeeper.configuration import policy
 from gatekeeper.settings import Settings
-from storage import rules
+from storage import feedback, rules
 from storage.engine import Database
 
 RULE = """
@@ -86,6 +87,21 @@ def test_rates_show_what_was_promised_beside_what_was_realised(site: Archive) ->
     said = run("rates", "--out", "rates.html")
     assert "Vovk 2012" in said
     assert Path("rates.html").read_text().count("data:image/png;base64,") == 1
+
+
+def test_a_report_holds_verdicts_against_reviewers_words(site: Archive) -> None:
+    """A folder with page and figures; one that exists stays, a wrong prevalence is named."""
+    with site.database.begin() as tx:
+        for job, agrees in ((1, True), (2, False), (4, True)):
+            feedback.add(tx, job, "Ada", "SUSPECT", agrees=agrees, remark="")
+    run("rates", "--report", "words", "--prevalence", "0.1")
+    page = Path("words/report.html").read_text(encoding="utf-8")
+    assert "Begg and Greenes" in page
+    assert page.count("data:image/png;base64,") == 1
+    every, *_ = json.loads(Path("words/statistics.json").read_text(encoding="utf-8"))
+    assert every["table"] == {"tp": 1, "fp": 1, "fn": 0, "tn": 1}
+    assert "exists" in run("rates", "--report", "words", code=1)
+    assert "prevalence" in run("rates", "--report", "other", "--prevalence", "2", code=1)
 
 
 def test_a_shadow_is_added_reported_activated_and_taken_back(site: Archive) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.resources
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from sklearn import metrics
 
 from models.evaluation.association import spearman
 from models.evaluation.benefit import decision_curve, discrimination, reclassification
-from models.evaluation.classes import f1, one_against_rest
+from models.evaluation.classes import decided, f1, one_against_rest
 
 
 def test_net_benefit_of_ten_patients_by_hand() -> None:
@@ -35,6 +37,77 @@ def test_net_benefit_at_another_prevalence_weighs_the_sides_anew() -> None:
     assert rare.model == pytest.approx(0.5 * 0.1 - 0.5 * 0.9 * 3 / 7)
     with pytest.raises(ValueError, match="threshold"):
         decision_curve(stated, truth, (1.0,))
+
+
+def test_a_decision_curve_equals_dcurves() -> None:
+    """Net benefit of model and of all equals dcurves' on its cohort, prevalence stated or not."""
+    pytest.importorskip("dcurves")
+    pandas: Any = importlib.import_module("pandas")
+    dcurves: Any = importlib.import_module("dcurves")
+    cohort = pandas.read_csv(importlib.resources.files("dcurves") / "data/df_binary.csv")
+    thresholds = [0.05, 0.1, 0.2, 0.35]
+    truth = cohort["cancer"].to_numpy(dtype=bool)
+    stated = cohort["cancerpredmarker"].to_numpy(dtype=float)
+    for prevalence in (None, 0.05):
+        expected = dcurves.dca(
+            data=cohort,
+            outcome="cancer",
+            modelnames=["cancerpredmarker"],
+            thresholds=thresholds,
+            **({} if prevalence is None else {"prevalence": prevalence}),
+        ).set_index(["model", "threshold"])["net_benefit"]
+        for point in decision_curve(stated, truth, thresholds, prevalence):
+            own = expected["cancerpredmarker"][point.threshold]
+            assert point.model == pytest.approx(own, abs=1e-9)
+            assert point.all == pytest.approx(expected["all"][point.threshold], abs=1e-9)
+
+
+def test_reclassification_and_discrimination_equal_statsmodels() -> None:
+    """The z of moved events is McNemar's, the z of the IDI that of unequal variances."""
+    pytest.importorskip("statsmodels")
+    tables: Any = importlib.import_module("statsmodels.stats.contingency_tables")
+    weights: Any = importlib.import_module("statsmodels.stats.weightstats")
+    generator = np.random.default_rng(4)
+    truth = generator.uniform(size=120) < 0.4
+    old = generator.uniform(size=120)
+    new = np.clip(old + generator.normal(0.1, 0.2, 120) * np.where(truth, 1, -1), 0, 1)
+    cut = (0.3,)
+    moved = reclassification(old, new, truth, cut)
+    up, down = (int((truth & a & ~b).sum()) for a, b in ((new >= 0.3, old >= 0.3),
+                                                       (old >= 0.3, new >= 0.3)))  # fmt: skip
+    assert moved.events == pytest.approx((up - down) / truth.sum())
+    mcnemar = tables.mcnemar([[0, up], [down, 0]], exact=False, correction=False)
+    only_events = moved.events / np.sqrt((up + down) / truth.sum() ** 2)
+    assert only_events**2 == pytest.approx(mcnemar.statistic)
+    improved = discrimination(old, new, truth)
+    change = new - old
+    expected = weights.CompareMeans.from_data(change[truth], change[~truth]).ztest_ind(
+        usevar="unequal"
+    )
+    assert (improved.z, improved.p_value) == pytest.approx(expected)
+
+
+def test_decisions_over_classes_equal_scikit_learn() -> None:
+    """Macro and micro sensitivity and precision equal scikit-learn's, specificity torchmetrics'."""
+    torch: Any = pytest.importorskip("torch")
+    library: Any = importlib.import_module("torchmetrics.functional.classification")
+    generator = np.random.default_rng(2)
+    names = ("a", "b", "c")
+    codes, said = generator.choice(3, 90, p=(0.6, 0.3, 0.1)), generator.choice(3, 90)
+    truth, decisions = [names[one] for one in codes], [names[one] for one in said]
+    found = decided(decisions, truth, names)
+    for average in ("macro", "micro"):
+        for own, other in (
+            (found.sensitivity, metrics.recall_score),
+            (found.precision, metrics.precision_score),
+        ):
+            assert getattr(own, average) == pytest.approx(other(truth, decisions, average=average))
+        specificity = library.multiclass_specificity(
+            torch.from_numpy(said), torch.from_numpy(codes), num_classes=3, average=average
+        )
+        assert getattr(found.specificity, average) == pytest.approx(float(specificity), abs=1e-6)
+    with pytest.raises(ValueError, match="every class"):
+        decided(["a", "b"], ["a", "b"], names)
 
 
 def test_reclassification_equals_the_published_example() -> None:

@@ -12,6 +12,7 @@ from sklearn import metrics
 
 from models.evaluation.reliability import (
     brier,
+    brier_parts,
     expected_calibration_error,
     false_hold_rates,
     reliability_curve,
@@ -32,6 +33,30 @@ def test_calibration_error_equals_torchmetrics() -> None:
     found = expected_calibration_error(stated, truth)
     assert found == pytest.approx(float(expected), abs=1e-6)
     assert brier(stated, truth) == pytest.approx(metrics.brier_score_loss(truth, stated))
+
+
+@pytest.mark.parametrize("bins", [1, 5, 15])
+def test_the_parts_of_a_brier_score_add_up(bins: int) -> None:
+    """Reliability - resolution + uncertainty + within is scikit-learn's score."""
+    generator = np.random.default_rng(5)
+    stated = generator.uniform(size=200)
+    truth = generator.uniform(size=200) < stated**2
+    found = brier_parts(stated, truth, bins)
+    parts = found.reliability - found.resolution + found.uncertainty + found.within
+    assert parts == pytest.approx(metrics.brier_score_loss(truth, stated), abs=1e-12)
+    assert found.score == pytest.approx(parts)
+
+
+def test_murphys_parts_by_hand() -> None:
+    """Ten say 0.2, two come true; ten say 0.8, six do: 0.02 - 0.04 + 0.24 + 0 = 0.22."""
+    stated = [0.2] * 10 + [0.8] * 10
+    truth = [True] * 2 + [False] * 8 + [True] * 6 + [False] * 4
+    found = brier_parts(stated, truth, bins=10)
+    assert (found.reliability, found.resolution) == pytest.approx((0.02, 0.04))
+    assert (found.uncertainty, found.within) == pytest.approx((0.24, 0.0))
+    assert found.score == pytest.approx(0.22)
+    assert found.skill == pytest.approx(1 - 0.22 / 0.24)
+    assert np.isnan(brier_parts([0.5, 0.5], [True, True]).skill)
 
 
 def test_a_reliability_curve_counts_every_case_once() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -28,6 +27,7 @@ from gatekeeper.cli.model.fitting import own_device
 from gatekeeper.cli.output import console, emit_json, error_console, fail
 from gatekeeper.cli.site import AsJson
 from models.errors import ModelError
+from models.evaluation.plain import finite
 from models.registry import BundleInfo, Registry
 
 if TYPE_CHECKING:
@@ -260,17 +260,6 @@ def fault_summary(gate: QualityGate, name: str) -> dict[str, Any]:
             if one["detector"] == name
         ],
     }
-
-
-def finite(value: Any) -> Any:
-    """Return `value` with None for every number that JSON cannot write."""
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in cast("dict[str, Any]", value).items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in cast("list[Any]", value)]
-    return value
 
 
 def _table(found: Mapping[str, Evaluation]) -> Table:
