@@ -153,7 +153,7 @@ def _series(folder: Path, key: bytes, left_out: LeftOut) -> list[_Series]:
             groups[file.series_instance_uid].append(file)
             subjects.setdefault(file.series_instance_uid, _hashed(key, patient))
     found = [
-        _Series(uid, subjects[uid], f"{subjects[uid]}-{_hashed(key, uid)[:8]}", tuple(files))
+        _Series(uid, subjects[uid], f"{subjects[uid]}-{series_mark(key, uid)}", tuple(files))
         for uid, files in groups.items()
     ]
     return sorted(found, key=lambda series: series.name)
@@ -188,6 +188,11 @@ def _listed(path: Path) -> tuple[ReceivedFile, str]:
 
 def _hashed(key: bytes, text: str) -> str:
     return pseudonym.hashed(key, text)[:16]
+
+
+def series_mark(key: bytes, series_uid: str) -> str:
+    """Return what a scan's name holds after its subject: a keyed hash of SeriesInstanceUID."""
+    return _hashed(key, series_uid)[:8]
 
 
 def _decoded(

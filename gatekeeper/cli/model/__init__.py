@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gatekeeper.cli.model import bundles, choice, fitting, measuring, multimodal
+from gatekeeper.cli.model import bundles, choice, fitting, lesion, measuring, multimodal
 
 app = typer.Typer(
     help="Models: bundles in use, training, site calibration, evaluation.", no_args_is_help=True
@@ -14,3 +14,4 @@ choice.register(app)
 fitting.register(app)
 measuring.register(app)
 app.add_typer(multimodal.app, name="multimodal")
+lesion.register(app)
