@@ -59,7 +59,7 @@ class Drawn:
         Raises:
             LesionRefused: if it is not on the scan, or not in its planes.
         """
-        inverse = np.linalg.inv(volume.affine)
+        inverse = np.asarray(np.linalg.inv(volume.affine), np.float64)
         found = self._filled(volume, inverse) if self.contours else self._nearest(volume, inverse)
         inside = ((found >= 0) & (found < np.array(volume.array.shape))).all(axis=1)
         if not inside.any():

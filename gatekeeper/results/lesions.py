@@ -1,9 +1,9 @@
 """What a report says of lesions: a measurement group and a sentence for each that was scored.
 
 The probability is `Probability of cancer` (111047, DCM) in percent, which PS3.16 has for computer
-aided detection (TID 4006). The ends of its interval are codes of our own: PixelMed's validator takes
-none of the uncertainties of TID 310 in a group of TID 1410. Whose calibration it rests on stands in the group's
-algorithm and in a sentence.
+aided detection (TID 4006). The ends of its interval are codes of our own: PixelMed's validator
+takes none of the uncertainties of TID 310 in a group of TID 1410. Whose calibration it rests on
+stands in the group's algorithm and in a sentence.
 """
 
 from __future__ import annotations
@@ -69,11 +69,13 @@ def _algorithm(found: LesionFinding, lesion: ScoredLesion) -> hd.sr.AlgorithmIde
     benign, malignant = found.patients
     parameters = {
         "bundle_sha256": found.bundle_digest,
-        "calibration": f"{LESION_CALIBRATION}, {benign} benign and {malignant} malignant patients",
+        "calibration": LESION_CALIBRATION,
+        "benign_patients": str(benign),
+        "malignant_patients": str(malignant),
         "prevalence": f"{found.prevalence:.4g}",
         "brier": f"{found.brier:.4g}",
         "expected_calibration_error": f"{found.expected_error:.4g}",
-        "interval": "95 %, over resampled calibration patients",
+        "interval": "0.95",
         "inside_calibration": "yes" if lesion.inside else "no",
         "origin": str(lesion.origin),
         "origin_instance": lesion.reference or "none",

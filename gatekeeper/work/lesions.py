@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -247,7 +247,8 @@ class _Places:
         first = voxels.min(axis=0)
         mask = np.zeros(np.ptp(voxels, axis=0) + 1, np.bool_)
         mask[tuple((voxels - first).T)] = True
-        labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
+        neighbours = np.ones((3, 3, 3))
+        labels, count = cast("tuple[NDArray[np.int32], int]", ndimage.label(mask, neighbours))
         if count > _MOST_PIECES:
             return [voxels]
         return [np.argwhere(labels == number) + first for number in range(1, count + 1)]

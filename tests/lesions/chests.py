@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -27,7 +29,7 @@ def nodule() -> NDArray[np.bool_]:
     return (away <= RADIUS) & (np.abs(z - NODULE[0]) <= 2)
 
 
-def chest(number: int, **attributes: object) -> list[Dataset]:
+def chest(number: int, **attributes: Any) -> list[Dataset]:
     """Return an axial CT of a chest, in HU after its rescale."""
     made = series(
         SLICES, modality="CT", description="chest", study=study_of(number), shape=(SIDE, SIDE),

@@ -30,8 +30,11 @@ from support.lesions import SMALL, made
 from work.phantoms import Ward, read
 
 from gatekeeper.cli import study as study_command
+from gatekeeper.identifiers import Uid
 from gatekeeper.lesions.checking import bundle_answer
 from gatekeeper.lesions.finding import Origin
+from gatekeeper.lidc import annotated_scans
+from gatekeeper.reference import Limits
 from gatekeeper.results import catalogue
 from gatekeeper.results.tree import children, code_of, descendants
 from gatekeeper.work.lesion_request import LesionRequest
@@ -41,15 +44,18 @@ from gatekeeper.work.worker import Worker
 from models.finding import Finding
 from models.lesion import model, training
 from models.lesion.incoming import patches
+from models.lesion.lesions import of_nodules
 from models.lesion.model import LesionModel
 from models.regions import measured
 from models.registry import MANIFEST
+from models.sources import lidc
 from models.training.loop import Run
 from storage import outcomes
 from storage.records import Outcome
 
 ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 ORGAN = Code("123037004", "SCT", "Anatomical Structure")
+SEEN = "1 from a segmentation, larger than the 22 mm that the model sees."
 NOT = "Not scored for malignancy: "
 MASS = Code("4147007", "SCT", "Mass")
 
@@ -96,8 +102,8 @@ def segmentation(ct: Sequence[Dataset], mask: Any, category: Code = ABNORMAL) ->
     first = ct[0]
     return hd.seg.Segmentation(
         list(ct), mask.astype(np.uint8), hd.seg.SegmentationTypeValues.BINARY, [described],
-        series_instance_uid=f"{first.StudyInstanceUID}.60", series_number=60,
-        sop_instance_uid=f"{first.StudyInstanceUID}.60.1", instance_number=1,
+        series_instance_uid=Uid.derive("series", first.StudyInstanceUID), series_number=60,
+        sop_instance_uid=Uid.derive("instance", first.StudyInstanceUID), instance_number=1,
         manufacturer="Maker", manufacturer_model_name="Model", software_versions="1",
         device_serial_number="1",
     )  # fmt: skip
@@ -204,9 +210,7 @@ def test_what_cannot_be_scored_is_named_and_costs_no_verdict(ward: Ward, worker:
     ]
     (said,) = [one["lesions"] for one in found.evidence["series"] if "lesions" in one]
     assert said["lesions"] == []
-    assert said["left_out"] == [
-        NOT + "1 from a segmentation, larger than the 22 mm that the model sees."
-    ]
+    assert said["left_out"] == [NOT + SEEN]
 
 
 def test_an_organ_and_what_was_drawn_elsewhere_are_not_scored(ward: Ward, worker: Worker) -> None:
@@ -303,3 +307,39 @@ def test_sentences_about_lesions_are_told_in_german() -> None:
         "Nicht auf Bösartigkeit bewertet: 2 aus einer Segmentierung, größer als die 45 mm, die das "
         "Modell sieht."
     )
+
+
+def test_a_real_nodule_is_seen_as_in_training(
+    shared_data: Path, bundle: Path, tmp_path: Path
+) -> None:
+    """LIDC-IDRI-0001, its nodule as a SEG: found, and cut into the patches of training."""
+    folder = shared_data / "chest_ct_lidc0001_dicom"
+    ((scan, annotation),) = annotated_scans(folder, "all", b"k" * 32, Limits(), lambda _: None)
+    (nodule_drawn,) = lidc.nodules(annotation, scan.volume)
+    slices = sorted(
+        (dcmread(path) for path in folder.glob("*.dcm")),
+        key=lambda one: float(one.ImagePositionPatient[2]),
+    )
+    upward = scan.volume.affine[2, 0] > 0
+    drawn = segmentation(slices, nodule_drawn.mask[:: 1 if upward else -1])
+    series = read([*sorted(folder.glob("*.dcm")), drawn], tmp_path)
+    (candidate,) = candidates(series[0])
+    volume = candidate.decode(10**8)
+    scorer = LesionScorer(LesionRequest(str(bundle), 20), series, 10**8)
+    header = candidate.images[0].source.header
+    uid = str(candidate.series.series_instance_uid)
+    small = scorer.score(uid, header, candidate.protocol, volume, None)
+    assert small is not None
+    assert scorer.problems == ()
+    assert small.left_out == (NOT + SEEN,)  # the nodule is wider than 22 mm
+    voxels = np.argwhere(nodule_drawn.mask)
+    wide = replace(SMALL, size=32)
+    made_here = patches(scan.volume, voxels, wide, most=99)
+    trained_on = [one.stack for one in of_nodules(scan, annotation, wide)]
+    assert len(made_here) == len(trained_on) == 8
+    for here, there in zip(made_here, trained_on, strict=True):
+        shifts = [
+            np.abs(np.roll(here, (down, right), (1, 2)) - there)[:, 2:-2, 2:-2].max()
+            for down in (-1, 0, 1) for right in (-1, 0, 1)
+        ]  # fmt: skip
+        assert min(shifts) == 0  # the same pixels, a rounding of their middle apart
