@@ -183,7 +183,9 @@ class LesionScorer:
                     yield from self._regions(source, segmentation=segmentation)
             except LesionRefused as refusal:
                 self._problems[not_scored(what, str(refusal))] = None
-            except (*MALFORMED, UnreadableSeries, OSError, MemoryError) as error:
+            except UnreadableSeries as error:
+                self._problems[not_scored(what, str(error).rstrip("."))] = None
+            except (*MALFORMED, OSError, MemoryError) as error:
                 why = f"not as the standard has it ({type(error).__name__})"
                 self._problems[not_scored(what, why)] = None
         if len(objects) > MOST_OBJECTS:

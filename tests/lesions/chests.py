@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
 from work.phantoms import ROOT, series
 
+from gatekeeper.identifiers import Uid
+
 SLICES, SIDE, SPACING, STEP = 12, 64, 1.4, 2.0
+ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+MASS = Code("4147007", "SCT", "Mass")
 NODULE = (6, 32, 44)
 """Slice, row and column of the nodule's middle."""
 RADIUS = 5.0
@@ -45,6 +52,23 @@ def chest(number: int, **attributes: Any) -> list[Dataset]:
         hu[nodule()[index]] = 60.0
         dataset.PixelData = (hu + 1024).astype("<u2").tobytes()
     return made
+
+
+def segmentation(ct: Sequence[Dataset], mask: Any, category: Code = ABNORMAL) -> Dataset:
+    """Return a SEG of the nodule, as other programs make them."""
+    for one in ct:
+        one.PatientBirthDate = one.PatientSex = ""
+    described = hd.seg.SegmentDescription(
+        1, "nodule", category, MASS, hd.seg.SegmentAlgorithmTypeValues.MANUAL
+    )
+    first = ct[0]
+    return hd.seg.Segmentation(
+        list(ct), mask.astype(np.uint8), hd.seg.SegmentationTypeValues.BINARY, [described],
+        series_instance_uid=Uid.derive("series", first.StudyInstanceUID), series_number=60,
+        sop_instance_uid=Uid.derive("instance", first.StudyInstanceUID), instance_number=1,
+        manufacturer="Maker", manufacturer_model_name="Model", software_versions="1",
+        device_serial_number="1",
+    )  # fmt: skip
 
 
 def structure_set(ct: list[Dataset], kind: str = "GTV", radius_mm: float = 7.0) -> Dataset:

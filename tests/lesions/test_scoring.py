@@ -10,10 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import highdicom as hd
 import numpy as np
 import pytest
-from lesions.chests import NODULE, SPACING, STEP, chest, nodule, structure_set
+from lesions.chests import NODULE, SPACING, STEP, chest, nodule, segmentation, structure_set
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
@@ -30,7 +29,6 @@ from support.lesions import SMALL, made
 from work.phantoms import Ward, read
 
 from gatekeeper.cli import study as study_command
-from gatekeeper.identifiers import Uid
 from gatekeeper.lesions.checking import bundle_answer
 from gatekeeper.lesions.finding import Origin
 from gatekeeper.lidc import annotated_scans
@@ -53,11 +51,9 @@ from models.training.loop import Run
 from storage import outcomes
 from storage.records import Outcome
 
-ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 ORGAN = Code("123037004", "SCT", "Anatomical Structure")
 SEEN = "1 from a segmentation, larger than the 22 mm that the model sees."
 NOT = "Not scored for malignancy: "
-MASS = Code("4147007", "SCT", "Mass")
 
 
 @pytest.fixture(scope="module")
@@ -90,23 +86,6 @@ def worker(ward: Ward) -> Iterator[Worker]:
     made = Worker(ward.settings, ward.database, ward.spool)
     yield made
     made.close()
-
-
-def segmentation(ct: Sequence[Dataset], mask: Any, category: Code = ABNORMAL) -> Dataset:
-    """Return a SEG of the nodule, as other programs make them."""
-    for one in ct:
-        one.PatientBirthDate = one.PatientSex = ""
-    described = hd.seg.SegmentDescription(
-        1, "nodule", category, MASS, hd.seg.SegmentAlgorithmTypeValues.MANUAL
-    )
-    first = ct[0]
-    return hd.seg.Segmentation(
-        list(ct), mask.astype(np.uint8), hd.seg.SegmentationTypeValues.BINARY, [described],
-        series_instance_uid=Uid.derive("series", first.StudyInstanceUID), series_number=60,
-        sop_instance_uid=Uid.derive("instance", first.StudyInstanceUID), instance_number=1,
-        manufacturer="Maker", manufacturer_model_name="Model", software_versions="1",
-        device_serial_number="1",
-    )  # fmt: skip
 
 
 def judged(ward: Ward, worker: Worker, job: int) -> Outcome:
