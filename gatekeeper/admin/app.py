@@ -15,9 +15,12 @@ from starlette.types import Scope
 from gatekeeper.admin.console import Console
 from gatekeeper.admin.forms import FormRefused
 from gatekeeper.admin.pages import (
+    accounts,
     audit,
     configuration,
+    drift,
     held,
+    models,
     nodes,
     overview,
     queue,
@@ -51,8 +54,11 @@ PAGES: Sequence[Routes] = (
     study.routes,
     slices.routes,
     held.routes,
+    models.routes,
+    drift.routes,
     configuration.routes,
     settings.routes,
+    accounts.routes,
     audit.routes,
     watch.routes,
     nodes.routes,

@@ -9,6 +9,7 @@ import typer
 
 import gatekeeper
 from gatekeeper.cli import (
+    account,
     audit,
     audit_messages,
     backtest,
@@ -84,6 +85,7 @@ app.add_typer(node.app, name="node")
 app.add_typer(tls.app, name="tls")
 record.register(study.app)
 app.add_typer(rule.app, name="rule")
+app.add_typer(account.app, name="account")
 app.add_typer(token.app, name="token")
 app.add_typer(study.app, name="study")
 app.add_typer(job.app, name="job")

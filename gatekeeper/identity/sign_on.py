@@ -65,6 +65,10 @@ class SignOn:
             PasswordsBusy: if it could not be looked at.
             DatabaseUnavailableError: if nobody can sign in now.
         """
+        return self.begin(self.confirm(name, password, address), address)
+
+    def confirm(self, name: str, password: str, address: str) -> Account:
+        """Return the account that a name and a password are of; raises as `sign_in` does."""
         try:
             known = name_of(name)
         except AccountRefused:
@@ -78,7 +82,7 @@ class SignOn:
             self._addresses.failed(address)
             self._names.failed(known)
             raise SignInRefused("the name or the password is wrong")
-        return self.begin(account, address)
+        return account
 
     def begin(self, account: Account, address: str) -> str:
         """Return the text of a new session's cookie for somebody whose identity is shown."""

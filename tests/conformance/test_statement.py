@@ -16,6 +16,8 @@ from pynetdicom.association import Association
 
 import gatekeeper
 from gatekeeper import conformance
+from gatekeeper.atna.reading import Readings
+from gatekeeper.atna.refusals import Refusals
 from gatekeeper.commitment import REQUEST_ACTION
 from gatekeeper.conformance import communication, configuration, services, web_services
 from gatekeeper.conformance.document import Document
@@ -157,7 +159,8 @@ def test_every_web_resource_is_in_the_statement(
 ) -> None:
     """Methods and paths are those that are served."""
     settings, spool = golden.settings(), Spool(tmp_path / "spool")
-    service = Service(settings, Access(database, Throttle(1, 1.0)))
+    refusals, readings = Refusals(database, settings), Readings(database, settings)
+    service = Service(settings, Access(database, Throttle(1, 1.0)), refusals, readings)
     receiver = receiver_of(settings, database, spool)
     store = Store(service, receiver, QueueMark(settings, database), OpenAssociations(database, 1.0))
     retrieve = Retrieve(service, Holdings(database, "all", 1), spool)

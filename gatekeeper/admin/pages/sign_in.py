@@ -104,6 +104,14 @@ def make_first(
     return _signed_in(request, console, text, "/setup", f"Welcome, {account.name}.")
 
 
+def signed_in_again(
+    request: Request, console: Console, account: Account, path: str, notice: str
+) -> Response:
+    """Begin a session for somebody whose other ones ended."""
+    text = console.sign_on.begin(account, address_of(request))
+    return _signed_in(request, console, text, path, notice)
+
+
 def local(path: str) -> str:
     """Return a path of this server, whatever was asked for."""
     is_path = path.startswith("/") and not path.startswith(("//", "/\\"))
