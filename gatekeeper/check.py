@@ -26,6 +26,7 @@ from gatekeeper.configuration.whole import Whole
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.extras import web_problem
 from gatekeeper.identifiers import AeTitle, IdentifierError
+from gatekeeper.lesions import checking as lesion_checking
 from gatekeeper.notify import readiness
 from gatekeeper.results import kinds
 from gatekeeper.results.catalogue import CatalogueError, read
@@ -74,6 +75,7 @@ def run(config_file: Path | None) -> list[Answer]:
         *_spool(settings),
         *_models(settings, site),
         *_clinical(settings),
+        *_lesions(settings),
     ]
 
 
@@ -321,6 +323,11 @@ def _configuration(database: Database, settings: Settings) -> Iterator[Answer]:
 def _clinical(settings: Settings) -> Iterator[Answer]:
     if settings.clinical.bundle:
         yield Answer("clinical.bundle", *bundle_answer(settings.clinical.bundle))
+
+
+def _lesions(settings: Settings) -> Iterator[Answer]:
+    if settings.lesions.bundle:
+        yield Answer("lesions.bundle", *lesion_checking.bundle_answer(settings.lesions.bundle))
 
 
 def _models(settings: Settings, site: _InUse) -> Iterator[Answer]:

@@ -7,6 +7,7 @@ GatekeeperError
 ├── RefusedInstance        an instance we do not take, with the C-STORE status to answer
 ├── UnreadableSeries       pixels or geometry that cannot be read honestly
 ├── ClinicalRefused        a clinical value whose name, unit or size cannot be taken
+├── LesionRefused          a region that came with a study and cannot be scored
 ├── GateRefused            a person's decision that cannot be taken
 ├── TransportError         a peer that could not be reached or broke off
 └── ChildFailed            the limited child process ended without an answer
@@ -60,6 +61,10 @@ class UnreadableSeries(GatekeeperError):
 
 class ClinicalRefused(GatekeeperError):
     """A clinical value that is not taken; the text names the rule and no patient."""
+
+
+class LesionRefused(GatekeeperError):
+    """A drawn region that cannot be scored; the text completes a sentence and names no patient."""
 
 
 class GateRefused(GatekeeperError):

@@ -121,7 +121,7 @@ def _print(history: StudyHistory) -> None:
             console.print(f"  {job.reason}", highlight=False, markup=False)
         if outcome is not None:
             console.print(f"  {verdict_text(outcome.verdict)} {outcome.reason}", highlight=False)
-            for sentence in (*_promises(outcome), *explained(outcome)):
+            for sentence in (*_promises(outcome), *explained(outcome), *lesions_told(outcome)):
                 console.print(f"  {sentence}", markup=False, highlight=False)
             stages = ", ".join(f"{name} {ms:.0f}" for name, ms in outcome.stages.items())
             console.print(f"  milliseconds: {stages}")
@@ -173,6 +173,26 @@ def explained(outcome: Outcome) -> list[str]:
                 f"{said['bundle']}{trial}: image and function together p = {said['p_value']:.3g}, "
                 f"score {said['score']:.4g}, mostly from {shown or 'nothing'}; explains alone."
             )
+    return found
+
+
+def lesions_told(outcome: Outcome) -> list[str]:
+    """Return how likely each lesion is malignant, which decides nothing, and what was left out."""
+    found: list[str] = list(outcome.evidence.get("lesion_problems", ()))
+    for one in outcome.evidence.get("series", ()):
+        if not (said := one.get("lesions")):
+            continue
+        known, trial = said["calibration"], " (TRIAL)" if said["trial"] else ""
+        for lesion in said["lesions"]:
+            low, high = lesion["interval_95"]
+            beyond = "" if lesion["inside_calibration"] else ", beyond the calibration"
+            found.append(
+                f"{said['bundle']}{trial}: lesion {lesion['number']} ({lesion['origin']} "
+                f"{lesion['within']}) malignant with probability {lesion['probability']:.2f} "
+                f"({low:.2f}-{high:.2f}, 95 %) at {known['prevalence']:.0%} malignant{beyond}; "
+                "explains alone."
+            )
+        found += said["left_out"]
     return found
 
 

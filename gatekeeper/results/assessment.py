@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from gatekeeper.clinical.finding import ClinicalFinding
 from gatekeeper.identifiers import Digest, Uid
+from gatekeeper.lesions.finding import LesionFinding
 from gatekeeper.results.catalogue import Catalogue, english
 from gatekeeper.results.earlier import EarlierReport
 from gatekeeper.rules.verdict import Judgement
@@ -57,7 +58,8 @@ class SeriesAssessment:
 
     `volume` and `finding` are None when the series could not be read or has no profile.
     `clinical` is what image and function together say, which decides nothing; None where no
-    bundle asks. `false_hold_rate` is that of the series' profile; None where it is the study's.
+    bundle asks; `lesions` says how likely each is malignant, and decides nothing either.
+    `false_hold_rate` is that of the series' profile; None where it is the study's.
     """
 
     source: SourceSeries
@@ -66,6 +68,7 @@ class SeriesAssessment:
     finding: Finding | None = None
     false_hold_rate: float | None = None
     clinical: ClinicalFinding | None = None
+    lesions: LesionFinding | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +99,7 @@ class StudyAssessment:
         measured: what the study's reports measured, as JSON; for the worker to keep.
         clinical_problem: why the multimodal bundle could not be asked; empty where it was, or
             none is set. It explains and decides nothing, so a broken one stops no verdict.
+        lesion_problems: what could not be scored for malignancy and why, in English sentences.
     """
 
     study_instance_uid: Uid
@@ -116,6 +120,7 @@ class StudyAssessment:
     reference_stands_in: bool = True
     measured: tuple[Mapping[str, Any], ...] = ()
     clinical_problem: str = ""
+    lesion_problems: tuple[str, ...] = ()
 
     def rate_of(self, series: SeriesAssessment) -> float:
         """Return the stated false-hold rate that a series' verdict rests on."""

@@ -53,6 +53,9 @@ CENTRE = (
     _ours("CENTRE_BACK", "Centre, toward the patient's back"),
     _ours("CENTRE_HEAD", "Centre, toward the patient's head"),
 )
+PROBABILITY_LOW = _ours("CANCER_LOW", "Probability of cancer, lower end of 95 % interval")
+PROBABILITY_HIGH = _ours("CANCER_HIGH", "Probability of cancer, upper end of 95 % interval")
+PREVALENCE = _ours("PREVALENCE", "Part of malignant patients in the calibration")
 ANOMALY_MAP = _ours("ANOMALY_MAP", "Calibrated distance from normal, overlaid")
 MAP_VALUE = _ours("MAP_VALUE", "Calibrated distance from normal")
 
@@ -70,6 +73,9 @@ ALL_OURS: tuple[Code, ...] = (
     MAP_MEAN,
     MAP_THRESHOLD,
     *CENTRE,
+    PROBABILITY_LOW,
+    PROBABILITY_HIGH,
+    PREVALENCE,
     ANOMALY_MAP,
     MAP_VALUE,
 )
@@ -161,7 +167,9 @@ IMAGE_LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")
 IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 LANGUAGE = Code("121049", "DCM", "Language of Content Item and Descendants")
+LESION = Code("52988006", "SCT", "Lesion")
 MODALITY = Code("121139", "DCM", "Modality")
+PROBABILITY_OF_CANCER = Code("111047", "DCM", "Probability of cancer")
 PROCEDURE_DESCRIPTION = Code("121065", "DCM", "Procedure Description")
 PROCEDURE_DESCRIPTIONS = Code("121064", "DCM", "Current Procedure Descriptions")
 PROCEDURE_REPORTED = Code("121058", "DCM", "Procedure reported")
@@ -177,6 +185,7 @@ KEY_OBJECT_DESCRIPTION = Code("113012", "DCM", "Key Object Description")
 NO_UNITS = Code("1", "UCUM", "no units")
 MILLIMETRE = Code("mm", "UCUM", "mm")
 CUBIC_MILLIMETRE = Code("mm3", "UCUM", "mm3")
+PERCENT = Code("%", "UCUM", "Percent")
 SUBJECTS = Code("{subjects}", "UCUM", "subjects")
 
 # CID 29 'Acquisition Modality' (PS3.16), those that a source may have.

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from gatekeeper import __version__
+from gatekeeper.lesions.finding import ScoredLesion
 from gatekeeper.results import codes, uids
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.results.attributes import (
@@ -23,6 +24,8 @@ from gatekeeper.results.texts import Text
 
 MANUFACTURER = "Gatekeeper"
 MODEL = "Gatekeeper"
+LESION_CALIBRATION = "Platt"
+"""What the lesion bundles are calibrated by: Platt's scaling."""
 
 
 def is_image(header: Dataset) -> bool:
@@ -118,6 +121,22 @@ def assessed(study: StudyAssessment) -> Sequence[SeriesAssessment]:
     ]
 
 
+def measured(study: StudyAssessment) -> Sequence[SeriesAssessment]:
+    """Return the series of which a report has numbers: those assessed, then those with lesions."""
+    answered = assessed(study)
+    return [
+        *answered,
+        *(one for one in study.series if lesions_of(one) and one not in answered),
+    ]
+
+
+def lesions_of(series: SeriesAssessment) -> Sequence[ScoredLesion]:
+    """Return the lesions of a series that were scored."""
+    if series.lesions is None or series.volume is None or not series.source.slices:
+        return ()
+    return series.lesions.lesions
+
+
 def place_of(study: StudyAssessment, series: SeriesAssessment) -> int:
     """Return the place of a series among the assessed ones, counted from 0."""
     return next((place for place, other in enumerate(assessed(study)) if other is series), 0)
@@ -149,6 +168,20 @@ def contributing_equipment(study: StudyAssessment, moment: datetime) -> list[Dat
         )
         for digest, finding in findings.items()
     ] or [(MODEL, __version__, study.model_digest, study.words.say(Text.EQUIPMENT_NONE))]
+    lesion_bundles = {
+        series.lesions.bundle_digest: series.lesions.bundle
+        for series in study.series
+        if series.lesions is not None
+    }
+    parts += [
+        (
+            f"lesions {name}",
+            digest[:12],
+            digest,
+            study.words.say(Text.EQUIPMENT, bundle=digest, calibration=LESION_CALIBRATION),
+        )
+        for digest, name in lesion_bundles.items()
+    ]
     items: list[Dataset] = []
     for model, version, digest, description in parts:
         item = Dataset()

@@ -45,8 +45,8 @@ from gatekeeper.results.common import (
     place_of,
 )
 from gatekeeper.results.inherited import in_plane
-from gatekeeper.results.measurements import image_name
 from gatekeeper.results.picture import Layout, Legend, Patch, blank, font, paint, windowed
+from gatekeeper.results.place import image_name
 from gatekeeper.results.sentences import answer, of_series, series_name, series_title
 from gatekeeper.results.sheet import most_coloured
 from gatekeeper.results.texts import Text

@@ -13,9 +13,9 @@ from pydicom.uid import BasicTextSRStorage
 from gatekeeper.results import sentences, uids
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.results.catalogue import Catalogue
-from gatekeeper.results.common import assessed, complete, first_header, new_object
+from gatekeeper.results.common import complete, first_header, measured, new_object
 from gatekeeper.results.document import describe_document, text_tree
-from gatekeeper.results.measurements import image_name
+from gatekeeper.results.place import image_name
 from gatekeeper.results.texts import Text
 from models.finding import Region
 
@@ -27,14 +27,14 @@ def plain_report(study: StudyAssessment) -> Dataset | None:
     """Return the report in sentences, with its file meta information, Explicit VR Little Endian.
 
     Returns:
-        None when no series was assessed.
+        None when no series was assessed and no lesion scored.
     """
-    measured = assessed(study)
-    if not measured:
+    numbered = measured(study)
+    if not numbered:
         return None
     target = new_object(
         study,
-        first_header(measured[0]),
+        first_header(numbered[0]),
         BasicTextSRStorage,
         uids.plain_report_series(study),
         study.series_number + SERIES_OFFSET,
@@ -42,7 +42,7 @@ def plain_report(study: StudyAssessment) -> Dataset | None:
         [sentences.series_title(series, study.words) for series in study.series],
     )
     describe_document(target, study, "plain-report")
-    lines = [line for series in measured for line in _region_lines(study, series)]
+    lines = [line for series in numbered for line in _region_lines(study, series)]
     lines.append(study.words.say(Text.NUMBERS_ELSEWHERE, number=study.series_number))
     target.update(text_tree(study, lines))
     return complete(target, uids.plain_report_instance(study), 1)

@@ -31,7 +31,7 @@ from gatekeeper.results.common import (
     place_of,
     reference_to,
 )
-from gatekeeper.results.measurements import outline
+from gatekeeper.results.place import outline
 from gatekeeper.results.sentences import series_title
 from gatekeeper.results.texts import Text
 from models.finding import Finding

@@ -1,8 +1,9 @@
 """The report: a Structured Report that says the verdict, what it rests on, and where to look.
 
-A study with an assessed series gets a Comprehensive 3D SR by TID 1500 'Measurement Report'. A
-study with none has nothing measured, and viewers break on a measurement report without
-measurements: it gets a Basic Text SR by TID 2000 'Basic Diagnostic Imaging Report' that says why.
+A study with an assessed series or a scored lesion gets a Comprehensive 3D SR by TID 1500
+'Measurement Report'. A study with neither has nothing measured, and viewers break on a measurement
+report without measurements: it gets a Basic Text SR by TID 2000 'Basic Diagnostic Imaging Report'
+that says why.
 A study that holds no readable image gets no report: there is no patient to file it under.
 
 For a node that refuses Comprehensive 3D SR the same tree goes into an older class. Its outlines
@@ -32,7 +33,7 @@ from pydicom.uid import (
 from gatekeeper.results import codes, sentences, uids
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.results.attributes import sanitised
-from gatekeeper.results.common import assessed, complete, first_header, images, new_object
+from gatekeeper.results.common import complete, first_header, images, measured, new_object
 from gatekeeper.results.document import (
     code,
     container,
@@ -87,22 +88,22 @@ def report(study: StudyAssessment, form: Form | str = Form.COMPREHENSIVE_3D) -> 
     sources = [header for series in study.series for header in images(series)]
     if not sources:
         return None
-    measured = assessed(study)
-    source = first_header(measured[0]) if measured else sources[0]
+    numbered = measured(study)
+    source = first_header(numbered[0]) if numbered else sources[0]
     foreign = [sentences.series_title(series, study.words) for series in study.series]
-    foreign += [procedure.meaning for procedure in _procedures(measured)]
+    foreign += [procedure.meaning for procedure in _procedures(numbered)]
     target = new_object(
         study,
         source,
-        _CLASSES[form] if measured else BasicTextSRStorage,
+        _CLASSES[form] if numbered else BasicTextSRStorage,
         uids.report_series(study),
         study.series_number,
         study.words.say(Text.REPORT, verdict=study.judgement.verdict),
         foreign,
     )
-    describe_document(target, study, _KINDS[form] if measured else STATEMENT)
-    target.update(_measurement_report(study) if measured else text_tree(study))
-    usual = form is Form.COMPREHENSIVE_3D or not measured
+    describe_document(target, study, _KINDS[form] if numbered else STATEMENT)
+    target.update(_measurement_report(study) if numbered else text_tree(study))
+    usual = form is Form.COMPREHENSIVE_3D or not numbered
     uid = uids.report_instance(study) if usual else uids.report_instance_as(study, form)
     # All forms are in one series: the number is the form's place, whichever others are made.
     return complete(target, uid, 1 if usual else list(Form).index(form) + 1)
@@ -110,10 +111,9 @@ def report(study: StudyAssessment, form: Form | str = Form.COMPREHENSIVE_3D) -> 
 
 def _measurement_report(study: StudyAssessment) -> Dataset:
     """Return the content tree by TID 1500."""
-    measured = assessed(study)
     root = hd.sr.MeasurementReport(
         observation_context=observation_context(study),
-        procedure_reported=_procedures(measured),
+        procedure_reported=_procedures(measured(study)),
         imaging_measurements=measurement_groups(study),
         title=codes.IMAGING_MEASUREMENT_REPORT,
         language_of_content_item_and_descendants=language(study),
@@ -149,10 +149,10 @@ def _words(study: StudyAssessment) -> list[hd.sr.ContentItem]:
     ]
 
 
-def _procedures(measured: Sequence[SeriesAssessment]) -> list[Code]:
+def _procedures(numbered: Sequence[SeriesAssessment]) -> list[Code]:
     """Return the procedures that the sources name, or that there was imaging."""
     found: dict[str, Code] = {}
-    for series in measured:
+    for series in numbered:
         for item in sanitised(first_header(series), "ProcedureCodeSequence") or []:
             parts = [
                 sanitised(item, keyword)

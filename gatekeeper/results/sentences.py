@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 
 from gatekeeper import __version__
 from gatekeeper.clinical.finding import ClinicalFinding
+from gatekeeper.lesions.finding import LesionFinding, Origin, ScoredLesion
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.results.attributes import sanitised
 from gatekeeper.results.catalogue import Catalogue
-from gatekeeper.results.common import assessed, first_header
+from gatekeeper.results.common import assessed, first_header, lesions_of
+from gatekeeper.results.place import image_name
 from gatekeeper.results.text import plain
 from gatekeeper.results.texts import Text
 from gatekeeper.rules.verdict import Judgement
@@ -57,8 +59,62 @@ def series_lines(study: StudyAssessment) -> list[str]:
     lines: list[str] = []
     for series in study.series:
         said = [answer(series.judgement, study.words), *_of_clinical(series.clinical, study.words)]
+        said += _of_lesions(series, series.lesions, study.words)
         lines += [of_series(study, series, line) for line in said]
-    return lines
+    return lines + [study.words.told(problem) for problem in study.lesion_problems]
+
+
+_LESION_NAMES = {
+    Origin.DETECTOR: Text.LESION_DETECTOR,
+    Origin.SEGMENTATION: Text.LESION_SEGMENTATION,
+    Origin.STRUCTURE_SET: Text.LESION_STRUCTURE,
+}
+
+
+def lesion_name(lesion: ScoredLesion, words: Catalogue) -> str:
+    """Return what a lesion is called: its number, and who says that it is there."""
+    return words.say(_LESION_NAMES[lesion.origin], number=lesion.number, within=lesion.within)
+
+
+def _of_lesions(
+    series: SeriesAssessment, found: LesionFinding | None, words: Catalogue
+) -> list[str]:
+    """Return how likely each lesion is malignant, after what that rests on, and what was not."""
+    if found is None:
+        return []
+    lines: list[str] = []
+    if found.lesions:
+        benign, malignant = found.patients
+        if found.trial:
+            lines.append(words.say(Text.LESIONS_TRIAL, bundle=plain(found.bundle)))
+        lines.append(
+            words.say(
+                Text.LESIONS,
+                bundle=plain(found.bundle),
+                digest=found.bundle_digest,
+                prevalence=words.number(100 * found.prevalence, ".0f"),
+                benign=benign,
+                malignant=malignant,
+                brier=words.number(found.brier, ".3f"),
+                error=words.number(found.expected_error, ".3f"),
+            )
+        )
+    for lesion in lesions_of(series):
+        part = series.source.slices[lesion.region.slice_index]
+        names = (lesion_name(lesion, words), image_name(part, words))
+        values = [
+            words.number(100 * one, ".1f") for one in (lesion.probability, lesion.low, lesion.high)
+        ]
+        lines.append(
+            words.say(
+                Text.LESION if lesion.inside else Text.LESION_BEYOND,
+                lesion=", ".join(filter(None, names)),
+                probability=values[0],
+                low=values[1],
+                high=values[2],
+            )
+        )
+    return lines + [words.told(one) for one in found.left_out]
 
 
 def _of_clinical(found: ClinicalFinding | None, words: Catalogue) -> list[str]:

@@ -43,6 +43,13 @@ class Text(StrEnum):
     CLINICAL_PARTS = "report.clinical_parts"
     CLINICAL_NOTHING = "report.clinical_nothing"
     CLINICAL_SIMULATED = "report.clinical_simulated"
+    LESIONS = "report.lesions"
+    LESION_DETECTOR = "report.lesion_detector"
+    LESION_SEGMENTATION = "report.lesion_segmentation"
+    LESION_STRUCTURE = "report.lesion_structure"
+    LESION = "report.lesion"
+    LESION_BEYOND = "report.lesion_beyond"
+    LESIONS_TRIAL = "report.lesions_trial"
     EQUIPMENT = "report.equipment"
     EQUIPMENT_NONE = "report.equipment_none"
 

@@ -61,6 +61,12 @@ def tracking(study: StudyAssessment, series: SeriesAssessment, region: int) -> U
     return Uid.derive("tracking", heatmaps, str(region))
 
 
+def lesion_tracking(study: StudyAssessment, series: SeriesAssessment, number: int) -> Uid:
+    """Return the tracking UID of a scored lesion, counted from 1; the same in every language."""
+    heatmaps = heatmap_series(replace(study, words=english()), series)
+    return Uid.derive("lesion tracking", heatmaps, str(number))
+
+
 def segmentation_series(study: StudyAssessment, series: SeriesAssessment) -> Uid:
     """Return the SeriesInstanceUID of the segmented regions of one source series."""
     return Uid.derive("segmentation series", *_job(study), *_source(series))
@@ -156,6 +162,12 @@ def _job(study: StudyAssessment) -> tuple[str, ...]:
             if series.false_hold_rate is not None
         ),
         *(() if study.reference_stands_in else ("own calibrations only",)),
+        *(
+            f"{series.source.series_instance_uid} lesions {series.lesions.bundle_digest}"
+            for series in study.series
+            if series.lesions is not None
+        ),
+        *study.lesion_problems,
         __version__,
         RENDERER,
         *study.words.identity,

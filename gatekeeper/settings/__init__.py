@@ -17,6 +17,7 @@ from gatekeeper.settings.auditing import AuditSettings
 from gatekeeper.settings.clinical import ClinicalSettings
 from gatekeeper.settings.documented import setting
 from gatekeeper.settings.gating import GateSettings
+from gatekeeper.settings.lesions import LesionSettings
 from gatekeeper.settings.listening import ListenSettings, TlsSettings
 from gatekeeper.settings.metrics import MetricsSettings
 from gatekeeper.settings.notifying import NotifySettings
@@ -91,6 +92,7 @@ class Settings:
     rules: RuleSettings = field(default_factory=RuleSettings)
     drift: DriftSettings = field(default_factory=DriftSettings)
     clinical: ClinicalSettings = field(default_factory=ClinicalSettings)
+    lesions: LesionSettings = field(default_factory=LesionSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     send: SendSettings = field(default_factory=SendSettings)
@@ -177,6 +179,7 @@ def section_class(name: str) -> Any:
         "rules": RuleSettings,
         "drift": DriftSettings,
         "clinical": ClinicalSettings,
+        "lesions": LesionSettings,
         "results": ResultSettings,
         "gate": GateSettings,
         "send": SendSettings,

@@ -18,9 +18,11 @@ import numpy as np
 from gatekeeper.clinical.finding import ClinicalFinding
 from gatekeeper.errors import UnreadableSeries
 from gatekeeper.identifiers import Digest, Uid
+from gatekeeper.lesions.finding import LesionFinding
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.rules.verdict import Judgement, Verdict, judge_finding, judge_study
 from gatekeeper.work.explaining import Explainer
+from gatekeeper.work.lesions import LesionScorer
 from gatekeeper.work.messages import Request
 from gatekeeper.work.protocol import Protocol
 from gatekeeper.work.series import (
@@ -75,7 +77,9 @@ def assess_study(
     failpoint.reached("child.read", request.study_instance_uid)
     budget = _Budget(request.maximum_series, request.maximum_voxels)
     explainer, problem = _explainer(request, received)
-    assessor = _Assessor(request, registry, detector_of, stages, budget, explainer)
+    with stages.measure("lesions"):
+        scorer = _scorer(request, received)
+    assessor = _Assessor(request, registry, detector_of, stages, budget, explainer, scorer)
     found = [item for series in received for item in assessor.assess(series)]
     found.sort(key=lambda item: item.finding is None)
     images = {series.series_instance_uid for series in received if series.images or series.problem}
@@ -104,7 +108,15 @@ def assess_study(
         left_out=left_out,
         measured=() if explainer is None else tuple(explainer.answer()),
         clinical_problem=problem or assessor.clinical_problem,
+        lesion_problems=() if scorer is None else scorer.problems,
     )
+
+
+def _scorer(request: Request, received: Sequence[ReceivedSeries]) -> LesionScorer | None:
+    """Return what scores lesions; None: no bundle does."""
+    if request.lesions is None:
+        return None
+    return LesionScorer(request.lesions, received, request.maximum_voxels)
 
 
 def _explainer(
@@ -127,6 +139,7 @@ class _Assessor:
     stages: Stages
     budget: _Budget
     explainer: Explainer | None
+    scorer: LesionScorer | None
     clinical_problem: str = ""
 
     def assess(self, series: ReceivedSeries) -> Iterator[SeriesAssessment]:
@@ -142,7 +155,8 @@ class _Assessor:
                 yield self._not_assessed(series, f"Not assessed: {series.skipped}.")
                 return
             named = self.request.models.get(series.series_instance_uid)
-            if not named and not any(self._wanted(protocol) for protocol in series.protocols):
+            wanted = any(self._wanted(protocol) for protocol in series.protocols)
+            if not named and not wanted and not self._drawn_on(series):
                 yield self._without_profile(series)
                 return
             with self.stages.measure("geometry"):
@@ -177,6 +191,20 @@ class _Assessor:
             self.clinical_problem = str(error)
             return None
 
+    def _drawn_on(self, series: ReceivedSeries) -> bool:
+        return self.scorer is not None and self.scorer.drawn_on(series)
+
+    def _lesions(
+        self, candidate: Candidate, volume: Volume | None, finding: Finding | None
+    ) -> LesionFinding | None:
+        if self.scorer is None or volume is None:
+            return None
+        series, header = candidate.series, candidate.images[0].source.header
+        with self.stages.measure("lesions"):
+            return self.scorer.score(
+                str(series.series_instance_uid), header, candidate.protocol, volume, finding
+            )
+
     def _own_rate(self, info: BundleInfo, protocol: Protocol) -> float | None:
         """Return the false-hold rate of the profile that a bundle answers for, if it has one."""
         wanted = (protocol.modality, protocol.body_part, protocol.sequence)
@@ -210,7 +238,7 @@ class _Assessor:
         if info is None or info.profile.modality != candidate.protocol.modality:
             unmatched = _unfit(named, info) if named else _no_profile(candidate.protocol)
             info = None
-            if not self._explains(candidate.protocol):
+            if not self._explains(candidate.protocol) and not self._drawn_on(candidate.series):
                 return SeriesAssessment(source, Judgement(Verdict.UNCALIBRATED, unmatched))
         limit = self._limit_reached(candidate)
         if limit is not None:
@@ -238,7 +266,8 @@ class _Assessor:
         except NotAssessable as refusal:
             judgement = Judgement(Verdict.UNCALIBRATED, f"Not assessed: {_sentence(refusal)}")
         explained = self._explained(candidate, volume)
-        return SeriesAssessment(source, judgement, volume, finding, own_rate, explained)
+        lesions = self._lesions(candidate, volume, finding)
+        return SeriesAssessment(source, judgement, volume, finding, own_rate, explained, lesions)
 
     def _limit_reached(self, candidate: Candidate) -> str | None:
         """Return why the study's limits leave this volume out; too large alone is UNREADABLE."""

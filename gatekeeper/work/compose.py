@@ -17,7 +17,7 @@ from gatekeeper.results.attributes import lacks_character_set
 from gatekeeper.results.capture import iterate_heatmaps
 from gatekeeper.results.catalogue import Catalogue
 from gatekeeper.results.codec import compressed
-from gatekeeper.results.common import assessed, first_header, images
+from gatekeeper.results.common import assessed, first_header, images, measured
 from gatekeeper.results.key_objects import key_objects
 from gatekeeper.results.kinds import STATEMENT
 from gatekeeper.results.montage import montage
@@ -79,7 +79,7 @@ def in_language(study: StudyAssessment, words: Catalogue) -> StudyAssessment:
 
 
 def _documents(study: StudyAssessment, wanted: Collection[str]) -> Iterator[Composed]:
-    if not assessed(study):
+    if not measured(study):
         statement = report(study)
         if statement is not None:
             yield STATEMENT, statement

@@ -21,6 +21,7 @@ from gatekeeper.results.catalogue import ENGLISH
 from gatekeeper.results.earlier import EarlierReport
 from gatekeeper.rules.verdict import Verdict
 from gatekeeper.work.clinical import ClinicalRequest, measured_of
+from gatekeeper.work.lesion_request import LesionRequest
 
 LARGEST_ANSWER = 64 << 20
 """Bytes of an answer file that the worker will read."""
@@ -68,6 +69,7 @@ class Request:
         models: Series Instance UID -> bundle that a rule names for it.
         skipped: Series Instance UID -> rule that leaves it out.
         clinical: what is known of the patient beside the images; None where no bundle asks.
+        lesions: what scores lesions; None where no bundle does.
     """
 
     job: int
@@ -100,6 +102,7 @@ class Request:
     skipped: Mapping[str, str] = field(default_factory=dict[str, str])
     reference_stands_in: bool = True
     clinical: ClinicalRequest | None = None
+    lesions: LesionRequest | None = None
 
     def write(self, path: Path) -> None:
         """Write the request to `path`."""
@@ -115,6 +118,8 @@ class Request:
         content["earlier"] = tuple(EarlierReport(**one) for one in content["earlier"])
         if content["clinical"] is not None:
             content["clinical"] = ClinicalRequest.of(content["clinical"])
+        if content["lesions"] is not None:
+            content["lesions"] = LesionRequest(**content["lesions"])
         return cls(**content)
 
 

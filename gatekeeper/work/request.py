@@ -10,6 +10,7 @@ from gatekeeper.results.earlier import EarlierReport
 from gatekeeper.settings import WorkSettings
 from gatekeeper.work.clinical import ClinicalRequest
 from gatekeeper.work.destinations import wanted
+from gatekeeper.work.lesion_request import lesions_asked
 from gatekeeper.work.messages import ReceivedFile, Request
 from storage.records import Instance, Job, Node
 from storage.spool import Spool
@@ -92,4 +93,5 @@ def request_for(
         models=job.instructions.get("models", {}),
         skipped=job.instructions.get("skipped", {}),
         clinical=clinical,
+        lesions=lesions_asked(settings),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gatekeeper.clinical.finding import ClinicalFinding
+from gatekeeper.lesions.finding import LesionFinding
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.rules.verdict import most_extreme
 from gatekeeper.work.protocol import device_name, protocol, protocol_name
@@ -34,6 +35,8 @@ def evidence(assessment: StudyAssessment) -> dict[str, Any]:
     }
     if assessment.clinical_problem:
         found["clinical_problem"] = assessment.clinical_problem
+    if assessment.lesion_problems:
+        found["lesion_problems"] = list(assessment.lesion_problems)
     if assessment.left_out:
         found["left_out"] = list(assessment.left_out)
     return found
@@ -58,6 +61,8 @@ def _series(item: SeriesAssessment, false_hold_rate: float) -> dict[str, Any]:
         found["false_hold_rate"] = item.false_hold_rate
     if item.clinical is not None:
         found["clinical"] = _clinical(item.clinical)
+    if item.lesions is not None:
+        found["lesions"] = _lesions(item.lesions)
     if item.finding is not None:
         found |= _finding(item.finding) | _promised(
             item.finding, false_hold_rate if item.false_hold_rate is None else item.false_hold_rate
@@ -115,6 +120,40 @@ def _clinical(found: ClinicalFinding) -> dict[str, Any]:
         "contributions": dict(found.contributions),
         "sources": dict(found.sources),
         "missing": list(found.missing),
+    }
+
+
+def _lesions(found: LesionFinding) -> dict[str, Any]:
+    return {
+        "bundle": found.bundle,
+        "bundle_digest": found.bundle_digest,
+        "trial": found.trial,
+        "not_tested_on": list(found.limits),
+        "calibration": {
+            "method": "Platt's scaling",
+            "prevalence": found.prevalence,
+            "benign_patients": found.patients[0],
+            "malignant_patients": found.patients[1],
+            "brier": found.brier,
+            "expected_calibration_error": found.expected_error,
+        },
+        "lesions": [
+            {
+                "number": one.number,
+                "origin": one.origin.name.lower(),
+                "within": one.within,
+                "reference": one.reference,
+                "probability": one.probability,
+                "interval_95": [one.low, one.high],
+                "inside_calibration": one.inside,
+                "patches": one.patches,
+                "centre_lps_mm": [round(value, 2) for value in one.region.centre],
+                "volume_mm3": round(one.region.volume_mm3, 3),
+                "slice": one.region.slice_index,
+            }
+            for one in found.lesions
+        ],
+        "left_out": list(found.left_out),
     }
 
 

@@ -93,12 +93,17 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LesionModel:
-    """A trained and calibrated lesion model."""
+    """A trained and calibrated lesion model.
+
+    `trial` holds unless the manifest says otherwise; `limits` are what it was not tested on.
+    """
 
     fitted: Fitted
     calibration: Calibration
     name: str = ""
     digest: str = ""
+    trial: bool = True
+    limits: tuple[str, ...] = ()
 
     @property
     def config(self) -> Config:
@@ -268,6 +273,7 @@ def load(folder: Path) -> LesionModel:
         stated["patients"] = tuple(int(n) for n in stated["patients"])
         calibration = Calibration(**stated)
         sha256 = str(manifest["weights"][WEIGHTS])
+        limits = tuple(str(one) for one in manifest.get("not_tested_on", ()))
     except OSError as error:
         raise ModelError(f"{folder.name}: the manifest cannot be read") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -283,7 +289,9 @@ def load(folder: Path) -> LesionModel:
         _fill(module, own)
         module.eval()
     digest = hashlib.sha256(content).hexdigest()
-    return LesionModel(Fitted(network, classifier, config), calibration, manifest["name"], digest)
+    trial = manifest.get("trial") is not False
+    fitted = Fitted(network, classifier, config)
+    return LesionModel(fitted, calibration, str(manifest["name"]), digest, trial, limits)
 
 
 def _fill(module: LesionNetwork | Classifier, tensors: Mapping[str, Tensor]) -> None:

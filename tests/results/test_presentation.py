@@ -30,8 +30,8 @@ from results.validators import (
 from gatekeeper.results.assessment import SeriesAssessment, SourceSlice, StudyAssessment
 from gatekeeper.results.capture import display_window
 from gatekeeper.results.common import to_bytes
-from gatekeeper.results.measurements import outline
 from gatekeeper.results.picture import windowed
+from gatekeeper.results.place import outline
 from gatekeeper.results.presentation import presentation_states
 from models.volume import Volume
 

@@ -16,7 +16,8 @@ from pydicom.uid import Comprehensive3DSRStorage
 from gatekeeper.results import codes
 from gatekeeper.results.assessment import StudyAssessment
 from gatekeeper.results.common import to_bytes
-from gatekeeper.results.measurements import key_slices, outline, peak_slice
+from gatekeeper.results.measurements import key_slices, peak_slice
+from gatekeeper.results.place import outline
 from gatekeeper.results.report import report
 from gatekeeper.results.tree import children, code_of, code_parts, descendants, value_of
 
