@@ -58,11 +58,14 @@ def study(study_and_origin: tuple[ViewedStudy, str]) -> ViewedStudy:
     return study_and_origin[0]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def open_viewer(
     ohif: Path, peer: Callable[[str], str], study_and_origin: tuple[ViewedStudy, str]
 ) -> Generator[Callable[[], Viewer]]:
-    """Return a function that opens the study in a fresh page of one browser."""
+    """Return a function that opens the study in a fresh page of one browser.
+
+    For one module: while it is open, nothing else in this thread may run an event loop.
+    """
     from viewer.ohif import Viewer, browsing
 
     study, origin = study_and_origin
