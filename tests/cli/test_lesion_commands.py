@@ -34,6 +34,7 @@ def test_a_trained_model_can_be_loaded_and_drawn(tmp_path: Path) -> None:
     """Train writes a model that loads; traverse writes its strip and its animation."""
     data = _set(tmp_path / "set")
     small = ("--set", "base=2", "--set", "size=16", "--set", "latent=4")
+    small += ("--set", "classifier_steps=10")
     out, drawn = str(tmp_path / "made"), str(tmp_path / "drawn")
     told = run(
         "model", "lesion", "train", "--data", str(data), "--out", out, "--folds", "2",
