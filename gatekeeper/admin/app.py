@@ -17,7 +17,9 @@ from gatekeeper.admin.forms import FormRefused
 from gatekeeper.admin.pages import (
     audit,
     configuration,
+    drift,
     held,
+    models,
     nodes,
     overview,
     queue,
@@ -51,6 +53,8 @@ PAGES: Sequence[Routes] = (
     study.routes,
     slices.routes,
     held.routes,
+    models.routes,
+    drift.routes,
     configuration.routes,
     settings.routes,
     audit.routes,

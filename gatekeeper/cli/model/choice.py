@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from gatekeeper.cli.changes import By, Why, configuring, operating_user
-from gatekeeper.cli.model.common import BundleName, model_errors, registry_of, settings_of
+from gatekeeper.cli.model.common import BundleName, model_errors, registry_of
 from gatekeeper.cli.output import console, emit_rows, fail, moment, short
 from gatekeeper.cli.site import AsJson, site_of
-from gatekeeper.configuration import changes
+from gatekeeper.configuration import choosing
 from gatekeeper.configuration import history as versions
-from gatekeeper.configuration.document import differences
+from gatekeeper.configuration.choosing import ChoiceError
 from gatekeeper.configuration.models import NAME as MODELS
 from models.activation import NOBODY, ProfileKey
 from models.registry import Registry
 from storage import active_bundles
-from storage.records import ActiveBundle, ConfigurationVersion
+from storage.records import ActiveBundle
 
 ForProfile = Annotated[
     str | None,
@@ -43,12 +43,9 @@ def activate(
 ) -> None:
     """Have a bundle answer for its profile, in place of the one that does now."""
     with model_errors():
-        info = registry_of(context).get(name)
-        key = info.profile.key if for_profile is None else ProfileKey.parse(for_profile)
-        if info.profile.narrowed(key) is None:
-            fail(f"{name} is made for {info.profile.key}, not for {key}")
+        info, key = choosing.wanted(registry_of(context), name, for_profile)
         with configuring(context, by, why, f"model activate {name} {info.version}") as tx:
-            active_bundles.save(tx, ActiveBundle(str(key), name, info.digest))
+            choosing.choose(tx, info, key)
     if info.non_commercial:
         console.print(f"Its weights are not for commercial use: {escape(info.weights_licence)}")
     _say_who_answers(registry_of(context), key)
@@ -97,78 +94,37 @@ def rollback(context: typer.Context, by: By = "", why: Why = "") -> None:
     """Undo the last change of who answers; again, to undo the one before it."""
     site = site_of(context)
     with model_errors(), site.database() as database:
-        now = changes.noticed(database, site.settings)
-        with database.read() as tx:
-            before = versions.previous(tx, MODELS)
-        if before is None:
-            fail("there is no change to undo")
-        wanted = versions.with_section(now.document, MODELS, before.document)
-        changes.put(
-            database,
-            wanted,
-            by or operating_user(),
-            why or f"model rollback to version {before.number}",
-            settings_of(context),
-            expect=now.number,
-            restored_from=before.number,
-        )
+        try:
+            keys = choosing.go_back(database, site.settings, by or operating_user(), why)
+        except ChoiceError as error:
+            fail(str(error))
     registry = registry_of(context)
-    for one in differences(now.document, wanted):
-        _say_who_answers(registry, ProfileKey.parse(one.item))
+    for key in keys:
+        _say_who_answers(registry, key)
 
 
 def history(context: typer.Context, as_json: AsJson = False) -> None:
     """List every change of who answers, oldest first."""
     with site_of(context).database() as database, database.read() as tx:
         found = versions.changes_of(tx, MODELS)
-    listed = _changes(found[::-1])
+    listed = list(choosing.over_time(found[::-1]))
     emit_rows(
         "Changes",
         listed,
         {
-            "version": lambda one: str(one["version"]),
-            "at": lambda one: moment(one["at"]),
-            "who": lambda one: escape(one["who"]),
-            "why": lambda one: escape(one["why"]),
-            "profile": lambda one: escape(one["profile"]),
-            "before": lambda one: escape(_chosen(one["before"])),
-            "after": lambda one: escape(f"{_chosen(one['after'])} {short(one['digest'])}".strip()),
+            "version": lambda one: str(one.version),
+            "at": lambda one: moment(one.at),
+            "who": lambda one: escape(one.who),
+            "why": lambda one: escape(one.why),
+            "profile": lambda one: escape(one.profile),
+            "before": lambda one: escape(choosing.in_words(one.before)),
+            "after": lambda one: escape(
+                f"{choosing.in_words(one.after)} {short(one.digest)}".strip()
+            ),
         },
         as_json=as_json,
         empty="Nothing was ever chosen: the defaults answer.",
     )
-
-
-def _changes(found: list[ConfigurationVersion]) -> list[dict[str, Any]]:
-    """Return a row for each profile that a version chose another bundle for, oldest first."""
-    listed: list[dict[str, Any]] = []
-    before: ConfigurationVersion | None = None
-    for version in found:
-        old = {} if before is None else before.document.get(MODELS, {})
-        new = version.document.get(MODELS, {})
-        for profile in sorted({*old, *new}):
-            if old.get(profile) != new.get(profile):
-                after = new.get(profile, {})
-                listed.append(
-                    {
-                        "version": version.number,
-                        "at": version.at,
-                        "who": version.who,
-                        "why": version.why,
-                        "profile": profile,
-                        "before": old.get(profile, {}).get("bundle"),
-                        "after": after.get("bundle"),
-                        "digest": after.get("digest", ""),
-                    }
-                )
-        before = version
-    return listed
-
-
-def _chosen(name: str | None) -> str:
-    if name is None:
-        return "(default)"
-    return "(nobody)" if name == NOBODY else name
 
 
 def _say_who_answers(registry: Registry, key: ProfileKey) -> None:
