@@ -1,30 +1,23 @@
-"""`gatekeeper token`: who may call by DICOMweb, or read the metrics."""
+"""`gatekeeper token`: who may call by DICOMweb and by REST."""
 
 from __future__ import annotations
 
-import re
-import time
 from typing import Annotated
 
 import typer
-from sqlalchemy import Connection
 
-from gatekeeper.atna.alerts import AccessChanged
-from gatekeeper.atna.outbox import record
 from gatekeeper.cli.changes import operating_user
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail, moment
-from gatekeeper.cli.site import AsJson, Site, site_of
-from gatekeeper.identifiers import AeTitle
-from gatekeeper.web.access import new_token
-from storage import nodes, tokens
+from gatekeeper.cli.site import AsJson, site_of
+from gatekeeper.identity import tokens as keys
+from gatekeeper.identity.permission import Permission
+from storage import tokens
 from storage.records import ApiToken, Scope
 
 app = typer.Typer(
-    help="Bearer tokens: who may send to us by DICOMweb, query and retrieve, or read metrics.",
+    help="Bearer tokens: who may send to us, query and retrieve, read metrics, and call by REST.",
     no_args_is_help=True,
 )
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @app.command()
@@ -36,6 +29,10 @@ def add(
         bool, typer.Option("--read", help="may query and retrieve what web.serves says")
     ] = False,
     metrics: Annotated[bool, typer.Option("--metrics", help="may read /metrics")] = False,
+    may: Annotated[
+        list[Permission] | None,
+        typer.Option(help="may do so by REST; repeat; `gatekeeper account --help` says what it is"),
+    ] = None,
     node: Annotated[
         str, typer.Option(help="AE title of the node, one that --sends, that what it sends is from")
     ] = "",
@@ -45,24 +42,16 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Make a token and show it, this once; only its SHA-256 is kept."""
-    if not _NAME.fullmatch(name):
-        fail(f"{name}: a name has up to 64 letters, digits, '.', '_' and '-'")
     given = {Scope.STOW: stow, Scope.READ: read, Scope.METRICS: metrics}
-    scopes = tuple(scope for scope, wanted in given.items() if wanted)
+    scopes = [scope for scope, wanted in given.items() if wanted]
+    scopes += [Scope(permission.value) for permission in may or ()]
     if not scopes:
-        fail("say what it may do: --stow, --read, --metrics")
+        fail("say what it may do: --stow, --read, --metrics, --may")
     if stow != bool(node):
         fail("--stow and --node go together: what is sent comes from a node")
-    ae_title = AeTitle.parse(node) if node else ""
-    text, token = new_token(name, scopes, ae_title)
     site = site_of(context)
     with site.database() as database, database.begin() as tx:
-        known = nodes.get(tx, ae_title) if node else None
-        if node and (known is None or not known.may_send):
-            fail(f"node {node} is not known or does not send: `gatekeeper node add ... --sends`")
-        if not tokens.add(tx, token, days):
-            fail(f"there is or was a token {name}; names are used once")
-        _tell(tx, site, name, f"may {', '.join(scopes)}")
+        text = keys.make(tx, site.settings, name, scopes, operating_user(), node, days)
     if as_json:
         emit_json({"name": name, "token": text})
         return
@@ -98,17 +87,8 @@ def revoke(
     """Revoke a token, from the next request on and for good."""
     site = site_of(context)
     with site.database() as database, database.begin() as tx:
-        revoked = tokens.revoke(tx, name)
-        if revoked:
-            _tell(tx, site, name, "revoked")
-    if not revoked:
-        fail(f"there is no token {name}")
+        keys.revoke(tx, site.settings, name, operating_user())
     console.print(f"Revoked token {name}.")
-
-
-def _tell(tx: Connection, site: Site, name: str, what: str) -> None:
-    changed = AccessChanged(operating_user(), "", name, what, roles=True, at=time.time())
-    record(tx, site.settings, changed)
 
 
 def _state(token: ApiToken) -> str:

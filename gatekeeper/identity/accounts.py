@@ -7,12 +7,16 @@ who can sign in is never taken away.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
+from gatekeeper.atna.alerts import AccessChanged
+from gatekeeper.atna.outbox import record
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.identity import passwords
+from gatekeeper.settings import Settings
 from storage import accounts
 from storage import audit as trail
 from storage.records import Account, AccountRole
@@ -101,6 +105,47 @@ def change(
     }
     known = {key: value for key, value in detail.items() if value is not None}
     trail.append(tx, by, "account", detail=known)
+
+
+def enter(
+    tx: Connection,
+    settings: Settings,
+    name: str,
+    roles: Sequence[AccountRole],
+    password: str,
+    by: str,
+) -> Account:
+    """Make a local account as `make` does, and have the audit repository told."""
+    made = make(tx, name, roles, password, by, settings.accounts.password_characters)
+    _tell(tx, settings, by, made.name, f"made: {', '.join(made.roles)}", roles=True)
+    return made
+
+
+def alter(
+    tx: Connection,
+    settings: Settings,
+    name: str,
+    by: str,
+    *,
+    roles: Sequence[AccountRole] | None = None,
+    password: str | None = None,
+    disabled: bool | None = None,
+) -> None:
+    """Change an account as `change` does, and have the audit repository told."""
+    shortest = settings.accounts.password_characters
+    change(tx, name, by, roles=roles, password=password, disabled=disabled, shortest=shortest)
+    if roles is not None:
+        _tell(tx, settings, by, name, f"is now: {', '.join(roles)}", roles=True)
+    if disabled is not None:
+        _tell(tx, settings, by, name, "disabled" if disabled else "enabled", roles=True)
+    if password is not None:
+        _tell(tx, settings, by, name, "has a new password", roles=False)
+
+
+def _tell(
+    tx: Connection, settings: Settings, by: str, name: str, what: str, *, roles: bool
+) -> None:
+    record(tx, settings, AccessChanged(by, "", name, what, roles=roles, at=time.time()))
 
 
 def _rules(account: Account) -> bool:

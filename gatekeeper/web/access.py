@@ -98,6 +98,23 @@ class Access:
             Denied: if it may not.
             DatabaseUnavailableError: if nobody can be judged.
         """
+        token, node = self._known(authorization, address)
+        if scope not in token.scopes:
+            raise Denied(Denial.SCOPE)
+        if scope is Scope.STOW and (node is None or not node.may_send or not node.enabled):
+            raise Denied(Denial.NODE)
+        return Caller(token.name, token.node, address)
+
+    def token(self, authorization: str | None, address: str) -> ApiToken:
+        """Return the token that a caller shows, whatever it may do; as `judge`.
+
+        Raises:
+            Denied: if it is none, or not valid any more.
+            DatabaseUnavailableError: if that cannot be told.
+        """
+        return self._known(authorization, address)[0]
+
+    def _known(self, authorization: str | None, address: str) -> tuple[ApiToken, Node | None]:
         wait = self._throttle.wait(address)
         if wait:
             raise Denied(Denial.THROTTLED, wait)
@@ -108,11 +125,7 @@ class Access:
         if token is None or token.disabled or token.expired:
             self._throttle.failed(address)
             raise Denied(Denial.UNKNOWN)
-        if scope not in token.scopes:
-            raise Denied(Denial.SCOPE)
-        if scope is Scope.STOW and (node is None or not node.may_send or not node.enabled):
-            raise Denied(Denial.NODE)
-        return Caller(token.name, token.node, address)
+        return token, node
 
     def _look_up(self, shown: str) -> tuple[ApiToken | None, Node | None]:
         digest = hashlib.sha256(shown.encode("utf-8", "replace")).hexdigest()

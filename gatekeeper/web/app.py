@@ -1,4 +1,4 @@
-"""The application: DICOMweb under ``/dicom-web``, and the pages beside it."""
+"""The application: DICOMweb under ``/dicom-web``, REST under ``/api/v1``, and the pages."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from fastapi import FastAPI
 
 from gatekeeper.admin.app import add_pages, not_served
 from gatekeeper.admin.console import Console
+from gatekeeper.api.app import make_api
+from gatekeeper.api.entry import ROOT as API
 from gatekeeper.metrics.routes import Watch
 from gatekeeper.web.body_limit import BodyLimit
 from gatekeeper.web.retrieve import Retrieve
@@ -32,6 +34,7 @@ def make_app(
     application.router.redirect_slashes = False
     application.include_router(store.routes(), prefix=ROOT)
     application.include_router(retrieve.routes(), prefix=ROOT)
+    application.mount(API, make_api(console), name="api")
     application.include_router(watch.routes())
     add_pages(application, console)
     limit = console.settings.web.maximum_form_mib << 20

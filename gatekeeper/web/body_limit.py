@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gatekeeper.web import problems
 from gatekeeper.web.guard import audit_of
 
 
@@ -61,10 +64,13 @@ class BodyLimit:
 
 async def _refuse(scope: Scope, send: Send, limit: int) -> None:
     audit_of(scope).reason = "the body of the request is too large"
-    kind = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
-    text = f"More than {limit >> 20} MiB: too large.\n".encode()
+    said = f"More than {limit >> 20} MiB: too large."
+    text, media = f"{said}\n", b"text/plain; charset=utf-8"
+    if scope["path"].startswith(problems.ROOT):
+        text, media = json.dumps(problems.body(413, "http-413", said)), problems.KIND.encode()
+    kind = [(b"content-type", media), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": 413, "headers": kind})
-    await send({"type": "http.response.body", "body": text})
+    await send({"type": "http.response.body", "body": text.encode()})
 
 
 def _stated(scope: Scope) -> int:

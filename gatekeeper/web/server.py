@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.admin.console import Console
@@ -65,6 +66,8 @@ class WebServer:
         self._settings = settings
         self._database = database
         self._spool = spool
+        self.application: FastAPI | None = None
+        """What answers, once it has been started."""
         self._listener: BoundedListener | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -150,6 +153,7 @@ class WebServer:
             h11_max_incomplete_event_size=web.maximum_header_kib << 10,
             ssl_context_factory=None if context is None else lambda _config, _default: context,
         )
+        self.application = application
         self._listener = listener
         self._server = uvicorn.Server(config)
         self._associations.start()

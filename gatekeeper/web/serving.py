@@ -18,6 +18,7 @@ from gatekeeper.atna.reading import Readings
 from gatekeeper.atna.refusals import Refusals
 from gatekeeper.log import error_name
 from gatekeeper.settings import Settings
+from gatekeeper.web import problems
 from gatekeeper.web.access import Access, Caller, Denied
 from gatekeeper.web.guard import audit_of
 from gatekeeper.web.multipart import BadRequest
@@ -128,7 +129,11 @@ def refused(
 ) -> Response:
     """Return an error in JSON, and have the log say why; the connection ends with it."""
     audit_of(request.scope).reason = text
-    return JSONResponse({"error": text}, status, {"Connection": "close", **(headers or {})})
+    given = {"Connection": "close", **(headers or {})}
+    if request.url.path.startswith(problems.ROOT):
+        body = problems.body(status, f"http-{status}", text)
+        return JSONResponse(body, status, given, problems.KIND)
+    return JSONResponse({"error": text}, status, given)
 
 
 def is_for_people(request: Request) -> bool:

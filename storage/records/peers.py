@@ -111,11 +111,19 @@ class Scope(enum.StrEnum):
     """Query and retrieve what is served."""
     METRICS = "metrics"
     """Read the metrics."""
+    VIEW = "view"
+    """By REST, this and what follows: as the permission of the same name."""
+    REVIEW = "review"
+    OPERATE = "operate"
+    CONFIGURE = "configure"
+    JUDGE = "judge"
+    AUDIT = "audit"
+    ACCOUNTS = "accounts"
 
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """A bearer token of DICOMweb, known by the SHA-256 of its text."""
+    """A bearer token, known by the SHA-256 of its text."""
 
     name: str
     digest: str

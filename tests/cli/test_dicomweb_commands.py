@@ -111,7 +111,7 @@ def test_a_token_is_shown_once_and_its_digest_kept(site: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("x y", "--read"), "a name has"),
+        (("x y", "--read"), "name has up to"),
         (("one",), "--stow, --read, --metrics"),
         (("one", "--stow"), "go together"),
         (("one", "--read", "--node", "ROUTER"), "go together"),

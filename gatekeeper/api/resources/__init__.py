@@ -1,0 +1,1 @@
+"""What the API has: a module for each subject, which adds its routes."""
