@@ -99,10 +99,15 @@ def template() -> str:
     for row in rows():
         if row.section != section:
             section = row.section
-            lines += ["", f"# {section_class(section).__doc__}", f"[{section}]"]
+            lines += ["", f"# {_title(section)}", f"[{section}]"]
         lines.append(f"# {describe(row)}")
         lines.append(f"# {row.name} = {toml(row.default)}")
     return "\n".join(lines) + "\n"
+
+
+def _title(section: str) -> str:
+    """Return what a section is about, in one line."""
+    return str(section_class(section).__doc__).partition("\n")[0]
 
 
 def page() -> str:

@@ -27,7 +27,7 @@ def annotated_scans(
     Args:
         folder: searched at every depth for DICOM files and ``*.xml``.
         split: ``train``, ``calibration``, ``dev`` or ``all``, of patients.
-        key: from `reference.subject_key`.
+        key: from `pseudonym.subject_key`.
         allowed: limits of the process that decodes.
         left_out: told what is left out and why; an XML file of another kind is.
 

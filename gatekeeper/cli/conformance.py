@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from gatekeeper import conformance
 from gatekeeper.cli.output import console
 from gatekeeper.cli.site import site_of
 
@@ -44,6 +43,8 @@ def write_statement(
     ] = None,
 ) -> None:
     """Write the DICOM conformance statement (PS3.2) of the running configuration."""
+    from gatekeeper import conformance
+
     site = site_of(context)
     chosen = formats or (list(Format) if output is not None else [Format.HTML])
     with site.database() as database, database.read() as tx:

@@ -14,7 +14,7 @@ from typing import Protocol
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from gatekeeper.errors import GatekeeperError
+from gatekeeper.web.refusal import BadRequest
 
 DICOM = "application/dicom"
 _RELATED = "multipart/related"
@@ -22,19 +22,6 @@ _HEADERS = 16
 _HEADER_BYTES = 4096
 # RFC 2046 5.1.1, with a few more characters that are seen.
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=?*!#$%&~@ -]{0,199}[0-9A-Za-z'()+_,./:=?*!#$%&~@-]")
-
-
-class BadRequest(GatekeeperError):
-    """A request that cannot be taken.
-
-    Args:
-        status: HTTP status to answer.
-        rule: the rule that was broken.
-    """
-
-    def __init__(self, status: int, rule: str) -> None:
-        super().__init__(rule)
-        self.status = status
 
 
 class Part(Protocol):

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
-from gatekeeper.web.multipart import BadRequest
+from gatekeeper.web.refusal import BadRequest
 
 STUDY_UID, SERIES_UID, INSTANCE_UID = "0020000D", "0020000E", "00080018"
 SOP_CLASS, MODALITY, MODALITIES = "00080016", "00080060", "00080061"

@@ -21,8 +21,8 @@ from gatekeeper.web.access import Caller
 from gatekeeper.web.guard import audit_of
 from gatekeeper.web.holdings import Holdings
 from gatekeeper.web.metadata import JsonObject, as_json, read_header
-from gatekeeper.web.multipart import BadRequest
 from gatekeeper.web.query import Level
+from gatekeeper.web.refusal import BadRequest
 from gatekeeper.web.search import Reach, search
 from gatekeeper.web.serving import DICOM_JSON, Service, accepts, dicom_json, uid_of
 from storage.records import Instance, Scope

@@ -21,7 +21,7 @@ from gatekeeper.settings import Settings
 from gatekeeper.web import problems
 from gatekeeper.web.access import Access, Caller, Denied
 from gatekeeper.web.guard import audit_of
-from gatekeeper.web.multipart import BadRequest
+from gatekeeper.web.refusal import BadRequest
 from storage.records import Scope
 
 DICOM_JSON = "application/dicom+json"

@@ -26,7 +26,8 @@ from gatekeeper.listen.receive import Receiver
 from gatekeeper.web import stowed
 from gatekeeper.web.access import Caller
 from gatekeeper.web.guard import audit_of
-from gatekeeper.web.multipart import BadRequest, boundary_of
+from gatekeeper.web.multipart import boundary_of
+from gatekeeper.web.refusal import BadRequest
 from gatekeeper.web.serving import DICOM_JSON, Service, accepts, dicom_json, uid_of
 from gatekeeper.web.upload import Stowed, Takes, Upload
 from storage.records import Scope

@@ -24,7 +24,8 @@ from gatekeeper.send.part10 import (
     TRANSFER_SYNTAX,
     read_meta,
 )
-from gatekeeper.web.multipart import BadRequest, Parts
+from gatekeeper.web.multipart import Parts
+from gatekeeper.web.refusal import BadRequest
 
 SYNTAX_NOT_SUPPORTED = 0xC122
 """Referenced Transfer Syntax not supported (PS3.18 table I.2-2)."""

@@ -33,7 +33,7 @@ def site(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> 
 def run(*arguments: str, code: int = 0) -> str:
     answer = runner.invoke(app, ["node", *arguments])
     assert answer.exit_code == code, answer.output
-    return answer.output
+    return answer.output or str(answer.exception)
 
 
 def listed() -> dict[str, Any]:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gatekeeper.web.multipart import BadRequest, Parts, boundary_of
+from gatekeeper.web.multipart import Parts, boundary_of
+from gatekeeper.web.refusal import BadRequest
 
 BOUNDARY = b"b"
 NEAR = [

@@ -203,7 +203,8 @@ def _lidc(context: typer.Context, folder: Path, config: lesion_config.Config) ->
 def _annotated(context: typer.Context, folder: Path) -> Iterator[tuple[Scan, Annotation]]:
     """Yield the scans of a folder of LIDC-IDRI; say at the end what was left out."""
     from gatekeeper.lidc import annotated_scans
-    from gatekeeper.reference import Limits, subject_key
+    from gatekeeper.pseudonym import subject_key
+    from gatekeeper.reference import Limits
 
     work = settings_of(context).work
     left_out: Counter[str] = Counter()
