@@ -52,7 +52,7 @@ def asked(studies: int) -> Mapping[str, Sequence[str]]:
         f"?text={held}",
         "?verdict=SUSPECT",
         "?verdict=UNREADABLE",
-        "?held=on",
+        "?held=yes",
         f"?device={device}&text=garcia",
         f"?study_from={SINCE}&study_to={SINCE}",
     ]
