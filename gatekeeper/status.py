@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -108,7 +107,7 @@ def read(database: Database, spool: Spool, tls: TlsSettings | None = None) -> St
         delivery_counts = deliveries.counts(tx)
         return Status(
             instances=instances.count(tx),
-            studies=dict(Counter(str(study.state) for study in studies.listing(tx, limit=100_000))),
+            studies={str(state): number for state, number in studies.counts(tx).items()},
             jobs={str(state): job_counts.get(state, 0) for state in JobState},
             deliveries={str(state): delivery_counts.get(state, 0) for state in DeliveryState},
             oldest_queued_seconds=jobs.oldest_queued_seconds(tx),

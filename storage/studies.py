@@ -46,6 +46,12 @@ def listing(tx: Connection, limit: int = 100) -> list[Study]:
     return [_study(row) for row in tx.execute(query.limit(limit)).mappings()]
 
 
+def counts(tx: Connection) -> dict[StudyState, int]:
+    """Return how many studies are in each state; states that no study is in are left out."""
+    rows = tx.execute(select(table.c.state, func.count().label("number")).group_by(table.c.state))
+    return {StudyState(row.state): row.number for row in rows}
+
+
 def open_studies(tx: Connection, association_lease: float = 30.0) -> list[OpenStudy]:
     """Return the studies that are still being received, the quietest first.
 

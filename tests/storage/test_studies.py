@@ -187,6 +187,18 @@ def test_a_clock_set_back_holds_no_study_open(
     assert found.active_associations == 0
 
 
+def test_studies_are_counted_by_their_state(
+    database: Database, an_instance: MakeInstance, study_uid: str
+) -> None:
+    """In one read, however many there are; a state that none is in is left out."""
+    with database.begin() as tx:
+        assert studies.counts(tx) == {}
+        instances.record(tx, an_instance(), None)
+        assert studies.counts(tx) == {StudyState.RECEIVING: 1}
+        assert _complete(tx, study_uid, "a") == 1
+        assert studies.counts(tx) == {StudyState.COMPLETE: 1}
+
+
 def test_studies_are_listed_with_the_latest_first(
     database: Database, an_instance: MakeInstance, eventually: Callable[..., Any]
 ) -> None:

@@ -14,6 +14,8 @@ from support.small_bundle import SHAPE, SPACING, body, small_bundle
 FALSE_HOLD_RATE = "0.25"
 """What four reference subjects allow."""
 BUNDLE = "site-pelvis"
+SPOT = (9, 15, 11)
+"""Slice, row and column of the middle of a spot."""
 
 
 def judging_bundle(folder: Path) -> Path:
@@ -22,9 +24,18 @@ def judging_bundle(folder: Path) -> Path:
     return folder
 
 
-def pelvis(study: str, seed: int = 0, *, degraded: bool = False, number: int = 1) -> list[Dataset]:
-    """Return one series of a made-up body; degraded, its brightness is nothing a body has."""
+def pelvis(
+    study: str, seed: int = 0, *, degraded: bool = False, spot: bool = False, number: int = 1
+) -> list[Dataset]:
+    """Return one series of a made-up body; degraded, its brightness is nothing a body has.
+
+    With a spot, a ball in it is brighter than any part of a body: a heatmap shows where.
+    """
     values = body(seed)
+    if spot:
+        place = np.meshgrid(*(np.arange(size) for size in SHAPE), indexing="ij")
+        away = sum((axis - middle) ** 2 for axis, middle in zip(place, SPOT, strict=True))
+        values = np.where(away <= 25, 20 * values, values)
     if degraded:
         noise = np.random.default_rng(seed).random(SHAPE)
         values = np.where(noise > 0.5, 40 * values, 0.0)
