@@ -33,7 +33,7 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; color: #111; background: #fff; font: 9pt/1.28 system-ui, "Segoe UI", Roboto,
   "Noto Sans", "DejaVu Sans", sans-serif; }
-main { max-width: 184mm; margin: 0 auto; padding: 0; }
+main { max-width: 184mm; margin: 0 auto; padding: 0; overflow-wrap: anywhere; }
 header { display: flex; justify-content: space-between; align-items: flex-end; gap: 8mm;
   border-bottom: 2.2pt solid #111; padding-bottom: 2.5mm; margin-bottom: 3.5mm; }
 h1 { font-size: 17pt; line-height: 1.15; margin: 0; }
@@ -41,6 +41,7 @@ header p { margin: 0; text-align: right; font-size: 9pt; color: #444; }
 h2 { font-size: 11pt; margin: 0 0 1.2mm; }
 section { break-inside: avoid; margin-bottom: 2.6mm; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 4mm; }
+@media (max-width: 600px) { .pair { grid-template-columns: 1fr; } main { padding: 0 3mm; } }
 .box { border: 1pt solid #777; border-radius: 2mm; padding: 1.8mm 3mm; }
 dl { margin: 0; display: grid; grid-template-columns: auto 1fr; gap: 0.7mm 4mm; }
 dt { color: #444; }

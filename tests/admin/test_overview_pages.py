@@ -9,11 +9,11 @@ from storage import pauses
 from storage.queues import Stage
 
 
-def test_a_quiet_site_needs_nobody(pages: Pages) -> None:
+def test_a_quiet_site_is_in_no_trouble(pages: Pages) -> None:
     """Nothing is invented, and where to begin is said."""
 
     page = text_of(pages.get("/", "viewer").text)
-    assert "Nothing needs a person" in page
+    assert "Nothing is in trouble" in page
     assert "No study has come yet" in page
 
 
