@@ -43,7 +43,7 @@ SCANNERS = (
     "Philips Ingenia",
     "SIEMENS Vida",
 )
-COLOURS = 96
+COLOURS = 256
 
 
 def main() -> None:
