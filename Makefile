@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 OHIF ?= $(CURDIR)/.cache/ohif
 OIDC ?= $(CURDIR)/.cache/oidc
 
-.PHONY: oidc-provider demo test check format wheel-test screenshots golden clean
+.PHONY: demo test check format wheel-test screenshots page-screenshots golden oidc-provider clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gatekeeper demo
@@ -37,6 +37,13 @@ wheel-test: $(VENV)/.development
 screenshots: $(VENV)/.development
 	bash tests/viewer/fetch-ohif.sh "$(OHIF)"
 	GATEKEEPER_OHIF="$(OHIF)" PYTHONPATH=tests $(BIN)/python -m viewer.screenshots docs/images
+
+# Pictures of the pages, for docs/images; all of them into .cache/pages. Needs from Debian orthanc,
+# dcmtk and chromium.
+page-screenshots: $(VENV)/.development
+	mkdir -p .cache/pages
+	GATEKEEPER_PICTURES="$(CURDIR)/.cache/pages" $(BIN)/pytest -q tests/admin/test_end_to_end.py
+	PYTHONPATH=tests $(BIN)/python -m admin.screenshots .cache/pages --best docs/images
 
 # The golden files of the results and the conformance statement of the example, after a change that
 # is meant; see tests/results/golden.py and tests/conformance/golden.py.

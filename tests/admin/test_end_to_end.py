@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from storage.engine import Database
 
 pytest.importorskip("playwright")
 
+SIZE = {"width": 1440, "height": 1000}
+PICTURES = os.environ.get("GATEKEEPER_PICTURES")
+"""Folder for a picture of the heatmap; none is taken without."""
 STUDY = "1.2.826.0.1.3680043.8.498.77"
 WHY = "The coil was changed; the images are good."
 RULE = """name = "pelvis first"
@@ -57,7 +61,7 @@ def test_a_site_is_set_up_and_a_held_study_released_in_the_browser(
         ) as gate,
         browsing(chromium) as browser,
     ):
-        site = Walk(opened(browser, base_url=f"http://127.0.0.1:{port}"))
+        site = Walk(opened(browser, base_url=f"http://127.0.0.1:{port}", viewport=SIZE))
         site.start(until(lambda: code_of(gate), 90, "the web role says its code"))
         site.add_node("SCANNER", "127.0.0.1", "Scanner")
         site.add_node("AI", f"127.0.0.1:{downstream.port}", "Downstream")
@@ -152,6 +156,8 @@ class Walk:
         canvas = page.locator("[data-canvas]")
         page.wait_for_selector("[data-canvas][data-shown]", timeout=2 * PATIENCE)
         with_map = until(lambda: _coloured(canvas), 90, "the map lies over the slice it is in")
+        if PICTURES:
+            page.screenshot(path=Path(PICTURES) / "study.png")
         page.locator("[data-opacity]").fill("0")
         assert page.locator("[data-opacity-said]").inner_text() == "0 %"
         until(lambda: _coloured(canvas) < with_map / 10, 90, "the map is gone")

@@ -69,6 +69,7 @@ def asked(studies: int) -> Mapping[str, Sequence[str]]:
         "/queue/{stage}": [f"/queue/{one}" for one in stages],
         "/queue/{stage}/rows": [f"/queue/{one}/rows" for one in stages],
         "/models/{bundle}": ["/models/mr-brain-t1"],
+        "/models/shadows/{name}": ["/models/shadows/stricter"],
         "/drift/{number:int}": ["/drift/7"],
         "/drift/scanner": [f"/drift/scanner?name={device}%2012345"],
         "/configuration/{number:int}": ["/configuration/150", "/configuration/150?before=2"],
@@ -137,6 +138,7 @@ def running(folder: Path, url: str, studies: int) -> Generator[Site]:
         made = application.middleware_stack or application.build_middleware_stack()
         application.middleware_stack = stopwatch = Stopwatch(made)
         enter_rule(pages)
+        begin_shadow(pages)
         yield Site(pages, stopwatch)
     database.dispose()
 
@@ -148,6 +150,14 @@ def enter_rule(pages: Pages) -> None:
     answer = pages.post("/rules/new", form)
     if answer.status_code != 303:
         raise SystemExit(f"no rule could be entered: {answer.status_code}\n{answer.text[-3000:]}")
+
+
+def begin_shadow(pages: Pages) -> None:
+    """Begin a shadow, by the page."""
+    form = {"name": "stricter", "kind": "rate", "rate": "0.01", "why": "fewer holds"}
+    answer = pages.post("/models/shadows", form)
+    if answer.status_code != 303:
+        raise SystemExit(f"no shadow could be begun: {answer.status_code}\n{answer.text[-3000:]}")
 
 
 def addresses_of(studies: int) -> list[str]:

@@ -124,8 +124,10 @@ def _of_study(number: int, count: int, at: float) -> Iterator[tuple[Table, dict[
     uid, device = uid_of(number), number % DEVICES
     day = 1 + number % 28
     verdict = chance.choices(("CLEAR", "SUSPECT", "UNREADABLE"), (89.9, 10, 0.1))[0]
-    waits, dead = number > count - 20, number % 5000 == 0
+    waits, dead = number > count - min(20, count // 200), number % max(50, count // 20) == 0
     held = is_held(number) and not waits
+    verdict = "SUSPECT" if held else verdict
+    present = at + 60.0 * (count - number)
     times = {"first_received_at": at, "last_received_at": at, "completed_at": at}
     yield (
         study,
@@ -182,7 +184,7 @@ def _of_study(number: int, count: int, at: float) -> Iterator[tuple[Table, dict[
             "revision": 1,
         },
     )
-    sent = "delivered" if state == "done" and number % 3000 else "dead"
+    sent = "delivered" if state == "done" and number % max(70, count // 33) else "dead"
     if not waits:
         yield delivery, _leased(number, sent, at) | {"job_id": number, "node": "PACS"}
         yield from _said(number, dead, at)
@@ -202,7 +204,7 @@ def _of_study(number: int, count: int, at: float) -> Iterator[tuple[Table, dict[
             "verdict": "" if waits else verdict,
             "reason": "It is held for a person." if held else "",
             "held_at": at if held else None,
-            "hold_until": at + 8.64e7 if held else None,
+            "hold_until": present + 3600.0 * (2 + number % 37) if held else None,
             "decided_by": "",
         },
     )
