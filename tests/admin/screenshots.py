@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.admin import addresses_of, enter_rule
+from bench.admin import addresses_of, begin_shadow, enter_rule
 from PIL import Image
 from playwright.sync_api import Browser
 from sqlalchemy import update
@@ -68,6 +68,7 @@ def main() -> None:
         seed(database, url, settings)
         pages = stack.enter_context(running_pages(settings, database))
         enter_rule(pages)
+        begin_shadow(pages)
         browser = stack.enter_context(browsing(chromium))
         for path in addresses_of(STUDIES):
             if "?" not in path and not path.startswith("/api"):

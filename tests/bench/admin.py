@@ -70,6 +70,7 @@ def asked(studies: int) -> Mapping[str, Sequence[str]]:
         "/queue/{stage}/rows": [f"/queue/{one}/rows" for one in stages],
         "/models/{bundle}": ["/models/mr-brain-t1"],
         "/models/shadows/{name}": ["/models/shadows/stricter"],
+        "/accounts/person/{name}": ["/accounts/person/viewer"],
         "/drift/{number:int}": ["/drift/7"],
         "/drift/scanner": [f"/drift/scanner?name={device}%2012345"],
         "/configuration/{number:int}": ["/configuration/150", "/configuration/150?before=2"],
