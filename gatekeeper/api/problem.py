@@ -14,8 +14,10 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from gatekeeper.admin.backtests import BacktestRuns
 from gatekeeper.admin.routing import CrossSite, Forbidden, NotFound, SignInNeeded
 from gatekeeper.admin.runs import TooManyRuns
+from gatekeeper.admin.trying import ShadowOver, ShadowTaken
 from gatekeeper.configuration.changes import ConfigurationMoved
 from gatekeeper.errors import GatekeeperError, GateRefused
 from gatekeeper.identity.passwords import PasswordsBusy
@@ -37,6 +39,9 @@ _STATUSES: tuple[tuple[type[GatekeeperError], int], ...] = (
     (GateRefused, 409),
     (QueueRefused, 409),
     (NodeNamed, 409),
+    (ShadowTaken, 409),
+    (ShadowOver, 409),
+    (BacktestRuns, 409),
     (ConfigurationMoved, 412),
     (PasswordsBusy, 503),
     (TooManyRuns, 503),

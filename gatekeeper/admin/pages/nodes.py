@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import datetime
-import hashlib
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import Query, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response
 
 from gatekeeper import node_changes, node_sheet, node_words, peering
+from gatekeeper.admin import printed
 from gatekeeper.admin.console import Console
 from gatekeeper.admin.forms import Typed, word
 from gatekeeper.admin.node_form import NodeForm, in_words_of_the_form
@@ -126,13 +124,7 @@ def sheet(
     node = _known(console, ae)
     if node is None:
         return _missing(request, ae)
-    today = datetime.datetime.now(datetime.UTC).astimezone().date()
-    host = host.strip() or node_sheet.own_host(console.settings.listen.host)
-    text = node_sheet.sheet(node, console.settings, shown(host, 255), today)
-    style = text.partition("<style>")[2].partition("</style>")[0]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'none'"
-    return HTMLResponse(text, headers={"Content-Security-Policy": policy})
+    return printed.sheet(node, console.settings, host)
 
 
 @routes.post("/nodes/{ae:path}/switch", Permission.CONFIGURE)

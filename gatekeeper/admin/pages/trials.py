@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Depends, Form, Request
 from fastapi.responses import Response
 
-from gatekeeper.admin import calibrated
-from gatekeeper.admin.backtests import Seen
+from gatekeeper.admin import calibrated, trying
 from gatekeeper.admin.calibrated import LibrariesMissing
 from gatekeeper.admin.console import Console
 from gatekeeper.admin.rendering import go, live, render
 from gatekeeper.admin.routing import Desk, NotFound, Routes, principal_of
 from gatekeeper.configuration import choice, policy
+from gatekeeper.configuration.policy import RATE
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.identity.permission import Permission
 from models.errors import ModelError
@@ -30,8 +30,6 @@ routes = Routes()
 
 LONGEST_NAME = 64
 MOST_PAIRS = 2000
-MOST_PAST = 5000
-LONGEST_SECONDS = 300.0
 _LONGEST_WHY = 300
 _CHANGED = 50
 _KINDS = {
@@ -164,29 +162,10 @@ def look_back(request: Request, console: Desk, form: Form_) -> Response:
             f"`gatekeeper backtest --model {form.model or 'BUNDLE'}` there, or begin a shadow",
         )
     try:
-        wanted = _candidate(console, form)
-        console.backtests.begin(
-            wanted.in_words,
-            principal_of(request).name,
-            MOST_PAST,
-            LONGEST_SECONDS,
-            lambda seen: _compared(console, wanted, seen),
-        )
+        trying.begin(console, _candidate(console, form), principal_of(request).name)
     except (GatekeeperError, ModelError) as error:
         return _backtest(request, console, form, str(error))
     return go(request, "/models/backtest")
-
-
-def _compared(console: Console, wanted: Candidate, seen: Seen) -> Comparison:
-    from gatekeeper.backtest.candidate import IN_FORCE
-    from gatekeeper.backtest.past import Past
-    from gatekeeper.backtest.replay import Ground, Replay, compared
-
-    with console.database.read() as tx:
-        now, then = (one.terms(tx, console.settings) for one in (IN_FORCE, wanted))
-    ground = Ground(console.database, console.spool, console.settings.rules)
-    past = Past(console.database, limit=MOST_PAST)
-    return compared(Replay(ground, now, then), past, wanted.in_words, seen)
 
 
 def _candidate(console: Console, form: Typed) -> Candidate:
@@ -195,17 +174,13 @@ def _candidate(console: Console, form: Typed) -> Candidate:
     Raises:
         GatekeeperError, ModelError: if it is none.
     """
-    calibrated.need_libraries()
-    from gatekeeper.backtest import candidate
-
     if form.kind == "rate":
-        return candidate.of_policy({candidate.FALSE_HOLD_RATE: policy.read_text(form.rate)})
+        return trying.of_policy({RATE: policy.read_text(form.rate)})
     if form.kind == "policy":
-        return candidate.of_policy({form.key: policy.read_text(form.value)})
+        return trying.of_policy({form.key: policy.read_text(form.value)})
     if form.kind != "model":
         raise GatekeeperError("nothing was chosen to try")
-    with console.database.read() as tx:
-        return candidate.of_model(choice.registry(tx, console.settings).get(form.model))
+    return trying.of_model(console, form.model)
 
 
 def _form(console: Console, form: Typed) -> dict[str, Any]:
@@ -280,7 +255,7 @@ def _backtest(request: Request, console: Console, form: Typed, problem: str = ""
         "trials_backtest.html",
         http_status=422 if problem else 200,
         problem=problem,
-        most=MOST_PAST,
+        most=trying.MOST_PAST,
         **_form(console, form),
         **_latest(console),
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request, Response
+from fastapi.responses import HTMLResponse
 from pydantic import Field, StringConstraints
 
 from gatekeeper import certificates, node_changes
+from gatekeeper.admin import printed
 from gatekeeper.admin.pages.nodes import begin
 from gatekeeper.admin.routing import Desk, NotFound
 from gatekeeper.admin.runs import Run
@@ -145,6 +147,20 @@ def called(console: Desk, key: Annotated[Line, Path(max_length=32)]) -> CallAnsw
     if run is None:
         raise NotFound("no such call is kept")
     return _told(run)
+
+
+@routes.get("/node-sheets/{ae:path}", Permission.VIEW, response_class=HTMLResponse)
+def sheet(
+    console: Desk,
+    ae: Ae,
+    host: Annotated[
+        Line, Query(description="Address of ours as the node's engineer types it.")
+    ] = "",
+) -> Response:
+    """Hand out a node's onboarding sheet, to be printed."""
+    with console.database.read() as tx:
+        node = node_changes.known(tx, ae)
+    return printed.sheet(node, console.settings, host)
 
 
 @routes.get("/nodes/{ae:path}", Permission.VIEW, responses=ETAG)
