@@ -28,6 +28,7 @@ from rich.table import Table
 from starlette.types import ASGIApp, Receive, Scope, Send
 from support.busy_site import fill, uid_of
 from support.pages import Pages, running_pages
+from support.waiting import until
 from support.web import settings_for
 
 from gatekeeper import log
@@ -60,6 +61,9 @@ def asked(studies: int) -> Mapping[str, Sequence[str]]:
     return {
         "/sign-in": ["/sign-in"],
         "/first-start": [],
+        # Of a provider that is not there.
+        "/sign-in/elsewhere": [],
+        "/sign-in/callback": [],
         "/": ["/"],
         "/studies": [f"/studies{one}" for one in lists],
         "/studies/{uid}": [f"/studies/{held}", f"/studies/{uid_of(studies)}"],
@@ -100,6 +104,7 @@ class Stopwatch:
 
     application: ASGIApp
     milliseconds: float = 0.0
+    taken: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
@@ -107,6 +112,7 @@ class Stopwatch:
             await self.application(scope, receive, send)
         finally:
             self.milliseconds = 1000 * (time.perf_counter() - began)
+            self.taken += 1
 
 
 @dataclass
@@ -119,7 +125,10 @@ class Site:
 
     def ask(self, path: str, *, note: bool) -> None:
         """Ask one page; an error of the server ends the measurement."""
+        before = self.stopwatch.taken
         answer = self.pages.get(path)
+        # The answer is here a moment before its time is taken.
+        until(lambda: self.stopwatch.taken > before, 10, "the time is taken")
         if answer.status_code not in (200, 204, 303):
             raise SystemExit(f"{path}: {answer.status_code}\n{answer.text[-2000:]}")
         if note:
