@@ -21,7 +21,6 @@ from storage.records import Shadow, ShadowState
 if TYPE_CHECKING:
     from gatekeeper.backtest.candidate import Candidate
     from gatekeeper.backtest.comparison import Comparison
-    from gatekeeper.backtest.comparison import Counts as Numbers
 
 routes = ApiRoutes("Other terms")
 
@@ -247,10 +246,10 @@ def _report(found: Comparison) -> Report:
     changed = found.changed[:_MOST_CHANGED]
     return Report(
         candidate=found.candidate,
-        total=Counts.model_validate(_numbers(found.total)),
+        total=Counts.model_validate(found.total),
         groups=[
             Group(
-                **_numbers(counts),
+                **Counts.model_validate(counts).model_dump(),
                 device=origin.device,
                 protocol=origin.protocol,
                 detector=origin.detector,
@@ -264,15 +263,3 @@ def _report(found: Comparison) -> Report:
         not_replayable=dict(found.not_replayable),
         problems=list(found.problems),
     )
-
-
-def _numbers(counts: Numbers) -> dict[str, Any]:
-    return {
-        "studies": counts.studies,
-        "held_before": counts.held_before,
-        "held_after": counts.held_after,
-        "newly_held": counts.newly_held,
-        "newly_passed": counts.newly_passed,
-        "other_verdict": counts.other_verdict,
-        "mcnemar": counts.mcnemar,
-    }
