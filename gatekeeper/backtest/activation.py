@@ -30,14 +30,22 @@ def activate(database: Database, settings: Settings, name: str, who: str, why: s
     Raises:
         GatekeeperError: if it does not run, or the configuration refuses what it changes.
     """
-    with database.read() as tx:
-        one = shadows.get(tx, name)
+    with changing(database, who, why or f"shadow activate {name}", settings) as tx:
+        succeed(tx, name, who, settings)
+
+
+def succeed(tx: Connection, name: str, who: str, settings: Settings) -> None:
+    """Do so in a transaction that changes the configuration.
+
+    Raises:
+        GatekeeperError: if it does not run.
+    """
+    one = shadows.get(tx, name)
     if one is None or one.state is not ShadowState.RUNNING:
         raise GatekeeperError(f"shadow '{name}' does not run")
-    with changing(database, who, why or f"shadow activate {name}", settings) as tx:
-        put_in_force(tx, Candidate.of(one.candidate), settings)
-        if not shadows.end(tx, name, who, ShadowState.ACTIVATED):
-            raise GatekeeperError(f"shadow '{name}' does not run")
+    put_in_force(tx, Candidate.of(one.candidate), settings)
+    if not shadows.end(tx, name, who, ShadowState.ACTIVATED):
+        raise GatekeeperError(f"shadow '{name}' does not run")
 
 
 def put_in_force(tx: Connection, candidate: Candidate, settings: Settings) -> None:

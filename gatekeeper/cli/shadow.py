@@ -128,16 +128,11 @@ def activate(context: typer.Context, name: Name, by: By = "", why: Why = "") -> 
     need_worker_libraries()
     site = site_of(context)
     with site.database() as database, database.read() as tx:
-        one = _known(shadows.get(tx, name), name)
-    if one.state is not ShadowState.RUNNING:
-        fail(f"shadow '{name}' does not run")
-    from gatekeeper.backtest.activation import put_in_force
-    from gatekeeper.backtest.candidate import Candidate
+        _known(shadows.get(tx, name), name)
+    from gatekeeper.backtest.activation import succeed
 
     with configuring(context, by, why, f"shadow activate {name}") as tx:
-        put_in_force(tx, Candidate.of(one.candidate), site.settings)
-        if not shadows.end(tx, name, by or operating_user(), ShadowState.ACTIVATED):
-            fail(f"shadow '{name}' does not run")
+        succeed(tx, name, by or operating_user(), site.settings)
     console.print(
         f"Shadow {name} is in force; `gatekeeper config restore` goes back.", markup=False
     )
