@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from gatekeeper import node_changes, node_sheet, node_words, peering
 from gatekeeper.admin import printed
+from gatekeeper.admin.calling import begin
 from gatekeeper.admin.console import Console
 from gatekeeper.admin.forms import Typed, word
 from gatekeeper.admin.node_form import NodeForm, in_words_of_the_form
@@ -20,12 +21,11 @@ from gatekeeper.admin.showing import shown
 from gatekeeper.configuration.changes import changing
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.identity.permission import Permission
-from gatekeeper.node_calls import Call, Called, CannotCall, Tell, call
+from gatekeeper.node_calls import Call
 from gatekeeper.node_calls import problem as why_not
 from gatekeeper.node_entry import address_of
 from gatekeeper.results import kinds
 from gatekeeper.results.catalogue import languages
-from gatekeeper.send.roundtrip import Baggage
 from gatekeeper.sop_classes import GROUPS
 from gatekeeper.web.guard import audit_of
 from storage import callers, deliveries, nodes
@@ -227,28 +227,6 @@ def add_node(request: Request, console: Console, typed: NodeForm, why: str) -> N
             raise GatekeeperError(f"there is a node {node.ae_title} already: edit it")
         nodes.save(tx, node)
     return node
-
-
-def begin(console: Console, ae: str, what: str) -> Run:
-    """Begin to call a node.
-
-    Raises:
-        GatekeeperError: saying why it is not called.
-    """
-    with console.database.read() as tx:
-        node = node_changes.known(tx, ae)
-    if what not in {one.value for one in Call}:
-        raise CannotCall(f"a node is called for {', '.join(Call)}")
-    wanted = Call(what)
-    reason = why_not(node, wanted)
-    if reason:
-        raise CannotCall(reason)
-    baggage = Baggage(node, console.settings, console.database, console.spool)
-
-    def work(tell: Tell) -> Called:
-        return call(wanted, baggage, tell)
-
-    return console.runs.begin(ae, wanted, work)
 
 
 def _standing(console: Console) -> dict[str, Any]:

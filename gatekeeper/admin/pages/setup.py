@@ -9,10 +9,11 @@ from fastapi import Query, Request
 from fastapi.responses import Response
 
 from gatekeeper import node_sheet, set_up, settings_file, supervise
+from gatekeeper.admin.calling import begin
 from gatekeeper.admin.console import Console
 from gatekeeper.admin.forms import Typed, word
 from gatekeeper.admin.node_form import NodeForm
-from gatekeeper.admin.pages.nodes import add_node, begin, path_of
+from gatekeeper.admin.pages.nodes import add_node, path_of
 from gatekeeper.admin.rendering import go, live, render
 from gatekeeper.admin.routing import Desk, Routes, principal_of
 from gatekeeper.errors import ConfigurationError, GatekeeperError

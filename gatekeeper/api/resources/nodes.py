@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 
 from gatekeeper import certificates, node_changes
 from gatekeeper.admin import printed
-from gatekeeper.admin.pages.nodes import begin
+from gatekeeper.admin.calling import begin
 from gatekeeper.admin.routing import Desk, NotFound
 from gatekeeper.admin.runs import Run
 from gatekeeper.api.changes import ETAG, Expected, change, tag, tag_now
