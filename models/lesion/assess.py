@@ -10,19 +10,21 @@ from numpy.typing import NDArray
 
 from models.evaluation.comparison import Comparison, delong_test
 from models.evaluation.intervals import Figure, mean
-from models.lesion import clusters, disentanglement, factors, floors, model, search
+from models.lesion import clusters, disentanglement, factors, floors, model, repeated, search
 from models.lesion.clusters import Clustering
 from models.lesion.config import KINDS, Config
 from models.lesion.crossvalidation import (
     FOLDS,
     CrossValidated,
     PatientScores,
+    averaged,
     cross_validate,
     splits,
 )
 from models.lesion.disentanglement import Disentanglement
 from models.lesion.lesions import Lesion, labels, owners
 from models.lesion.model import Calibration
+from models.lesion.repeated import Partition, Protocol
 from models.training.loop import Run
 
 ABLATIONS: Mapping[str, Mapping[str, float | int]] = {
@@ -63,7 +65,10 @@ class Kind:
         similarity, error: SSIM and mean squared error of unseen patients' patches.
         clusterings: of the first fold's autoencoder, all patches.
         calibration: Platt's scaling of the jointly tuned logits of unseen patients.
-        against: floor -> AUROC less that of the floor, paired by patients (DeLong).
+        against, alone_against: floor -> AUROC less that of the floor, paired by patients (DeLong),
+            of the jointly tuned model and of codes alone.
+        partitions: where the cross-validation was repeated.
+        members: of each partition, each network of the ensemble by itself: codes alone, joint.
     """
 
     result: CrossValidated
@@ -72,6 +77,9 @@ class Kind:
     clusterings: tuple[Clustering, ...]
     calibration: Calibration
     against: Mapping[str, Comparison]
+    alone_against: Mapping[str, Comparison]
+    partitions: tuple[Partition, ...] = ()
+    members: tuple[tuple[tuple[PatientScores, ...], tuple[PatientScores, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +118,7 @@ def assess(
     network_trials: int = 0,
     ablation_scale: float = 0.0,
     resamples: int = 500,
+    protocol: Protocol | None = None,
 ) -> Assessment:
     """Return what the model does on patients it has not seen.
 
@@ -125,6 +134,7 @@ def assess(
             of the steps; 0 takes `config`'s.
         ablation_scale: the part of the steps that each ablation takes; 0 leaves them out.
         resamples: of the disentanglement.
+        protocol: ensembles, in repeated cross-validation; None for one network a fold.
 
     Raises:
         ModelError: as `cross_validate`.
@@ -136,7 +146,9 @@ def assess(
         "size": clusters.thirds(measured[:, 0]),
         clusters.PATIENT: np.unique(whose, return_inverse=True)[1].astype(np.int64),
     }
-    beside = floors.floors(lesions, splits(lesions, folds, run.seed))
+    several = range(protocol.partitions if protocol else 1)
+    parts = [floors.floors(lesions, splits(lesions, folds, run.seed + one)) for one in several]
+    beside = {name: averaged([one[name] for one in parts]) for name in parts[0]}
     found: dict[str, Kind] = {}
     told: list[Mapping[str, float]] = []
     for name in kinds:
@@ -145,7 +157,13 @@ def assess(
             short = replace(run, steps_scale=run.steps_scale / 3)
             own, tried = search.network(unlabelled, own, network_trials, short)
             told += tried
-        result = cross_validate(lesions, unlabelled, own, run, folds, trials)
+        partitions: tuple[Partition, ...] = ()
+        if protocol is None:
+            result = cross_validate(lesions, unlabelled, own, run, folds, trials)
+        else:
+            result, partitions = repeated.repeat(
+                lesions, unlabelled, own, run, protocol, folds, trials
+            )
         found[name] = Kind(
             result,
             _per_patient(result.similarity, whose, run.seed),
@@ -153,6 +171,12 @@ def assess(
             tuple(clusters.clusterings(result.codes[0], groupings, whose, run.seed)),
             model.calibrate(result.joint.logits, result.joint.truth, run.seed),
             {floor: _paired(result.joint, one) for floor, one in beside.items()},
+            {floor: _paired(result.frozen, one) for floor, one in beside.items()},
+            partitions,
+            tuple(
+                (repeated.members(lesions, one.frozen), repeated.members(lesions, one.joint))
+                for one in partitions
+            ),
         )
     first = next(iter(found.values())).result.config
     compared = None

@@ -137,8 +137,10 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)
     pictures: dict[str, tuple[str, bytes]] = {}
     for name in found.kinds:
-        own = found.kinds[name].result.config
-        fitted = training.fit(given.lesions, given.unlabelled, replace(own, rounds=0), run)
+        chosen = found.kinds[name].result.chosen
+        steps = sorted(one.steps for one in chosen)[len(chosen) // 2]
+        own = replace(found.kinds[name].result.config, rounds=0, steps=steps)
+        fitted = training.fit(given.lesions, given.unlabelled, own, run)
         pictures |= written(fitted, given.lesions, out, name)
     (out / FIGURES).write_text(page.as_json(found), encoding="utf-8")
     text = page.render(found, given.describes, command, given.limits, pictures)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -85,6 +86,41 @@ class CrossValidated:
     chosen: tuple[Config, ...]
 
 
+class Given(NamedTuple):
+    """What every fold is cut from.
+
+    Attributes:
+        lesions: labelled, in the order of `patches`.
+        unlabelled: in the order of `extra`; their patients are in no fold.
+        patches, extra: as the network takes them.
+    """
+
+    lesions: tuple[Lesion, ...]
+    unlabelled: tuple[Lesion, ...]
+    patches: Tensor
+    extra: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fold:
+    """What one network did on the patches it was tested on; attributes as in `CrossValidated`.
+
+    Attributes:
+        frozen, joint: logits of the tested patches.
+        similarity, error, divergence: of the same.
+        codes: of all labelled patches, before any label.
+        chosen: settings of the classifier.
+    """
+
+    frozen: NDArray[np.float64]
+    joint: NDArray[np.float64]
+    similarity: NDArray[np.float64]
+    error: NDArray[np.float64]
+    divergence: NDArray[np.float64]
+    codes: NDArray[np.float64]
+    chosen: Config
+
+
 def splits(lesions: Sequence[Lesion], folds: int = FOLDS, seed: int = 0) -> list[Split]:
     """Return folds of patches: no patient on both sides, classes in proportion.
 
@@ -117,6 +153,12 @@ def by_patient(lesions: Sequence[Lesion], logits: NDArray[np.float64]) -> Patien
     )
 
 
+def averaged(scores: Sequence[PatientScores]) -> PatientScores:
+    """Return the mean logit of each patient, of scores of the same patients."""
+    first = scores[0]
+    return replace(first, logits=np.mean([one.logits for one in scores], axis=0))
+
+
 def cross_validate(
     lesions: Sequence[Lesion],
     unlabelled: Sequence[Lesion],
@@ -138,39 +180,21 @@ def cross_validate(
     Raises:
         ModelError: if there are too few patients, or a patient is labelled and unlabelled.
     """
-    if set(owners(lesions).tolist()) & {one.patient for one in unlabelled}:
-        raise ModelError("a patient is among the labelled and the unlabelled")
+    given = gathered(lesions, unlabelled, config)
     count = len(lesions)
-    patches = tensor([one.stack for one in lesions], config)
-    extra = tensor([one.stack for one in unlabelled], config) if unlabelled else patches[:0]
     frozen, joint = np.zeros(count), np.zeros(count)
     similarity, error, divergence = np.zeros(count), np.zeros(count), np.zeros(count)
     codes: list[NDArray[np.float64]] = []
     chosen: list[Config] = []
-    for number, (train, test) in enumerate(splits(lesions, folds, run.seed)):
+    for number, split in enumerate(splits(lesions, folds, run.seed)):
         own = replace(run, seed=run.seed + number)
-        labelled = [lesions[index] for index in train]
-        network = training.fit_network(
-            torch.cat([patches[train], extra]),
-            training.by_patient([*labelled, *unlabelled]),
-            config,
-            own,
-        )
-        images = training.reconstructed(network, patches[test])
-        similarity[test] = losses.structural_similarity(images, patches[test]).numpy()
-        error[test] = ((images - patches[test]) ** 2).flatten(1).mean(1).numpy()
-        codes.append(training.encoded(network, patches).double().numpy())
-        divergence[test] = _divergence(network, patches[test], config)
-        best = config
-        if trials:
-            best = search.classifier(
-                torch.from_numpy(codes[-1][train]).float(), labelled, config, trials, own.seed
-            )
-        chosen.append(best)
-        alone = training.tuned(network, patches[train], labelled, replace(best, rounds=0), own)
-        frozen[test] = alone.logits(patches[test])
-        both = training.tuned(network, patches[train], labelled, best, own)
-        joint[test] = both.logits(patches[test])
+        found = fold(given, split, config, own, trials)
+        test = split[1]
+        frozen[test], joint[test] = found.frozen, found.joint
+        similarity[test], error[test] = found.similarity, found.error
+        divergence[test] = found.divergence
+        codes.append(found.codes)
+        chosen.append(found.chosen)
         run.progress("folds", number + 1, folds)
     return CrossValidated(
         config,
@@ -183,6 +207,59 @@ def cross_validate(
         tuple(codes),
         tuple(chosen),
     )
+
+
+def gathered(lesions: Sequence[Lesion], unlabelled: Sequence[Lesion], config: Config) -> Given:
+    """Return what every fold is cut from.
+
+    Raises:
+        ModelError: if a patient is labelled and unlabelled.
+    """
+    if set(owners(lesions).tolist()) & {one.patient for one in unlabelled}:
+        raise ModelError("a patient is among the labelled and the unlabelled")
+    patches = tensor([one.stack for one in lesions], config)
+    extra = tensor([one.stack for one in unlabelled], config) if unlabelled else patches[:0]
+    return Given(tuple(lesions), tuple(unlabelled), patches, extra)
+
+
+def fold(
+    given: Given, split: Split, config: Config, run: Run, trials: int, length: int = 0
+) -> Fold:
+    """Return what one network does on the patches that a split tests.
+
+    Args:
+        given: all patches.
+        split: to train on, and to test on.
+        config: settings.
+        run: seed; the scale of steps.
+        trials: of the search for the classifier's settings; 0 takes `config`'s.
+        length: the step after which the autoencoder's training stops; 0 for `config.steps`.
+    """
+    train, test = split
+    patches, labelled = given.patches, [given.lesions[index] for index in train]
+    network = training.fit_stages(
+        torch.cat([patches[train], given.extra]),
+        training.by_patient([*labelled, *given.unlabelled]),
+        config,
+        run,
+        (length or config.steps,),
+    )[0]
+    images = training.reconstructed(network, patches[test])
+    similarity = losses.structural_similarity(images, patches[test]).numpy()
+    error = ((images - patches[test]) ** 2).flatten(1).mean(1).numpy()
+    codes = training.encoded(network, patches).double().numpy()
+    divergence = _divergence(network, patches[test], config)
+    best = config
+    if trials:
+        best = search.classifier(
+            torch.from_numpy(codes[train]).float(), labelled, config, trials, run.seed
+        )
+    alone = training.tuned(network, patches[train], labelled, replace(best, rounds=0), run)
+    frozen = alone.logits(patches[test])
+    joint = frozen
+    if best.rounds:
+        joint = training.tuned(network, patches[train], labelled, best, run).logits(patches[test])
+    return Fold(frozen, joint, similarity, error, divergence, codes, best)
 
 
 def _divergence(

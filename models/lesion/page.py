@@ -22,7 +22,7 @@ from models.evaluation.reliability import reliability_curve
 from models.evaluation.tables import NONE, figure, number, p_value, table
 from models.lesion.assess import Assessment, Kind
 from models.lesion.clusters import Clustering
-from models.lesion.crossvalidation import PatientScores
+from models.lesion.crossvalidation import PatientScores, averaged
 from models.lesion.floors import NAMES
 from models.lesion.model import left_out
 
@@ -70,6 +70,7 @@ def render(
         _image("image/png", _roc(found), "ROC over patients.", "small"),
         "<h2>Against each floor</h2>",
         _against(found),
+        _repeated(found),
         "<h2>Calibration</h2>",
         _calibrated(found),
         _image(
@@ -128,6 +129,21 @@ def _kind(one: Kind) -> dict[str, Any]:
         "clusterings": [asdict(cluster) for cluster in one.clusterings],
         "calibration": calibration,
         "against": {name: asdict(value) for name, value in one.against.items()},
+        "alone_against": {name: asdict(value) for name, value in one.alone_against.items()},
+        "partitions": [
+            {
+                "lengths": own.lengths,
+                "inner": own.inner.tolist() if np.isfinite(own.inner).all() else None,
+                **{
+                    what: {
+                        "ensemble": averaged(each).delong.as_list(),
+                        "members": [member.delong.value for member in each],
+                    }
+                    for what, each in zip(("frozen", "joint"), both, strict=True)
+                },
+            }
+            for own, both in zip(one.partitions, one.members, strict=True)
+        ],
     }
 
 
@@ -160,11 +176,36 @@ def _cells(one: PatientScores) -> list[str]:
 
 def _against(found: Assessment) -> str:
     rows = [
-        (False, [f"{escape(name)} less {escape(floor)}", *_difference(one)])
+        (False, [f"{escape(name)}, {what}, less {escape(floor)}", *_difference(one)])
         for name, kind in found.kinds.items()
-        for floor, one in kind.against.items()
+        for what, beside in (("codes alone", kind.alone_against), ("joint", kind.against))
+        for floor, one in beside.items()
     ]
-    return table(["joint model less floor", "difference in AUROC", "p (paired DeLong)"], rows)
+    return table(["model less floor", "difference in AUROC", "p (paired DeLong)"], rows)
+
+
+def _repeated(found: Assessment) -> str:
+    rows: list[tuple[bool, list[str]]] = []
+    for name, kind in found.kinds.items():
+        for place, (own, both) in enumerate(zip(kind.partitions, kind.members, strict=True)):
+            for what, each in (
+                ("codes alone", both[0]),
+                ("joint", both[1]),
+            ):
+                alone = [one.delong.value for one in each]
+                whole = averaged(each).delong
+                rows.append(
+                    (False, [f"{escape(name)}, partition {place + 1}, {what}", figure(whole),
+                             f"{min(alone):.3f} to {max(alone):.3f} ({len(each)})",
+                             ", ".join(str(one) for one in own.lengths)])
+                )  # fmt: skip
+    if not rows:
+        return ""
+    head = ["ensemble", "AUROC (DeLong)", "its members alone", "steps chosen, by fold"]
+    return (
+        "<h2>Each partition of the patients</h2><p>The steps are chosen by patients of the other "
+        "folds; above, a patient's score is the mean over partitions.</p>" + table(head, rows)
+    )
 
 
 def _difference(one: Comparison) -> list[str]:

@@ -8,6 +8,7 @@ gives that patient's code away.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,12 +71,33 @@ def fit_network(patches: Tensor, weights: Tensor, config: Config, run: Run) -> L
     Raises:
         ModelError: if the loss is no longer finite.
     """
+    return fit_stages(patches, weights, config, run, (config.steps,))[0]
+
+
+def fit_stages(
+    patches: Tensor, weights: Tensor, config: Config, run: Run, lengths: Sequence[int]
+) -> list[LesionNetwork]:
+    """Return one autoencoder as it was after so many steps, for each length, shortest first.
+
+    The rate falls over `config.steps` whatever the lengths are, so that a training that stops at a
+    length is the same as one that goes on.
+
+    Args:
+        patches, weights, config, run: as `fit_network`.
+        lengths: steps before the run's scale, each from 1 to `config.steps`.
+
+    Raises:
+        ModelError: if a length is out of range, or the loss is no longer finite.
+    """
+    if not lengths or min(lengths) < 1 or max(lengths) > config.steps:
+        raise ModelError(f"a length of training lies between 1 and {config.steps} steps")
+    stops = sorted(run.steps(length) for length in lengths)
     with seeded(run.seed):
         network = LesionNetwork(config)
         if config.dims == 2:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        _descend(network, patches, weights, None, None, run.steps(config.steps), 0.0, run)
-    return network
+        steps = run.steps(config.steps)
+        return _descend(network, patches, weights, None, None, steps, 0.0, run, stops)
 
 
 def fit_classifier(
@@ -174,13 +196,19 @@ def _descend(
     steps: int,
     progress: float,
     run: Run,
-) -> None:
-    """Train the network; with labels and a classifier, that stands still, jointly."""
+    stops: Sequence[int] = (),
+) -> list[LesionNetwork]:
+    """Train the network; with labels and a classifier, that stands still, jointly.
+
+    Returns:
+        The network as it was after each of `stops`; after the last of them training ends.
+    """
     config = network.config
     rate = config.learning_rate * (0.3 if classifier else 1.0)
     optimiser = torch.optim.Adam(network.parameters(), lr=rate)
     network.train()
-    for step in range(steps):
+    kept: list[LesionNetwork] = []
+    for step in range(max(stops, default=steps)):
         for group in optimiser.param_groups:
             group["lr"] = rate * 0.5 * (1 + np.cos(np.pi * step / steps))
         index = torch.multinomial(weights, config.batch_size, replacement=True)
@@ -200,7 +228,9 @@ def _descend(
         optimiser.step()
         run.progress("lesion network", step + 1, steps)
         run.log("lesion/loss", float(value.detach()), step)
+        kept += [copy.deepcopy(network).eval() for stop in stops if stop == step + 1]
     network.eval()
+    return kept
 
 
 def _moved(batch: Tensor) -> Tensor:

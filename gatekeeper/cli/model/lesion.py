@@ -28,6 +28,7 @@ from models.lesion import config as lesion_config
 
 if TYPE_CHECKING:
     from models.lesion.command import Set
+    from models.lesion.repeated import Protocol
     from models.scan import Scan
     from models.sources.lidc import Annotation
 
@@ -101,6 +102,12 @@ def evaluate(
         float, typer.Option(min=0, help="part of the steps for each part of the loss left out")
     ] = 0.0,
     kinds: Annotated[str, typer.Option(help="which latents, by comma")] = "gaussian,dirichlet",
+    lengths: Annotated[
+        str, typer.Option(help="steps by comma, of which each fold's inner patients choose")
+    ] = "",
+    members: Annotated[int, typer.Option(min=1, help="networks of an ensemble")] = 1,
+    partitions: Annotated[int, typer.Option(min=1, help="of the patients into folds")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="processes that train at once")] = 1,
     settings: Setting = None,
 ) -> None:
     """Measure both kinds of lesion model beside their floors, by patient, as an HTML report."""
@@ -115,6 +122,7 @@ def evaluate(
             given, config, run, out, _typed(),
             kinds=kinds.split(","), folds=folds, trials=trials, network_trials=network_trials,
             ablation_scale=ablations,
+            protocol=_protocol(lengths, members, partitions, jobs, config.steps),
         )  # fmt: skip
     for name, one in found.kinds.items():
         scores = one.result
@@ -177,6 +185,23 @@ def depth(
 def _config(kind: str, settings: list[str] | None) -> lesion_config.Config:
     stated = asdict(lesion_config.Config(kind=kind))
     return lesion_config.from_mapping(stated | settings_from(settings or []))
+
+
+def _protocol(
+    lengths: str, members: int, partitions: int, jobs: int, steps: int
+) -> Protocol | None:
+    """Return what is to be repeated; None for one network a fold."""
+    from models.lesion.repeated import Protocol
+
+    if not lengths and members == partitions == 1:
+        return None
+    try:
+        stated = tuple(int(one) for one in lengths.split(",")) if lengths else (steps,)
+    except ValueError as error:
+        raise typer.BadParameter("whole numbers by comma", param_hint="--lengths") from error
+    made = Protocol(stated, members, partitions, jobs)
+    made.check()
+    return made
 
 
 def _set(
