@@ -49,7 +49,8 @@ ARCHITECTURE = (
     "log-likelihood, and residual after unlikely tokens are replaced"
 )
 QUESTIONS = {
-    "likelihood": "Is the appearance of the brain as a whole unlikely among the reference scans?",
+    "likelihood": "Is the appearance of the {anatomy} as a whole unlikely among the reference "
+    "scans?",
     "slices": "Is the appearance of some slices unlikely?",
     "focal": "Are there spots whose appearance is unlikely, given their surroundings and height?",
 }
