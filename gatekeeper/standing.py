@@ -81,7 +81,7 @@ def read(database: Database, spool: Spool, settings: Settings) -> Standing:
         holds = watch.holds(tx)
         paused = pauses.paused(tx)
         latest = find_studies(tx, StudyFilter(), LATEST)
-        receiving = sum(watch.queues(tx)["receive"].counts.values())
+        receiving = sum(watch.receiving(tx).counts.values())
         newest = versions.latest(tx)
         drifting = [one for one in drift.streams(tx, settings.drift) if one.state == drift.DRIFTING]
     concerns = [

@@ -57,7 +57,7 @@ def defects(volume: Volume) -> tuple[Defect, ...]:
     array = volume.array
     broken = np.flatnonzero(~np.isfinite(array).all(axis=(1, 2)))
     if len(broken):
-        words = f"{_slices(broken)} hold voxels that are not numbers"
+        words = f"{_slices(broken, 'holds', 'hold')} voxels that are not numbers"
         return (_defect("not_finite", broken, words),)
     if array.min() == array.max():
         return (_defect("constant", (), "every voxel has the same value"),)
@@ -88,7 +88,7 @@ def _stack(
     empty = np.flatnonzero(area == 0)
     empty = empty[(empty > filled[0]) & (empty < filled[-1])]
     if len(empty):
-        found.append(_defect("empty_slices", empty, f"{_slices(empty)} are empty"))
+        found.append(_defect("empty_slices", empty, f"{_slices(empty, 'is', 'are')} empty"))
     full = area > area.max() / 3
     pairs = np.flatnonzero(full[1:] & full[:-1])  # pair k is slices k and k + 1
     step = steps(small)
@@ -96,7 +96,7 @@ def _stack(
     alike = [k for k in pairs if step[k] < REPEATED * np.median(step[near(pairs, int(k), 4)])]
     repeated = np.union1d(same, np.array(alike, np.intp)).astype(np.intp) + 1
     if len(repeated):
-        words = f"{_slices(repeated)} show the same image as the slice before"
+        words = f"{_slices(repeated, 'shows', 'show')} the same image as the slice before"
         found.append(_defect("repeated_slices", repeated, words))
     jumps = np.array([k + 1 for k in pairs if jump(step, pairs, int(k)) > JUMP], np.intp)
     jumps = jumps[~np.isin(jumps - 1, repeated)]  # what follows a repeat always jumps
@@ -139,6 +139,11 @@ def _defect(check: str, slices: NDArray[np.intp] | tuple[()], words: str) -> Def
     return Defect(check, tuple(int(index) for index in slices), words[0].upper() + words[1:] + ".")
 
 
-def _slices(index: NDArray[np.intp]) -> str:
-    shown = ", ".join(str(number + 1) for number in index[:5])
-    return f"slices {shown}" + (" and others" if len(index) > 5 else "")
+def _slices(index: NDArray[np.intp], one: str = "", several: str = "") -> str:
+    """Return which slices are meant, counted from 1, with the verb that agrees with them."""
+    numbers = [str(number + 1) for number in index[:5]]
+    if len(index) == 1:
+        return f"slice {numbers[0]} {one}".rstrip()
+    if len(index) > len(numbers):
+        numbers.append("others")
+    return f"slices {', '.join(numbers[:-1])} and {numbers[-1]} {several}".rstrip()

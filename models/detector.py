@@ -50,7 +50,10 @@ class Detector(Protocol):
 
 
 class Method(Protocol):
-    """What the module of a detector promises."""
+    """What the module of a detector promises.
+
+    `QUESTIONS` has what each level asks, with ``{anatomy}`` for what is judged.
+    """
 
     Config: type[GridConfig]
     ARCHITECTURE: str
@@ -129,7 +132,10 @@ def _member(info: BundleInfo, entry: Mapping[str, Any], device: str) -> Member:
         name=name,
         grid=config,
         scorer=module.scorer(tensors, config, device),
-        questions=module.QUESTIONS,
+        questions={
+            level: question.format(anatomy=config.anatomy)
+            for level, question in module.QUESTIONS.items()
+        },
         surprise=surprise_from(tensors),
         map_weight=float(entry["map_weight"]),
         normal_map=normal_map_from(tensors, config),

@@ -18,7 +18,7 @@ from storage.schema import drift_observation as observation
 from storage.schema import drift_stream as table
 from storage.schema import header_due, job, outcome
 
-_OBSERVED = [column for column in observation.c if column.name not in {"id", "stream_id"}]
+_OBSERVED = [observation.c[one.name] for one in dataclasses.fields(DriftObservation)]
 
 
 def note(tx: Connection, job_id: int) -> None:
@@ -90,7 +90,7 @@ def observations(tx: Connection, stream: DriftStream) -> list[DriftObservation]:
         )
         .order_by(observation.c.number)
     )
-    return [DriftObservation(**row) for row in tx.execute(query).mappings()]
+    return [DriftObservation(*row) for row in tx.execute(query)]
 
 
 def write(tx: Connection, stream: DriftStream, before: DriftStream | None) -> int | None:

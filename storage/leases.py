@@ -202,11 +202,11 @@ def rescue(
     return Rescued(len(expired) - len(dead), len(dead), tuple(dead))
 
 
-def retry(tx: Connection, table: Table, id: int) -> bool:
+def retry(tx: Connection, table: Table, id: int, *conditions: ColumnElement[bool]) -> bool:
     """Queue a dead row at once with all its attempts before it; False when it is not dead."""
     revived = (
         update(table)
-        .where(table.c.id == id, table.c.state == DEAD)
+        .where(table.c.id == id, table.c.state == DEAD, *conditions)
         .values(
             state=QUEUED,
             attempts_before=table.c.attempt,

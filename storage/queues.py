@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, literal, select
 
-from storage import confirmations, deliveries, jobs, leases, notifications, priors
+from storage import confirmations, deliveries, leases, notifications, priors
 from storage.engine import insert, now, plain
 from storage.leases import CLAIMED, DEAD, QUEUED
 from storage.schema import (
@@ -25,9 +25,7 @@ from storage.schema import (
     shadow_outcome,
     stage_pause,
 )
-
-STATES = (QUEUED, CLAIMED, DEAD)
-"""States that a row is looked at in."""
+from storage.waiting import in_state, waiting
 
 
 class Stage(enum.StrEnum):
@@ -59,7 +57,7 @@ class Standing:
     Attributes:
         queued: rows that wait, those that wait for another try included.
         claimed: rows that are worked on.
-        dead: rows that were given up.
+        dead: rows that were given up; see `storage.waiting`.
         oldest_seconds: age of the oldest one that waits; None when none does.
         paused: by whom; None while it runs.
     """
@@ -128,7 +126,7 @@ _ABOUT: Mapping[Stage, tuple[ColumnElement[str], ColumnElement[str]]] = {
 }
 _RESTART: Mapping[Stage, Callable[[Connection, int], bool]] = {
     Stage.PRIORS: priors.retry,
-    Stage.ANALYSIS: jobs.retry,
+    Stage.ANALYSIS: lambda tx, number: leases.retry(tx, job, number, *in_state(job, DEAD)),
     Stage.DELIVERY: deliveries.retry,
     Stage.CONFIRMATION: confirmations.retry,
     Stage.COMMITMENT: lambda tx, number: leases.retry(tx, commitment, number),
@@ -147,7 +145,7 @@ def standing(tx: Connection) -> list[Standing]:
 def rows(
     tx: Connection, stage: Stage, state: str, limit: int, before: int | None = None
 ) -> list[Row]:
-    """Return rows of a stage in one of `STATES`, the newest first.
+    """Return rows of a stage in one of `storage.waiting.STATES`, the newest first.
 
     Args:
         tx: the open transaction.
@@ -172,7 +170,7 @@ def rows(
             table.c.worker,
             table.c.reason,
         )
-        .where(table.c.state == state, *older)
+        .where(*in_state(table, state), *older)
         .order_by(table.c.id.desc())
         .limit(limit)
     )
@@ -180,15 +178,15 @@ def rows(
 
 
 def restart(tx: Connection, stage: Stage, id: int) -> bool:
-    """Queue a dead row again with all its attempts before it; False when it is not dead."""
+    """Queue a row that was given up, with all its attempts before it; False when it was not."""
     return _RESTART[stage](tx, id)
 
 
 def dead(tx: Connection, stage: Stage, limit: int) -> list[int]:
-    """Return the numbers of the oldest dead rows of a stage."""
+    """Return the numbers of the oldest rows that a stage gave up."""
     table = _TABLES[stage]
-    query = select(table.c.id).where(table.c.state == DEAD).order_by(table.c.id).limit(limit)
-    return list(tx.execute(query).scalars())
+    given_up = select(table.c.id).where(*in_state(table, DEAD))
+    return list(tx.execute(given_up.order_by(table.c.id).limit(limit)).scalars())
 
 
 def pause(tx: Connection, stage: Stage, by: str, why: str) -> bool:
@@ -215,17 +213,12 @@ def paused(tx: Connection) -> dict[Stage, Pause]:
 
 
 def _standing(tx: Connection, stage: Stage, pause: Pause | None) -> Standing:
-    table = _TABLES[stage]
-    counted = (
-        select(table.c.state, func.count()).where(table.c.state.in_(STATES)).group_by(table.c.state)
-    )
-    numbers = {row[0]: row[1] for row in tx.execute(counted)}
-    oldest = select(now() - func.min(table.c.created_at)).where(table.c.state == QUEUED)
+    found = waiting(tx, _TABLES[stage])
     return Standing(
         stage,
-        numbers.get(QUEUED, 0),
-        numbers.get(CLAIMED, 0),
-        numbers.get(DEAD, 0),
-        tx.execute(oldest).scalar_one() if numbers.get(QUEUED) else None,
+        found.counts[QUEUED],
+        found.counts[CLAIMED],
+        found.counts[DEAD],
+        found.ages.get(QUEUED),
         pause,
     )

@@ -7,14 +7,12 @@ ended is read from where the last look stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, ScalarSelect, Table, func, literal, select
+from sqlalchemy import Connection, Table, func, select
 
 from storage.engine import CLOCK_STEP_SECONDS, now
-from storage.jobs import SUPERSEDED
 from storage.records import DeliveryState, ForwardState, JobState, StudyState
 from storage.schema import (
     commitment,
@@ -30,20 +28,17 @@ from storage.schema import (
     study,
     unsettled,
 )
-
-MOST = 100_000
-"""Rows of one state that are counted; a count that says so many means as many or more."""
+from storage.waiting import MOST, STATES, waiting
 
 _AT_ONCE = 500
-_WAITING = ("queued", "claimed", "dead")
 _QUEUES: dict[str, tuple[Table, tuple[str, ...]]] = {
-    "analyse": (job, _WAITING),
-    "deliver": (delivery, _WAITING),
-    "confirm": (confirmation, (*_WAITING, "resending")),
-    "commit": (commitment, _WAITING),
-    "fetch": (prior, _WAITING),
-    "notify": (notification, _WAITING),
-    "shadow": (shadow_outcome, _WAITING),
+    "analyse": (job, STATES),
+    "deliver": (delivery, STATES),
+    "confirm": (confirmation, (*STATES, "resending")),
+    "commit": (commitment, STATES),
+    "fetch": (prior, STATES),
+    "notify": (notification, STATES),
+    "shadow": (shadow_outcome, STATES),
 }
 
 
@@ -52,8 +47,7 @@ class Queue:
     """What waits at one stage of a study's way.
 
     Attributes:
-        counts: rows in each state that is not an end, and ``dead`` ones; of jobs without those in
-            whose place there is another.
+        counts: rows in each state that is not an end, and those given up; see `storage.waiting`.
         oldest_seconds: age of the oldest row that is not dead; 0 without any.
     """
 
@@ -109,10 +103,23 @@ class Delivered:
 
 def queues(tx: Connection) -> dict[str, Queue]:
     """Return what waits at each stage, from receiving on."""
-    found = {"receive": _receiving(tx), "gate": _at_the_gate(tx)}
+    found = {"receive": receiving(tx), "gate": _at_the_gate(tx)}
     for stage, (table, states) in _QUEUES.items():
-        found[stage] = _queue(tx, table, states, table.c.created_at)
+        found[stage] = _queue(tx, table, states)
     return found
+
+
+def receiving(tx: Connection) -> Queue:
+    """Return the studies that are received; their age is the time since anything of them came."""
+    some = (
+        select(study.c.last_received_at)
+        .where(study.c.state == StudyState.RECEIVING.value)
+        .limit(MOST)
+        .subquery()
+    )
+    query = select(func.count(), now() - func.min(some.c.last_received_at)).select_from(some)
+    count, age = tx.execute(query).one()
+    return Queue({StudyState.RECEIVING.value: count}, max(0.0, age or 0.0))
 
 
 def holds(tx: Connection) -> Holds:
@@ -209,7 +216,7 @@ class Endings:
         """Return the numbers of those rows; the first look only begins."""
         table = self._table
         found: set[int] = set()
-        for state in _WAITING:
+        for state in STATES:
             rows = select(table.c.id).where(table.c.state == state)
             found.update(tx.execute(rows.order_by(table.c.id.desc()).limit(MOST)).scalars())
         newest = tx.execute(select(func.max(table.c.id))).scalar_one() or 0
@@ -266,43 +273,14 @@ def delivered(tx: Connection, delivery_ids: Sequence[int]) -> Iterator[Delivered
             yield Delivered(row[0], max(0.0, row[1] or 0.0))
 
 
-def _queue(tx: Connection, table: Table, states: Iterable[str], since: Any) -> Queue:
-    """Count rows by state, and tell the age of the oldest that is not dead, by its number."""
-    columns: list[Any] = []
-    for state in states:
-        columns.append(_count(table, state).label(state))
-        if state != "dead":
-            oldest = select(now() - since).where(table.c.state == state)
-            oldest = oldest.order_by(table.c.id).limit(1).scalar_subquery()
-            columns.append(oldest.label(f"oldest_{state}"))
-    row = tx.execute(select(*columns)).mappings().one()
-    ages = [row[name] for name in row if name.startswith("oldest_") and row[name] is not None]
-    return Queue({state: row[state] for state in states}, max(0.0, *ages, 0.0))
-
-
-def _receiving(tx: Connection) -> Queue:
-    """Studies that are received: their age is the time since anything of them came."""
-    some = (
-        select(study.c.last_received_at)
-        .where(study.c.state == StudyState.RECEIVING.value)
-        .limit(MOST)
-        .subquery()
-    )
-    query = select(func.count(), now() - func.min(some.c.last_received_at)).select_from(some)
-    count, age = tx.execute(query).one()
-    return Queue({StudyState.RECEIVING.value: count}, max(0.0, age or 0.0))
+def _queue(tx: Connection, table: Table, states: tuple[str, ...]) -> Queue:
+    found = waiting(tx, table, states)
+    return Queue(found.counts, max(found.ages.values(), default=0.0))
 
 
 def _at_the_gate(tx: Connection) -> Queue:
     """Forwards that wait for a verdict; what is held is told by `holds`."""
-    return _queue(tx, forward, [ForwardState.WAITING.value], forward.c.created_at)
-
-
-def _count(table: Table, state: str) -> ScalarSelect[int]:
-    some = select(literal(1)).select_from(table).where(table.c.state == state).limit(MOST)
-    if table is job and state == JobState.DEAD.value:
-        some = some.where(~job.c.reason.startswith(SUPERSEDED))
-    return select(func.count()).select_from(some.subquery()).scalar_subquery()
+    return _queue(tx, forward, (ForwardState.WAITING.value,))
 
 
 def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:

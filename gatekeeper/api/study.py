@@ -65,6 +65,80 @@ class Received(Answer):
     completed_at: float | None
 
 
+class Lesion(Answer):
+    """One lesion; slices are counted from 1 in the order of the scan.
+
+    `size_mm` is through the slices, down the rows, along the columns. Null is what outcomes of
+    earlier releases did not keep.
+    """
+
+    number: int
+    origin: str = Field(description="`detector`, `segmentation` or `structure_set`.")
+    within: int = Field(description="Number of the region, segment or structure in its origin.")
+    probability: float = Field(description="That it is malignant, at the stated prevalence.")
+    interval: tuple[float, float] = Field(description="95 %, of the calibration patients alone.")
+    inside_calibration: bool
+    slice: int = Field(description="That of its largest area.")
+    slices: tuple[int, int] | None = Field(description="Its first and its last.")
+    images: tuple[int, int] | None = Field(description="The same as viewers number images.")
+    size_mm: tuple[float, float, float] | None
+    volume_mm3: float
+    centre_lps_mm: tuple[float, float, float]
+
+
+class LesionScores(Answer):
+    """How likely each lesion of a series is malignant; it explains and decides nothing."""
+
+    series_instance_uid: str
+    bundle: str
+    bundle_digest: str
+    trial: bool = Field(description="Not released for patients.")
+    not_tested_on: list[str]
+    prevalence: float = Field(description="Part of malignant patients that it holds for.")
+    benign_patients: int
+    malignant_patients: int
+    brier: float
+    expected_calibration_error: float
+    lesions: list[Lesion]
+    left_out: list[str] = Field(description="What was not scored and why.")
+
+
+class Contribution(Answer):
+    """What the scan (`image`) or one clinical variable adds to a score."""
+
+    name: str
+    meaning: str
+    share: float
+    measured: bool
+    source: str = Field(description="`sr`, `csv` or `api`; empty for the scan.")
+
+
+class ClinicalScore(Answer):
+    """What image and clinical values together say of a series; it explains and decides nothing."""
+
+    series_instance_uid: str
+    bundle: str
+    bundle_digest: str
+    simulated: bool = Field(description="Fitted to patients that were made up.")
+    score: float
+    baseline: float = Field(description="Of a patient of whom nothing is known.")
+    percentile: float = Field(description="Percent of the calibration patients below the score.")
+    p_value: float = Field(description="Conformal.")
+    calibration_size: int
+    atypical: bool
+    contributions: list[Contribution] = Field(description="With the baseline they sum to `score`.")
+    missing: list[str] = Field(description="What was not measured.")
+
+
+class Explanations(Answer):
+    """What is said beside the verdict; empty where a site has no bundle for it."""
+
+    lesions: list[LesionScores]
+    lesion_problems: list[str]
+    clinical: list[ClinicalScore]
+    clinical_problem: str
+
+
 class Outcome(Answer):
     """What a job found."""
 
@@ -72,6 +146,7 @@ class Outcome(Answer):
     reason: str
     score: float | None
     p_value: float | None
+    explanations: Explanations
     evidence: Json
     stages: dict[str, float]
     created_at: float

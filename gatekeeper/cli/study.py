@@ -10,6 +10,7 @@ import typer
 from gatekeeper.cli import decisions
 from gatekeeper.cli.output import console, emit_json, emit_rows, fail, moment, verdict_text
 from gatekeeper.cli.site import AsJson, site_of
+from gatekeeper.explanations import explanations
 from gatekeeper.history import ForwardHistory, StudyHistory, find_studies, read_history
 from storage import priors
 from storage.records import ForwardState, Outcome
@@ -161,38 +162,36 @@ def _promises(outcome: Outcome) -> list[str]:
 
 def explained(outcome: Outcome) -> list[str]:
     """Return what image and function together say of each series, which decides nothing."""
+    told = explanations(outcome)
     found: list[str] = []
-    if problem := outcome.evidence.get("clinical_problem"):
-        found.append(f"The multimodal bundle could not be asked: {problem}")
-    for one in outcome.evidence.get("series", ()):
-        if said := one.get("clinical"):
-            parts = sorted(said["contributions"].items(), key=lambda part: -part[1])[:3]
-            shown = ", ".join(f"{name} {share:+.2f}" for name, share in parts if share > 0)
-            trial = " (TRIAL, simulated patients)" if said["simulated"] else ""
-            found.append(
-                f"{said['bundle']}{trial}: image and function together p = {said['p_value']:.3g}, "
-                f"score {said['score']:.4g}, mostly from {shown or 'nothing'}; explains alone."
-            )
+    if told.clinical_problem:
+        found.append(f"The multimodal bundle could not be asked: {told.clinical_problem}")
+    for one in told.clinical:
+        adding = [part for part in one.contributions if part.share > 0][:3]
+        shown = ", ".join(f"{part.name} {part.share:+.2f}" for part in adding)
+        trial = " (TRIAL, simulated patients)" if one.simulated else ""
+        found.append(
+            f"{one.bundle}{trial}: image and function together p = {one.p_value:.3g}, "
+            f"score {one.score:.4g}, mostly from {shown or 'nothing'}; explains alone."
+        )
     return found
 
 
 def lesions_told(outcome: Outcome) -> list[str]:
     """Return how likely each lesion is malignant, which decides nothing, and what was left out."""
-    found: list[str] = list(outcome.evidence.get("lesion_problems", ()))
-    for one in outcome.evidence.get("series", ()):
-        if not (said := one.get("lesions")):
-            continue
-        known, trial = said["calibration"], " (TRIAL)" if said["trial"] else ""
-        for lesion in said["lesions"]:
-            low, high = lesion["interval_95"]
-            beyond = "" if lesion["inside_calibration"] else ", beyond the calibration"
+    told = explanations(outcome)
+    found = list(told.lesion_problems)
+    for one in told.lesions:
+        trial = " (TRIAL)" if one.trial else ""
+        for lesion in one.lesions:
+            low, high = lesion.interval
+            beyond = "" if lesion.inside_calibration else ", beyond the calibration"
             found.append(
-                f"{said['bundle']}{trial}: lesion {lesion['number']} ({lesion['origin']} "
-                f"{lesion['within']}) malignant with probability {lesion['probability']:.2f} "
-                f"({low:.2f}-{high:.2f}, 95 %) at {known['prevalence']:.0%} malignant{beyond}; "
-                "explains alone."
+                f"{one.bundle}{trial}: lesion {lesion.number} ({lesion.origin} {lesion.within}) "
+                f"malignant with probability {lesion.probability:.2f} ({low:.2f}-{high:.2f}, 95 %) "
+                f"at {one.prevalence:.0%} malignant{beyond}; explains alone."
             )
-        found += said["left_out"]
+        found += one.left_out
     return found
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gatekeeper.drift.stream import tie_of
 from gatekeeper.drift.values import SCORE
-from models.drift.sequential import Statistic, p_value
+from models.drift.sequential import Statistic, bets, p_value, raised
 from storage.records import DriftObservation
 
 
@@ -44,7 +44,7 @@ def course(
         reference_series: how many are the reference.
     """
     before: list[float] = []
-    statistic = Statistic()
+    levels = Statistic().levels
     steps: list[Step] = []
     for one in observed:
         value = one.score if attribute == SCORE else one.numbers.get(attribute)
@@ -53,8 +53,8 @@ def course(
         told = None
         if len(before) >= reference_series:
             tie = tie_of(one.series_instance_uid, attribute)
-            statistic = statistic.after(p_value(before, value, tie), one.number)
-            told = statistic.value
+            levels = raised(levels, bets(p_value(before, value, tie)))
+            told = sum(levels) / len(levels)
         insort(before, value)
         steps.append(Step(one.number, one.at, value, told))
     return tuple(steps)

@@ -8,6 +8,7 @@ are on the audit trail. Protocols are named here, and nowhere outside the site's
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from gatekeeper.settings import DriftSettings
 from models.drift.clock import ClockState
 from models.drift.sequential import Statistic
 from storage import audit, drift
-from storage.records import DriftDevice, DriftStream
+from storage.records import DriftDevice, DriftObservation, DriftStream
 
 COLLECTING, STEADY, DRIFTING, ACKNOWLEDGED = "collecting", "steady", "drifting", "acknowledged"
 """Of a stream: too few series yet, nothing found, something found, a person has seen it."""
@@ -138,9 +139,13 @@ def streams(tx: Connection, settings: DriftSettings) -> tuple[StreamLine, ...]:
 def show(tx: Connection, number: int, settings: DriftSettings) -> StreamView | None:
     """Return one stream with its values, or None."""
     stream = drift.get(tx, number)
-    if stream is None:
-        return None
-    observed = drift.observations(tx, stream)
+    return None if stream is None else view_of(stream, drift.observations(tx, stream), settings)
+
+
+def view_of(
+    stream: DriftStream, observed: Sequence[DriftObservation], settings: DriftSettings
+) -> StreamView:
+    """Return one stream with its values, the oldest first, since its reference began."""
     attributes: list[AttributeLine] = []
     for name in (SCORE, *HEADER):
         values = tuple(

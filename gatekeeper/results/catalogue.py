@@ -118,13 +118,15 @@ class Catalogue:
 
     def _value(self, value: str) -> str:
         """Return what fills a placeholder of a sentence: a number, a part of one, or a name."""
-        if _NUMBER.fullmatch(value):
-            return self._localised(value)
         return self._list(value) or value
 
+    def _part(self, value: str) -> str | None:
+        """Return a number, or one known part of a sentence."""
+        return self._localised(value) if _NUMBER.fullmatch(value) else self._told(value)
+
     def _list(self, value: str) -> str | None:
-        """Return one known part of a sentence or several with commas or 'and' between them."""
-        told = self._told(value)
+        """Return one number or known part, or several with commas or 'and' between them."""
+        told = self._part(value)
         if told is not None:
             return told
         for separator, word in (
@@ -134,7 +136,7 @@ class Catalogue:
         ):
             before, found, after = value.partition(separator)
             while found:
-                first, rest = self._told(before), None
+                first, rest = self._part(before), None
                 if first is not None:
                     rest = self._list(after)
                 if first is not None and rest is not None:

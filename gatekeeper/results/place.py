@@ -24,10 +24,18 @@ _MAXIMUM_POINTS = 8000
 
 def image_name(part: SourceSlice, words: Catalogue) -> str:
     """Return where to scroll to, as viewers number images; empty when it is not numbered."""
+    number = image_number(part)
+    if number is None:
+        return ""
+    return words.say(Text.IMAGE if part.frame is None else Text.FRAME, number=number)
+
+
+def image_number(part: SourceSlice) -> int | None:
+    """Return the number of a slice's frame or image as viewers show it; None where it has none."""
     if part.frame is not None:
-        return words.say(Text.FRAME, number=part.frame)
+        return part.frame
     number = sanitised(part.header, "InstanceNumber")
-    return "" if number is None else words.say(Text.IMAGE, number=int(number))
+    return None if number is None else int(number)
 
 
 def outline(region: Region, shape: tuple[int, ...]) -> NDArray[np.float64]:

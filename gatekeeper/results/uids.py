@@ -19,7 +19,7 @@ from gatekeeper.identifiers import Digest, Uid
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
 from gatekeeper.results.catalogue import english
 
-RENDERER = "3"
+RENDERER = "4"
 """Raised with every change of what the results look like or say."""
 
 IMPLEMENTATION_CLASS_UID = Uid.derive("gatekeeper", "implementation class")

@@ -7,6 +7,7 @@ from typing import Any
 from gatekeeper.clinical.finding import ClinicalFinding
 from gatekeeper.lesions.finding import LesionFinding
 from gatekeeper.results.assessment import SeriesAssessment, StudyAssessment
+from gatekeeper.results.place import image_number
 from gatekeeper.rules.verdict import most_extreme
 from gatekeeper.work.protocol import device_name, protocol, protocol_name
 from models.evaluation.coverage import coverage
@@ -62,7 +63,7 @@ def _series(item: SeriesAssessment, false_hold_rate: float) -> dict[str, Any]:
     if item.clinical is not None:
         found["clinical"] = _clinical(item.clinical)
     if item.lesions is not None:
-        found["lesions"] = _lesions(item.lesions)
+        found["lesions"] = _lesions(item, item.lesions)
     if item.finding is not None:
         found |= _finding(item.finding) | _promised(
             item.finding, false_hold_rate if item.false_hold_rate is None else item.false_hold_rate
@@ -123,7 +124,7 @@ def _clinical(found: ClinicalFinding) -> dict[str, Any]:
     }
 
 
-def _lesions(found: LesionFinding) -> dict[str, Any]:
+def _lesions(item: SeriesAssessment, found: LesionFinding) -> dict[str, Any]:
     return {
         "bundle": found.bundle,
         "bundle_digest": found.bundle_digest,
@@ -150,11 +151,28 @@ def _lesions(found: LesionFinding) -> dict[str, Any]:
                 "centre_lps_mm": [round(value, 2) for value in one.region.centre],
                 "volume_mm3": round(one.region.volume_mm3, 3),
                 "slice": one.region.slice_index,
+                **_extent(item, one.region),
             }
             for one in found.lesions
         ],
         "left_out": list(found.left_out),
     }
+
+
+def _extent(item: SeriesAssessment, region: Region) -> dict[str, Any]:
+    """Return where a region begins and ends and how large it is, in the order of the array."""
+    if item.volume is None:
+        return {}
+    first, count = region.mask_offset[0], region.mask.shape[0]
+    found: dict[str, Any] = {
+        "slices": [first, first + count - 1],
+        "size_mm": [
+            round(voxels * step, 2)
+            for voxels, step in zip(region.mask.shape, item.volume.spacing, strict=True)
+        ],
+    }
+    images = [image_number(item.source.slices[end]) for end in found["slices"]]
+    return found | ({} if None in images else {"images": images})
 
 
 def _promised(finding: Finding, false_hold_rate: float) -> dict[str, Any]:

@@ -32,8 +32,9 @@ from models.training.loop import Run
 
 ARCHITECTURE = "median and deviation of the reference at each place of a brain-centred grid"
 QUESTIONS = {
-    "place": "Is any part of the brain brighter or darker than reference brains are at that place?",
-    "overall": "Do the brain's intensities follow the reference anatomy as a whole?",
+    "place": "Is any part of the {anatomy} brighter or darker than a reference {anatomy} is at "
+    "that place?",
+    "overall": "Do the {anatomy}'s intensities follow the reference anatomy as a whole?",
 }
 LICENSED_WEIGHTS: tuple[str, ...] = ()
 

@@ -40,9 +40,9 @@ ARCHITECTURE = (
     "restoration map; Mahalanobis distance of the code; reconstruction error against that expected"
 )
 QUESTIONS = {
-    "residual": "Can the brain as a whole not be reproduced from what was learned of the "
+    "residual": "Can the {anatomy} as a whole not be reproduced from what was learned of the "
     "reference scans?",
-    "focal": "Is there a spot in the brain that cannot be reproduced?",
+    "focal": "Is there a spot in the {anatomy} that cannot be reproduced?",
     "latent": "Are the shape and contrast of the slices, as the network summarises them, unlike "
     "the reference at that height?",
     "deviation": "Is the detail unlike that of the reference: less (blurred, smoothed) or more "

@@ -32,7 +32,7 @@ ARCHITECTURE = (
 )
 QUESTIONS = {
     "global": "Does the whole image look like the reference scans: sharpness, texture, contrast?",
-    "focal": "Is any place in the brain unlike every reference brain at that place?",
+    "focal": "Is any place in the {anatomy} unlike every reference {anatomy} at that place?",
 }
 LICENSED_WEIGHTS = (shared_weights.BACKBONE,)
 

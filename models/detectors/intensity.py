@@ -23,8 +23,10 @@ from models.training.loop import Run
 
 ARCHITECTURE = "none: robust z-score of the intensity; four statistics of the histogram"
 QUESTIONS = {
-    "histogram": "Is the histogram of the brain's intensities like that of the reference scans?",
-    "brightness": "Is any part of the brain far brighter or darker than the rest of this brain?",
+    "histogram": "Is the histogram of the {anatomy}'s intensities like that of the reference "
+    "scans?",
+    "brightness": "Is any part of the {anatomy} far brighter or darker than the rest of this "
+    "{anatomy}?",
 }
 LICENSED_WEIGHTS: tuple[str, ...] = ()
 

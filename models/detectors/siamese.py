@@ -53,8 +53,9 @@ ARCHITECTURE = (
     "kernel, on its latents; Mahalanobis distance of the mean latent"
 )
 QUESTIONS = {
-    "focal": "Is there a place whose texture is unlike normal brain?",
-    "latent_global": "Is the texture of the brain as a whole unlike that of the reference scans?",
+    "focal": "Is there a place whose texture is unlike that of a normal {anatomy}?",
+    "latent_global": "Is the texture of the {anatomy} as a whole unlike that of the reference "
+    "scans?",
 }
 LICENSED_WEIGHTS: tuple[str, ...] = ()
 _BATCH = 2048

@@ -62,10 +62,10 @@ ARCHITECTURE = (
     "tokens; surprisal by mask partition, healing by checkerboard"
 )
 QUESTIONS = {
-    "surprisal": "Are there parts of the brain that are unlikely, given how the rest of the slice "
-    "looks?",
+    "surprisal": "Are there parts of the {anatomy} that are unlikely, given how the rest of the "
+    "slice looks?",
     "healing": "Does the image change when its parts are drawn anew from what surrounds them?",
-    "union": "How much of the brain is either unlikely or changed when drawn anew?",
+    "union": "How much of the {anatomy} is either unlikely or changed when drawn anew?",
     "encoder": "Does the scan as a whole look unlike the reference scans at the same height?",
 }
 LICENSED_WEIGHTS: tuple[str, ...] = ()

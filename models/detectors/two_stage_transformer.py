@@ -70,11 +70,15 @@ class Mix(nn.Module):
         self.narrow = nn.Linear(hidden, width, bias=False)
         self.dropout = nn.Dropout(dropout)
 
+    def parts(self, x: Tensor, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries and keys, turned, and values, (n, heads, tokens, width / heads) each."""
+        qkv = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        return rotated(q, angles), rotated(k, angles), v
+
     def forward(self, x: Tensor, angles: Tensor) -> Tensor:
         """Return (n, tokens, width) of the same and (tokens, width / heads / 2) angles."""
-        qkv = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (n, heads, tokens, width / heads) each
-        mixed = functional.scaled_dot_product_attention(rotated(q, angles), rotated(k, angles), v)
+        mixed = functional.scaled_dot_product_attention(*self.parts(x, angles))
         x = x + self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
         gate, value = self.gates(self.norm2(x)).chunk(2, dim=-1)
         return x + self.dropout(self.narrow(functional.silu(gate) * value))

@@ -49,7 +49,8 @@ ARCHITECTURE = (
     "log-likelihood, and residual after unlikely tokens are replaced"
 )
 QUESTIONS = {
-    "likelihood": "Is the appearance of the brain as a whole unlikely among the reference scans?",
+    "likelihood": "Is the appearance of the {anatomy} as a whole unlikely among the reference "
+    "scans?",
     "slices": "Is the appearance of some slices unlikely?",
     "focal": "Are there spots whose appearance is unlikely, given their surroundings and height?",
 }
@@ -198,20 +199,21 @@ class TokenScorer:
             heat,
         )
 
-    def surprise(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def surprise(self, tokens: Tensor, heights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return -log p of each token, averaged over orderings, and the likeliest code there.
 
         Args:
-            tokens: (levels, tokens) of a whole scan, in raster order.
+            tokens: (n, tokens) in raster order.
+            heights: (n,), the level of each slice; None for a whole scan.
 
         Returns:
-            In raster order, (levels, tokens) each. The likeliest is that of the orderings'
+            In raster order, (n, tokens) each. The likeliest is that of the orderings'
             geometric mean.
         """
         config = self.config
         parts: list[tuple[Tensor, Tensor]] = []
         orders = [order(name, *config.grid).to(self.device) for name in config.orderings]
-        levels = torch.arange(len(tokens))
+        levels = torch.arange(len(tokens)) if heights is None else heights
         for own, level in zip(tokens.split(_BATCH), levels.split(_BATCH), strict=True):
             moved, height = own.to(self.device), level.to(self.device)
             each = [self.prior.log_probabilities(moved, height, places) for places in orders]

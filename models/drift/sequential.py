@@ -76,10 +76,7 @@ class Statistic:
     def after(self, p_value: float, number: int) -> Statistic:
         """Return the state after the value of this number and p-value."""
         gains = bets(p_value)
-        levels = tuple(
-            min(CEILING, (1.0 + level) * gain)
-            for level, gain in zip(self.levels, gains, strict=True)
-        )
+        levels = raised(self.levels, gains)
         runs: list[float] = []
         began: list[int] = []
         for run, start, gain in zip(self.runs, self.began, gains, strict=True):
@@ -99,6 +96,13 @@ class Statistic:
         if len(stored.get("levels", ())) != len(BETS):
             return cls()
         return cls(tuple(stored["levels"]), tuple(stored["runs"]), tuple(stored["began"]))
+
+
+def raised(levels: Sequence[float], gains: Sequence[float]) -> tuple[float, ...]:
+    """Return R of each bet after its gain; their mean is `Statistic.value`."""
+    return tuple(
+        min(CEILING, (1.0 + level) * gain) for level, gain in zip(levels, gains, strict=True)
+    )
 
 
 def p_value(before: Sequence[float], value: float, tie: float) -> float:

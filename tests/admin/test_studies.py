@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.explained import clinical, lesions
 from support.objects import mr_slice
 from support.pages import Pages, running_pages, text_of
 from support.passage import EXPLICIT, MR, Passage
@@ -124,6 +125,52 @@ def test_everything_of_a_study_is_on_its_page(site: Passage, pages: Pages) -> No
     assert "Audit trail" in said
     assert "Audit trail" not in text_of(pages.get(f"/studies/{study}", "viewer").text)
     assert pages.get("/studies/1.2.3").status_code == 404
+
+
+def test_lesions_and_the_clinical_score_are_on_the_page_where_a_site_has_them(
+    site: Passage, pages: Pages
+) -> None:
+    """Where, how large, how likely and by whom; what it comes from and lacks; else not a word."""
+
+    plain = judged(site, 1, "Meier^Anna")
+    said = text_of(pages.get(f"/studies/{plain}").text)
+    assert "Lesions" not in said
+    assert "clinical values" not in said
+    study = come(site, 2, "Roth^Eva")
+    known = evidence([Series(0.5), Series(0.5)], uid=study)
+    first, second = known["series"]
+    first |= {
+        "lesions": lesions(HOSTILE),
+        "clinical": clinical(),
+        "grid": {"shape": [12, 64, 64], "spacing_mm": [2, 1.4, 1.4]},
+    }
+    second["lesions"] = lesions(kept_extent=False)
+    site.judge(study, "CLEAR", **known, lesion_problems=["Not scored for malignancy: the rest."])
+    page = pages.get(f"/studies/{study}").text
+    assert HOSTILE not in page
+    said = text_of(page)
+    for expected in (
+        "segment 2 of a segmentation that came with the study",
+        "slices 5 to 9 of 12, largest on 6 numbered 105 to 109 by other viewers",
+        "14.0 × 15.4 mm 10.0 mm through the slices, 1.59 ml",
+        "51.8 % 95 % interval 32.0 to 65.7 %",
+        "Extrapolated",
+        "holds where 50 % of such lesions are malignant",
+        "6 patients with benign and 7 with malignant lesions",
+        "not released for patients",
+        "Not tested on: Children.",
+        "outside the scan.",
+        "Not scored for malignancy: the rest.",
+        "slice 6 1.59 ml",
+        "decides nothing",
+        "Score 17.5 13.9 where nothing is known",
+        "Percentile 90 of 41 calibration patients",
+        "Conformal p-value 0.119",
+        "the scan itself +4.50 the images",
+        "diffusing capacity for CO, percent of predicted -0.90 a report by DICOM",
+        "counted as unknown: forced expiratory volume in 1 s, percent of predicted.",
+    ):
+        assert expected in said
 
 
 def test_what_a_scanner_wrote_is_text_and_nothing_else(site: Passage, pages: Pages) -> None:

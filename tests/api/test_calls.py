@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from api.conftest import Api
+from support.explained import clinical, lesions
 from support.objects import mr_slice
 from support.passage import Passage
 from support.past import Series, evidence
@@ -58,6 +59,30 @@ def test_a_held_study_is_found_and_released_under_the_name_of_the_token(
     assert whole["jobs"][0]["outcome"]["verdict"] == "SUSPECT"
     with api.database.read() as tx:
         assert audit.listing(tx, study)[0].actor == "token workflow"
+
+
+def test_what_explains_a_verdict_is_answered_field_by_field(api: Api, site: Passage) -> None:
+    """Lesions and clinical score as on the study's page, and what was not kept once as null."""
+
+    study = STUDY.format(1)
+    site.receive(study)
+    site.complete(study)
+    known = evidence([Series(0.5), Series(0.5)], uid=study)
+    known["series"][0] |= {"lesions": lesions(), "clinical": clinical()}
+    known["series"][1]["lesions"] = lesions(kept_extent=False)
+    site.judge(study, "CLEAR", **known)
+    answer = api.call("GET", f"/studies/{study}", api.token("viewing", Permission.VIEW)).json()
+    told = answer["jobs"][0]["outcome"]["explanations"]
+    first, older = told["lesions"]
+    (lesion,) = first["lesions"]
+    assert (first["series_instance_uid"], first["trial"]) == (f"{study}.1", True)
+    assert (lesion["slices"], lesion["images"], lesion["slice"]) == ([5, 9], [105, 109], 6)
+    assert (lesion["probability"], lesion["interval"]) == (0.518, [0.32, 0.657])
+    assert [older["lesions"][0][name] for name in ("slices", "size_mm")] == [None, None]
+    (score,) = told["clinical"]
+    assert round(score["percentile"], 1) == 90.2
+    assert [one["name"] for one in score["contributions"]] == ["image", "dlco", "fev1"]
+    assert score["missing"] == ["forced expiratory volume in 1 s, percent of predicted"]
 
 
 def test_a_list_comes_in_pages_that_hold_everything_once(api: Api, site: Passage) -> None:

@@ -31,7 +31,7 @@ def _set(folder: Path) -> Path:
 
 
 def test_a_trained_model_can_be_loaded_and_drawn(tmp_path: Path) -> None:
-    """Train writes a model that loads; traverse writes its strip and its animation."""
+    """Train writes a model that loads; traverse its strip and animation, attribution its maps."""
     data = _set(tmp_path / "set")
     small = ("--set", "base=2", "--set", "size=16", "--set", "latent=4")
     small += ("--set", "classifier_steps=10")
@@ -46,6 +46,13 @@ def test_a_trained_model_can_be_loaded_and_drawn(tmp_path: Path) -> None:
     assert 0 < made.predict(np.full((1, 16, 16), -850.0, dtype=np.float32)).probability < 1
     run("model", "lesion", "traverse", out, "--data", str(data), "--out", drawn)
     assert {path.suffix for path in (tmp_path / "drawn").iterdir()} == {".png", ".gif"}
+    maps = tmp_path / "maps"
+    told = run(
+        "model", "attribution", "lesion", out, "--data", str(data), "--out", str(maps),
+        "--window", "8", "--stride", "8", "--randomised", "1", "--pictures", "1",
+    )  # fmt: skip
+    assert "occlusion by lung: rank correlation" in told
+    assert {path.suffix for path in maps.iterdir()} == {".html", ".png", ".json"}
 
 
 @pytest.mark.parametrize(
@@ -64,3 +71,13 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence(
     out = str(tmp_path / "made")
     told = run("model", "lesion", "train", "--data", str(data), "--out", out, *arguments, code=1)
     assert rule in " ".join(told.split())
+
+
+def test_where_no_transformer_looked_nothing_is_drawn(tmp_path: Path) -> None:
+    """Attribution of a scan needs a bundle with a transformer."""
+    told = run(
+        "model", "attribution", "scan", "mr-brain-t1", "--data", str(tmp_path),
+        "--out", str(tmp_path / "out"), code=1,
+    )  # fmt: skip
+    assert "has no transformer" in " ".join(told.split())
+    assert not (tmp_path / "out").exists()

@@ -20,6 +20,7 @@ from gatekeeper.cli import study as study_command
 from gatekeeper.clinical import service
 from gatekeeper.clinical.checking import bundle_answer
 from gatekeeper.errors import ChildFailed
+from gatekeeper.explanations import explanations
 from gatekeeper.pseudonym import KEY, site_key
 from gatekeeper.work.clinical import whose
 from gatekeeper.work.messages import Answer
@@ -130,6 +131,11 @@ def test_values_of_the_patient_reach_the_report_with_their_contributions(
     assert "P1" not in json.dumps(found.evidence)
     (shown,) = study_command.explained(found)
     assert shown.startswith("lung-trial (TRIAL, simulated patients): image and function together")
+    (score,) = explanations(found).clinical
+    assert {one.name for one in score.contributions if one.measured} == {"image", "dlco"}
+    assert len(score.missing) == len(clinical["missing"])
+    below = 41 - (round(score.p_value * 42) - 1)
+    assert score.percentile == pytest.approx(100 * below / 41)
     text = text_of(ward, job)
     assert "image and function together, which explains and does not decide" in text
     assert "TRIAL: fitted to simulated patients" in text

@@ -131,7 +131,7 @@ def test_a_child_killed_in_mid_job_costs_one_attempt(ward: Ward) -> None:
         (child,) = until(lambda: children(worker), 30, "the child to be started")
         until(lambda: list((ward.spool.root / SCRATCH).glob("*/request.json")), 30, "a request")
         os.kill(child, signal.SIGKILL)
-        until(lambda: ward.job(job).attempt == 2, 30, "the second attempt")
+        until(lambda: ward.job(job).attempt == 2, 120, "the second attempt")
         assert worker.poll() is None
         assert "killed by the system (SIGKILL)" in ward.job(job).reason
 

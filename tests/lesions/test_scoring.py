@@ -29,6 +29,7 @@ from support.lesions import SMALL, made
 from work.phantoms import Ward, read
 
 from gatekeeper.cli import study as study_command
+from gatekeeper.explanations import explanations
 from gatekeeper.lesions.checking import bundle_answer
 from gatekeeper.lesions.finding import Origin
 from gatekeeper.lidc import annotated_scans
@@ -162,6 +163,13 @@ def test_a_segmentation_is_scored_and_the_report_carries_it(
     assert "lesion 1 (segment 1 of a segmentation that came with the study)" in text
     (shown,) = study_command.lesions_told(found)
     assert shown.startswith("nodules (TRIAL): lesion 1 (segmentation 1) malignant")
+    (scores,) = explanations(found).lesions
+    (told_of,) = scores.lesions
+    assert (scores.series_slices, told_of.slice, told_of.slices) == (12, 5, (5, 9))
+    assert told_of.images == (5, 9)
+    across = 11 * SPACING
+    assert told_of.size_mm == pytest.approx((5 * STEP, across, across), abs=0.01)
+    assert (scores.benign_patients, scores.malignant_patients, scores.prevalence) == (6, 6, 0.5)
 
 
 def test_a_structure_set_is_scored_where_it_was_drawn(ward: Ward, worker: Worker) -> None:

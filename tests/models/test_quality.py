@@ -140,6 +140,7 @@ def test_an_empty_slice_within_the_stack_is_found(head: Volume) -> None:
     found = {defect.check: defect for defect in defects(replace(head, array=array))}
 
     assert found["empty_slices"].slices == (18,)
+    assert found["empty_slices"].sentence == "Slice 19 is empty."
 
 
 def test_a_repeated_slice_is_found_exactly_and_nearly(head: Volume) -> None:
@@ -151,6 +152,7 @@ def test_a_repeated_slice_is_found_exactly_and_nearly(head: Volume) -> None:
     (found,) = defects(replace(head, array=array))
 
     assert (found.check, found.slices) == ("repeated_slices", (15, 25))
+    assert found.sentence == "Slices 16 and 26 show the same image as the slice before."
 
 
 def test_missing_slices_make_the_content_jump(head: Volume) -> None:
@@ -161,6 +163,7 @@ def test_missing_slices_make_the_content_jump(head: Volume) -> None:
 
     assert [one.check for one in found] == ["slice_jump"]
     assert found[0].slices == (18,)
+    assert found[0].sentence == ("The content jumps before slice 19, as where slices are missing.")
 
 
 @pytest.mark.parametrize("side", range(len(fault_series.SIDES)))

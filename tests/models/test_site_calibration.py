@@ -92,6 +92,8 @@ def test_a_scan_of_the_same_scanner_and_protocol_is_judged_by_it(found: SiteCali
 
     own = assessor.detect(normal)
     assert own.levels[0].calibration_size == 5
+    asked = " ".join(level.question for level in own.levels)
+    assert ("body" in asked, "brain" in asked) == (True, False), "a pelvis is judged"
     assert own.p_value > 1 / 6
     assert own.site_calibrated
     assert not assessor.detect(replace(normal, device="OTHER")).site_calibrated

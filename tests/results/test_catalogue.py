@@ -167,7 +167,8 @@ def level_questions() -> Iterator[str]:
     for path in (MODELS / "detectors").glob("*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Assign) and "QUESTIONS" in ast.unparse(node.targets[0]):
-                yield from ast.literal_eval(node.value).values()
+                for question in ast.literal_eval(node.value).values():
+                    yield from (question.format(anatomy=one) for one in ("brain", "body"))
 
 
 def test_every_sentence_of_the_judge_is_known() -> None:
@@ -183,7 +184,10 @@ def test_every_sentence_of_the_judge_is_known() -> None:
     p_value=st.sampled_from([0.0, 0.01, 0.05, 0.06, 0.1, 0.5, 1.0]),
     size=st.sampled_from([1, 7, 19, 57]),
     names=st.lists(st.sampled_from(LEVELS), min_size=1, max_size=4),
-    fault=st.sampled_from(["", "Slices 3, 4 and others are empty.", "Slices 7 are empty."]),
+    fault=st.sampled_from([
+        "", "Slices 3, 4, 5, 6, 7 and others are empty.", "Slices 3, 4 and 7 are empty.",
+        "Slice 7 is empty.",
+    ]),
 )  # fmt: skip
 def test_every_verdict_is_told_in_german(
     p_value: float, size: int, names: list[str], fault: str

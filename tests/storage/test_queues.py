@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from gatekeeper import queue
-from storage import audit, jobs, leases, queues
+from storage import audit, jobs, leases, queues, watch
 from storage.engine import Database
 from storage.queues import Stage
+from storage.waiting import STATES
 
 MakeJob = Callable[..., int]
 
@@ -72,6 +73,27 @@ def test_what_was_given_up_is_listed_with_its_reason_and_restarted(
     assert (stage.queued, stage.dead) == (3, 0)
 
 
+def test_a_job_in_whose_place_there_is_another_is_not_stuck(
+    database: Database, a_job: MakeJob
+) -> None:
+    """It is not counted or listed as given up, and no restart of the stage queues it again."""
+    numbers = [a_job(number) for number in range(3)]
+    with database.begin() as tx:
+        for reason in ("the child was killed", f"{jobs.SUPERSEDED}: the study changed", "no"):
+            job = jobs.claim(tx, "worker", 60)
+            assert job is not None
+            jobs.fail(tx, job.id, job.attempt, reason, None)
+    assert stands(database, Stage.ANALYSIS).dead == 2
+    with database.begin() as tx:
+        assert watch.queues(tx)["analyse"].counts["dead"] == 2
+        found = queues.rows(tx, Stage.ANALYSIS, leases.DEAD, 10)
+        assert [one.id for one in found] == [numbers[2], numbers[0]]
+        with pytest.raises(queue.QueueRefused, match="not among"):
+            queue.restart(tx, Stage.ANALYSIS, numbers[1], "anna")
+        assert queue.restart_all(tx, Stage.ANALYSIS, "anna") == 2
+        assert jobs.existing(tx, numbers[1]).state == leases.DEAD
+
+
 @pytest.mark.parametrize("stage", Stage)
 def test_every_stage_can_be_looked_at_and_paused(database: Database, stage: Stage) -> None:
     """No stage is missing a table, a column or a way back."""
@@ -79,7 +101,7 @@ def test_every_stage_can_be_looked_at_and_paused(database: Database, stage: Stag
         queue.pause(tx, stage, "anna", "maintenance")
         with pytest.raises(queue.QueueRefused, match="already"):
             queue.pause(tx, stage, "anna", "maintenance")
-        for state in queues.STATES:
+        for state in STATES:
             assert queues.rows(tx, stage, state, 10) == []
         assert not queues.restart(tx, stage, 1)
         assert list(queues.paused(tx)) == [stage]

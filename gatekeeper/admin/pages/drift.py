@@ -18,12 +18,11 @@ from gatekeeper.admin.rendering import go, live, render
 from gatekeeper.admin.routing import Desk, NotFound, Routes, principal_of
 from gatekeeper.drift import overview
 from gatekeeper.drift.course import Step, course
-from gatekeeper.drift.overview import AttributeLine, StreamView
+from gatekeeper.drift.overview import AttributeLine
 from gatekeeper.drift.values import ABSENT, HEADER, SCORE
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.identity.permission import Permission
 from storage import drift as stored
-from storage.engine import Transaction
 from storage.records import DriftDevice
 
 routes = Routes()
@@ -157,9 +156,11 @@ def _stream(
     if attribute not in (SCORE, *HEADER):
         raise NotFound(f"no attribute {attribute[:32]!r} is looked at")
     with console.database.read() as tx:
-        view = _view(tx, console, number)
         found = stored.get(tx, number)
-        observed = [] if found is None else stored.observations(tx, found)
+        if found is None:
+            raise NotFound(f"there is no device and protocol of number {number}")
+        observed = stored.observations(tx, found)
+    view = overview.view_of(found, observed, settings)
     steps = course(observed, attribute, settings.reference_series)
     chosen = next(one for one in view.attributes if one.name == attribute)
     return render(
@@ -185,13 +186,6 @@ def _stream(
         problem=problem,
         why=why,
     )
-
-
-def _view(tx: Transaction, console: Console, number: int) -> StreamView:
-    view = overview.show(tx, number, console.settings.drift)
-    if view is None:
-        raise NotFound(f"there is no device and protocol of number {number}")
-    return view
 
 
 def _scanner(

@@ -15,7 +15,8 @@ from gatekeeper.errors import GatekeeperError
 from gatekeeper.identity.permission import Permission
 from storage import queues
 from storage.engine import moment_now
-from storage.queues import STATES, Stage
+from storage.queues import Stage
+from storage.waiting import STATES
 
 routes = Routes()
 

@@ -21,6 +21,7 @@ from gatekeeper.admin.routing import Desk, NotFound, Routes, principal_of
 from gatekeeper.admin.timeline import timeline
 from gatekeeper.decision_record import PAYLOAD_TYPE
 from gatekeeper.errors import ConfigurationError, GateRefused
+from gatekeeper.explanations import explanations
 from gatekeeper.history import StudyHistory, read_history, stage
 from gatekeeper.identity.permission import Permission
 from gatekeeper.verification import Answer, signed_of, verify_chain
@@ -135,6 +136,7 @@ def _standing(console: Console, uid: str) -> dict[str, Any]:
     if history is None:
         raise NotFound("no study of this UID is known")
     moment = time.time()
+    latest = next((one for one in history.jobs if one.outcome is not None), None)
     return {
         "uid": uid,
         "history": history,
@@ -142,7 +144,8 @@ def _standing(console: Console, uid: str) -> dict[str, Any]:
         "title": title_of(header),
         "stage": stage(history.study, history.jobs[0] if history.jobs else None),
         "lines_of_time": timeline(history, moment),
-        "latest": next((one for one in history.jobs if one.outcome is not None), None),
+        "latest": latest,
+        "explained": latest and latest.outcome and explanations(latest.outcome),
         "open": open_nodes(history),
         "now": moment,
         "made": {one.job.id: _made(one.results) for one in history.jobs},

@@ -16,6 +16,7 @@ from gatekeeper.api.fields import After, Answer, Asked, Limit, Line, Reason, Stu
 from gatekeeper.api.paging import Page, moment_and_text_of, place
 from gatekeeper.api.study import (
     Delivery,
+    Explanations,
     Forward,
     Header,
     Judged,
@@ -31,6 +32,7 @@ from gatekeeper.api.study import (
 )
 from gatekeeper.decision_record import PAYLOAD_TYPE
 from gatekeeper.errors import ConfigurationError
+from gatekeeper.explanations import explanations
 from gatekeeper.gate import people
 from gatekeeper.gate.passing import Proceedings
 from gatekeeper.history import StudyHistory, find_studies, read_history, stage
@@ -39,9 +41,8 @@ from gatekeeper.rules.verdict import Verdict
 from gatekeeper.verification import signed_of, verify_chain
 from gatekeeper.web.guard import audit_of
 from storage import decision_records, study_headers
-from storage.records import (
-    ForwardState,
-)
+from storage.records import ForwardState
+from storage.records import Outcome as Kept
 from storage.study_search import Position, Stage, StudyFilter
 
 routes = ApiRoutes("Studies")
@@ -212,7 +213,7 @@ def _told(history: StudyHistory, header: Header | None) -> Study:
                 for name in Judged.model_fields
                 if name not in ("outcome", "results", "deliveries")
             },
-            outcome=None if one.outcome is None else Outcome.model_validate(one.outcome),
+            outcome=None if one.outcome is None else _found(one.outcome),
             results=[Result.model_validate(result) for result in one.results],
             deliveries=[Delivery.model_validate(delivery) for delivery in one.deliveries],
         )
@@ -227,6 +228,11 @@ def _told(history: StudyHistory, header: Header | None) -> Study:
         priors=[Prior.model_validate(one) for one in history.priors],
         feedback=[Opinion.model_validate(one) for one in history.feedback],
     )
+
+
+def _found(outcome: Kept) -> Outcome:
+    said = {name: getattr(outcome, name) for name in Outcome.model_fields if name != "explanations"}
+    return Outcome(**said, explanations=Explanations.model_validate(explanations(outcome)))
 
 
 def _midnight(day: datetime.date, later: int) -> float:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from gatekeeper.cli.model import bundles, choice, fitting, lesion, measuring, multimodal, statistics
+from gatekeeper.cli.model import (
+    attribution,
+    bundles,
+    choice,
+    fitting,
+    lesion,
+    measuring,
+    multimodal,
+    statistics,
+)
 
 app = typer.Typer(
     help="Models: bundles in use, training, site calibration, evaluation.", no_args_is_help=True
@@ -15,4 +24,5 @@ fitting.register(app)
 measuring.register(app)
 app.add_typer(multimodal.app, name="multimodal")
 lesion.register(app)
+attribution.register(app)
 statistics.register(app)

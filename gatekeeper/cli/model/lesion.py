@@ -77,7 +77,7 @@ def train(
 
     with model_errors(), progress_bars() as progress:
         config = _config(kind, settings)
-        given = _set(context, data, config, candidates)
+        given = lesions_of(context, data, config, candidates)
         run = Run(seed=seed, steps_scale=steps_scale, progress=progress)
         made = command.train(given, config, run, out, folds)
     benign, malignant = made.calibration.patients
@@ -116,7 +116,7 @@ def evaluate(
 
     with model_errors(), progress_bars() as progress:
         config = _config(lesion_config.KINDS[0], settings)
-        given = _set(context, data, config, candidates)
+        given = lesions_of(context, data, config, candidates)
         run = Run(seed=seed, steps_scale=steps_scale, progress=progress)
         found = command.evaluate(
             given, config, run, out, _typed(),
@@ -149,7 +149,7 @@ def traverse(
 
     with model_errors():
         made = lesion_model.load(model)
-        given = _set(context, data, made.config, candidates)
+        given = lesions_of(context, data, made.config, candidates)
         command.written(made.fitted, given.lesions, out, made.config.kind)
     console.print(f"Written to {out}", highlight=False)
 
@@ -204,9 +204,10 @@ def _protocol(
     return made
 
 
-def _set(
+def lesions_of(
     context: typer.Context, folder: Path, config: lesion_config.Config, candidates: int
 ) -> Set:
+    """Return the lesions of a folder: LIDC-IDRI where it holds XML, else `chest_ct_iqoth`."""
     from models.lesion import command
     from models.sources import open_source
 
