@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.prepare import Prepared
+from models.scan import Synthetic
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,12 +47,14 @@ class Example:
         site: institution or scanner, as far as known.
         prepared: the images.
         usable: bool, (levels,): which levels may stand for normal.
+        synthetic: what drew the scan; None for a scan of a scanner.
     """
 
     subject: str
     site: str
     prepared: Prepared
     usable: NDArray[np.bool_]
+    synthetic: Synthetic | None = None
 
 
 def top_mean(values: NDArray[np.float32], fraction: float) -> float:

@@ -116,6 +116,7 @@ def evaluate(
         One record a detector. The same scans and seed give the same record, but for `seconds`.
 
     Raises:
+        ModelError: if a scan is synthetic.
         ValueError: if a detector's map has another shape than the scan, or a value in the mask is
             NaN; or a floor is no detector.
     """
@@ -123,6 +124,7 @@ def evaluate(
         raise ValueError("a floor must be one of the detectors")
     ledgers = {name: _Ledger() for name in detectors}
     for scan in scans:
+        scan.refuse_synthetic("evaluation")
         inside = mask(scan.volume)
         is_abnormal = abnormal(scan)
         for name, detector in detectors.items():

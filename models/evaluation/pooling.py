@@ -61,6 +61,28 @@ def pooled(
     )
 
 
+def ap_difference(
+    first: Sequence[Tally], second: Sequence[Tally], seed: int = 0, resamples: int = RESAMPLES
+) -> Figure:
+    """Return the pooled AP of one map less that of another, with its interval, paired.
+
+    Args:
+        first: one tally a patient, of the one map.
+        second: of the other, the same patients in the same order.
+        seed: of the resampling, which draws the same patients of both.
+        resamples: how many.
+
+    Raises:
+        ValueError: if the patients differ in number.
+    """
+    if len(first) != len(second):
+        raise ValueError("a paired comparison needs the same patients")
+    column = [field.name for field in fields(VoxelFigures)].index("ap")
+    draws = [_draws(one, seed, resamples)[:, column] for one in (first, second)]
+    values = [measured(merged(one)).ap for one in (first, second)]
+    return percentile(values[0] - values[1], draws[0] - draws[1])
+
+
 def _draws(patients: Sequence[Tally], seed: int, resamples: int) -> NDArray[np.float64]:
     """Return the measures of each resample, (resamples, 6); NaN where undefined."""
     counts, regions = _binned(patients)

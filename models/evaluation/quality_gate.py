@@ -191,11 +191,14 @@ def measure(
         resamples: of the bootstrap.
 
     Raises:
+        ModelError: if a scan is synthetic.
         ValueError: if there is no detector, scan, fault or strength, or a detector refuses every
             clean scan.
     """
     if not (detectors and scans and faults and strengths):
         raise ValueError("a measurement needs detectors, scans, faults and strengths")
+    for scan in scans:
+        scan.refuse_synthetic("evaluation")
     first = _first_scans(scans)
     total = len(first) * len(faults) * len(strengths)
     clean: dict[str, dict[str, _Answer]] = {name: {} for name in detectors}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from models.errors import ModelError
-from models.scan import Scan
+from models.scan import Scan, Synthetic
 from models.sources.marks import normal_slices
 from models.sources.nifti import read_like, read_volume
 from models.sources.split import FRACTIONS, on_side, split_of
@@ -25,6 +25,7 @@ COLUMNS = (
     "modality",
     "body_part",
     "sequence",
+    "synthetic",
 )
 """Columns of the table; all but `file` may be missing or empty."""
 ENDINGS = (".nii.gz", ".nii")
@@ -44,7 +45,8 @@ def nifti(folder: Path, split: str) -> Iterator[Scan]:
     * ``label``: the class of the scan. Without a lesion file, a scan with a label other than
       ``normal`` has no slice that stands for normal;
     * ``modality``, ``body_part``, ``sequence``: see `Volume`; a NIfTI file does not state them, and
-      where the table does not either, the scan is ``MR`` of an unstated part and contrast.
+      where the table does not either, the scan is ``MR`` of an unstated part and contrast;
+    * ``synthetic``: what drew the scan, as `models.scan.Synthetic` writes it; empty, a scanner.
 
     Raises:
         ModelError: if a file or the table breaks a rule, or a subject is on two sides.
@@ -72,6 +74,7 @@ def _scan(folder: Path, row: dict[str, str]) -> Scan:
         lesion,
         site=row["site"],
         label=row["label"],
+        synthetic=Synthetic.parse(row["synthetic"]) if row["synthetic"] else None,
     )
 
 

@@ -70,34 +70,98 @@ def folds_of(names: Sequence[str], folds: int, seed: int) -> list[list[str]]:
 
 
 def cross_fit(
-    module: Method, examples: Sequence[Example], config: GridConfig, folds: int, run: Run
+    module: Method,
+    examples: Sequence[Example],
+    config: GridConfig,
+    folds: int,
+    run: Run,
+    synthetic: Sequence[Example] = (),
 ) -> tuple[list[HeldOut], dict[str, Tensor]]:
     """Return the held-out judgements and the final model's tensors.
 
+    Args:
+        module: the detector.
+        examples: reference scans of scanners; each is judged once.
+        config: the detector's settings.
+        folds: of the subjects.
+        run: how.
+        synthetic: further scans to fit on, in every fold but that of their subject; never judged.
+
     Raises:
-        ModelError: if too few subjects are left to fit on, or a score is not finite.
+        ModelError: if too few subjects are left to fit on, a score is not finite, or a scan that
+            would calibrate is synthetic.
     """
+    _refuse_synthetic(examples)
     found: list[HeldOut] = []
     dealt = folds_of(subjects(examples), folds, run.seed)
     tensors: dict[str, Tensor] = {}
     for number, held_out in enumerate(dealt):
         run.progress(f"fold of {len(dealt)}", number, len(dealt))
-        kept = [example for example in examples if example.subject not in held_out]
+        kept = [one for one in (*examples, *synthetic) if one.subject not in held_out]
         if not kept:
             raise ModelError("no subject is left to fit on")
         tensors = module.fit(kept, config, _of_fold(run, number, len(dealt)))
-        scorer = module.scorer(tensors, config, run.device)
-        for example in (one for one in examples if one.subject in held_out):
-            seen = restricted(example)
-            judgement = scorer.judge(seen)
-            if not all(np.isfinite(value) for value in judgement.scores.values()):
-                raise ModelError("a reference scan has a score that is not a number")
-            scores = dict(judgement.scores)
-            found.append(HeldOut(example.subject, scores, judgement.map, seen.brain))
+        judged = [one for one in examples if one.subject in held_out]
+        found += _judged(module, tensors, judged, config, run)
     run.progress(f"fold of {len(dealt)}", len(dealt), len(dealt))
     if folds > 1:
-        tensors = module.fit(examples, config, run)
+        tensors = module.fit([*examples, *synthetic], config, run)
     return found, tensors
+
+
+def fit_apart(
+    module: Method,
+    fitted: Sequence[Example],
+    examples: Sequence[Example],
+    config: GridConfig,
+    run: Run,
+) -> tuple[list[HeldOut], dict[str, Tensor]]:
+    """Return the judgements of scans by a model of other subjects, and that model's tensors.
+
+    Args:
+        module: the detector.
+        fitted: what it is fitted on, synthetic or not.
+        examples: scans of scanners, each judged once.
+        config: the detector's settings.
+        run: how.
+
+    Raises:
+        ModelError: if a subject is on both sides, a scan that would calibrate is synthetic, or a
+            score is not finite.
+    """
+    _refuse_synthetic(examples)
+    if both := sorted(set(subjects(fitted)) & set(subjects(examples))):
+        raise ModelError(f"{both[0]} is fitted on, so no scan of that subject calibrates")
+    tensors = module.fit(fitted, config, run)
+    return _judged(module, tensors, examples, config, run), tensors
+
+
+def _refuse_synthetic(examples: Sequence[Example]) -> None:
+    for one in examples:
+        if one.synthetic is not None:
+            raise ModelError(
+                f"a scan of {one.subject} is synthetic ({one.synthetic}): calibration takes only "
+                "scans of scanners"
+            )
+
+
+def _judged(
+    module: Method,
+    tensors: dict[str, Tensor],
+    examples: Sequence[Example],
+    config: GridConfig,
+    run: Run,
+) -> list[HeldOut]:
+    scorer = module.scorer(tensors, config, run.device)
+    found: list[HeldOut] = []
+    for example in examples:
+        seen = restricted(example)
+        judgement = scorer.judge(seen)
+        if not all(np.isfinite(value) for value in judgement.scores.values()):
+            raise ModelError("a reference scan has a score that is not a number")
+        scores = dict(judgement.scores)
+        found.append(HeldOut(example.subject, scores, judgement.map, seen.brain))
+    return found
 
 
 def _of_fold(run: Run, number: int, folds: int) -> Run:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models import activation, transfer
+from models import activation, synthetic_share, transfer
 from models.assessor import Assessor
 from models.detector import load
 from models.errors import ModelError, NotAssessable
@@ -143,8 +143,8 @@ def calibrate(
         progress: told each finished scan.
 
     Raises:
-        ModelError: if no scanner and protocol has enough subjects, or the version cannot be
-            written.
+        ModelError: if a scan is synthetic, no scanner and protocol has enough subjects, or the
+            version cannot be written.
     """
     if out.resolve() == SHIPPED_BUNDLES.resolve():
         raise ModelError("a shipped bundle is not changed: choose another folder")
@@ -155,6 +155,7 @@ def calibrate(
     known = fitted_subjects(info) if same_set else frozenset[str]()
     scored: list[Scored] = []
     for scan in scans:
+        scan.refuse_synthetic("calibration")
         reason = _reason_against(scan, known, given)
         if not reason:
             try:
@@ -301,6 +302,7 @@ def _write(info: BundleInfo, made: Sequence[Group], source: str, out: Path) -> B
 
 def _entry(one: Group, info: BundleInfo, source: str) -> dict[str, Any]:
     words = f"{len(one.subjects)} normal subjects of {one.origin}"
+    words += synthetic_share.told(info.manifest)
     return {
         "device": one.origin.device,
         "protocol": one.origin.protocol,

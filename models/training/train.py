@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from models import brain_extraction, shared_weights
+from models import brain_extraction, shared_weights, synthetic_share
 from models.assessor import level_name
 from models.brain_extraction import BrainNet
 from models.calibration import Surprise
@@ -19,13 +20,15 @@ from models.detector import Method, method
 from models.errors import ModelError, NotAssessable
 from models.grid import Canonical
 from models.prepare import GridConfig, Prepared, located, normalised, resampled
-from models.scan import Scan
+from models.scan import Scan, Synthetic
 from models.scoring import Example
 from models.sources import open_source
+from models.synthesis.completion import share, sheet_of
 from models.training import bundle
 from models.training.calibrate import (
     HeldOut,
     cross_fit,
+    fit_apart,
     map_threshold,
     normal_map,
     placed,
@@ -56,6 +59,9 @@ class Plan:
         scans: yields the reference scans, where `data` is not of a form in `models.sources`.
         settings: of the detector, in place of its own; of one member where the name starts with
             that member's and a dot.
+        completed: folder of synthetic scans that `models.synthesis.completion` wrote: fitted on,
+            never calibrated on.
+        completed_alone: whether those alone are fitted on; all scans of `data` then calibrate.
     """
 
     detector: str
@@ -68,6 +74,8 @@ class Plan:
     form: str | None = None
     scans: Callable[[], Iterable[Scan]] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    completed: Path | None = None
+    completed_alone: bool = False
 
     @property
     def bundle_name(self) -> str:
@@ -79,6 +87,17 @@ class Plan:
     def is_default(self) -> bool:
         """Whether the bundle answers for its profile where a site has chosen no other."""
         return self.detector == DEFAULT
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Raw:
+    """A reference scan on the grid of each member, intensities as they are."""
+
+    subject: str
+    site: str
+    normal: NDArray[np.bool_]
+    grids: list[Prepared]
+    synthetic: Synthetic | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,22 +127,22 @@ def train(plan: Plan, run: Run) -> Path:
     recipes = MEMBERS[plan.detector]
     modules = [method(recipe.detector) for recipe in recipes]
     grids = _configs(plan, recipes, modules)
-    raw: list[tuple[str, str, np.ndarray[Any, np.dtype[np.bool_]], list[Prepared]]] = []
+    raw: list[_Raw] = []
     extractor = brain_extraction.from_weights(shared_weights.read(shared_weights.BRAIN_EXTRACTION))
     for seen, scan in enumerate(_scans(plan)):
         run.progress("read scans", seen, 0)
         if (found := _on_grids(scan, grids, extractor)) is not None:
-            raw.append((scan.subject, scan.site, scan.normal, found))
-    names = sorted({subject for subject, _, _, _ in raw})
+            raw.append(_Raw(scan.subject, scan.site, scan.normal, found, scan.synthetic))
+    names = sorted({one.subject for one in raw if one.synthetic is None})
     if len(names) < FEWEST_SUBJECTS:
         raise ModelError(f"{len(names)} subjects could be read; at least {FEWEST_SUBJECTS} needed")
     fitted = [
-        _fit(plan, recipe, module, grid, [(s, site, n, all_[i]) for s, site, n, all_ in raw], run)
+        _fit(plan, recipe, module, grid, raw, i, run)
         for i, (recipe, module, grid) in enumerate(zip(recipes, modules, grids, strict=True))
     ]
     folder = plan.out / plan.bundle_name
     if is_first_process():
-        _write(plan, folder, fitted, names, len(raw), run)
+        _write(plan, folder, fitted, names, raw, run)
     return folder
 
 
@@ -166,7 +185,26 @@ def _like(usual: Any, name: str, value: Any) -> Any:
     return value
 
 
-def _scans(plan: Plan) -> Iterable[Scan]:
+def _scans(plan: Plan) -> Iterator[Scan]:
+    """Yield the reference scans, then the completed ones."""
+    if plan.completed_alone and plan.completed is None:
+        raise ModelError("there is nothing to fit on alone: name a folder of completed scans")
+    for scan in _real(plan):
+        scan.refuse_synthetic("calibration: name the folder of completed scans as such")
+        yield scan
+    if plan.completed is None:
+        return
+    mark = sheet_of(plan.completed)
+    wanted = str(plan.profile.statements["profile"]["sequence"])
+    for scan in open_source(plan.completed, "nifti").read(plan.completed, "all"):
+        if scan.synthetic is None or scan.synthetic.digest != mark.digest:
+            raise ModelError(f"{plan.completed}: {scan.name} is not drawn by {mark.model}")
+        if wanted and scan.volume.sequence != wanted:
+            raise ModelError(f"{plan.completed}: {scan.name} is no {wanted}")
+        yield scan
+
+
+def _real(plan: Plan) -> Iterable[Scan]:
     if plan.scans is not None:
         return plan.scans()
     inside = plan.data / plan.profile.folder
@@ -196,22 +234,31 @@ def _fit(
     recipe: MemberRecipe,
     module: Method,
     grid: GridConfig,
-    raw: Sequence[tuple[str, str, np.ndarray[Any, np.dtype[np.bool_]], Prepared]],
+    raw: Sequence[_Raw],
+    index: int,
     run: Run,
 ) -> _Fitted:
-    quantiles = np.stack([prepared.quantiles() for _, _, _, prepared in raw])
+    fitted_on = [one for one in raw if one.synthetic is not None or not plan.completed_alone]
+    quantiles = np.stack([one.grids[index].quantiles() for one in fitted_on])
     landmarks = (quantiles / quantiles[:, -1:]).mean(axis=0)
     config = replace(grid, landmarks=tuple(round(float(value), 6) for value in landmarks))
     examples: list[Example] = []
-    for subject, site, normal, prepared in raw:
-        usable = normal[np.round(prepared.positions[0]).astype(np.intp)]
+    for one in raw:
+        prepared = one.grids[index]
+        usable = one.normal[np.round(prepared.positions[0]).astype(np.intp)]
         if usable.any():
-            examples.append(Example(subject, site, normalised(prepared, config), usable))
+            seen = normalised(prepared, config)
+            examples.append(Example(one.subject, one.site, seen, usable, one.synthetic))
     inner = run
     if run.checkpoints is not None:
         inner = replace(run, checkpoints=run.checkpoints / recipe.name)
-    folds = plan.folds or recipe.folds
-    held_out, tensors = cross_fit(module, examples, config, folds, inner)
+    real = [one for one in examples if one.synthetic is None]
+    synthetic = [one for one in examples if one.synthetic is not None]
+    if plan.completed_alone:
+        held_out, tensors = fit_apart(module, synthetic, real, config, inner)
+    else:
+        folds = plan.folds or recipe.folds
+        held_out, tensors = cross_fit(module, real, config, folds, inner, synthetic)
     normal = normal_map(held_out) if recipe.map_by_place else None
     held_out = placed(held_out, normal)
     surprise = surprises(held_out)
@@ -220,9 +267,20 @@ def _fit(
 
 
 def _write(
-    plan: Plan, folder: Path, fitted: Sequence[_Fitted], names: list[str], scans: int, run: Run
+    plan: Plan,
+    folder: Path,
+    fitted: Sequence[_Fitted],
+    names: list[str],
+    raw: Sequence[_Raw],
+    run: Run,
 ) -> None:
     profile = plan.profile
+    drawn = [one.subject for one in raw if one.synthetic is not None]
+    real = [one.subject for one in raw if one.synthetic is None]
+    synthetic: dict[str, Any] = {}
+    if plan.completed is not None:
+        fitted_on = [] if plan.completed_alone else real
+        synthetic = share(plan.completed, profile.statements, drawn, fitted_on)
     scores: dict[str, list[float]] = {}
     calibrated: list[str] = []
     for one in fitted:
@@ -260,22 +318,22 @@ def _write(
             ],
             "deciding": deciding,
             "data": profile.statements["data"]
-            | {"subjects": len(names), "scans": scans, "split": plan.split},
+            | {"subjects": len(names), "scans": len(real), "split": plan.split},
             "recipe": {
                 "command": _command(plan, folds, run),
                 "seed": run.seed,
                 "folds": folds,
                 "steps_scale": run.steps_scale,
-                "subjects": names,
+                "subjects": sorted({*names, *drawn}),
                 "packages": bundle.packages(),
             },
             "calibration": {
-                "method": _METHODS[min(folds, 2)],
+                "method": _APART if plan.completed_alone else _METHODS[min(folds, 2)],
                 "subjects": calibrated,
                 "n": len(calibrated),
                 "scores": scores,
                 "description": f"{len(calibrated)} subjects, each scored by a model fitted without "
-                f"it: {profile.statements['data']['name']}",
+                f"it: {profile.statements['data']['name']}{synthetic_share.told(synthetic)}",
                 "map_threshold": threshold,
             },
             "site_calibrations": [],
@@ -285,7 +343,8 @@ def _write(
                 name: shared_weights.digest(name)
                 for name in sorted(shared | {shared_weights.BRAIN_EXTRACTION})
             },
-        },
+        }
+        | synthetic,
     )
 
 
@@ -294,6 +353,8 @@ def _command(plan: Plan, folds: int, run: Run) -> str:
     words = ["gatekeeper model train", plan.detector, "--profile", plan.profile.name]
     words += ["--seed", str(run.seed), "--folds", str(folds)]
     words += [f"--set {shlex.quote(f'{k}={json.dumps(v)}')}" for k, v in plan.settings.items()]
+    words += ["--completed FOLDER"] if plan.completed is not None else []
+    words += ["--completed-alone"] if plan.completed_alone else []
     words += ["--steps-scale", str(run.steps_scale)] if run.steps_scale != 1 else []
     words += ["--device", run.device] if run.device != "cpu" else []
     words += ["--bf16"] if run.bf16 else []
@@ -301,6 +362,10 @@ def _command(plan: Plan, folds: int, run: Run) -> str:
     return " ".join(words)
 
 
+_APART = (
+    "split conformal: fitted on synthetic scans alone, calibrated on scans of scanners; one score "
+    "a subject, the largest of its scans"
+)
 _METHODS = {
     1: "split conformal: subjects held out for good; one score a subject, the largest of its scans",
     2: "cross-fitted by subject; one score a subject, the largest of its scans; final model fitted "

@@ -23,7 +23,7 @@ from models.evaluation.measures import (
     partial_auc_of_mcclish,
     tally,
 )
-from models.evaluation.pooling import pooled
+from models.evaluation.pooling import ap_difference, pooled
 
 
 def _scan(
@@ -180,6 +180,21 @@ def test_pooled_intervals_come_from_patients_and_hold_the_estimate() -> None:
     assert np.isnan(alone.ap.low)
     again = pooled(whole, [part.coarsened() for part in parts], seed=1, resamples=200)
     assert again == found
+
+
+def test_a_difference_of_pooled_precisions_is_paired_by_patient() -> None:
+    """A map less itself is nothing; less a worse one above nothing; other patients are refused."""
+    cases = [_scan(seed) for seed in range(8)]
+    good = [tally(scores + lesion, lesion).coarsened() for scores, lesion in cases]
+    fair = [tally(scores, lesion).coarsened() for scores, lesion in cases]
+
+    found = ap_difference(good, fair, seed=1, resamples=200)
+
+    assert found.value == measured(merged(good)).ap - measured(merged(fair)).ap
+    assert 0 < found.low <= found.value <= found.high
+    assert ap_difference(fair, fair, seed=1, resamples=20).value == 0
+    with pytest.raises(ValueError, match="same patients"):
+        ap_difference(good, fair[1:])
 
 
 _SCORES = hnp.arrays(

@@ -13,6 +13,7 @@ from gatekeeper.cli.model import (
     measuring,
     multimodal,
     statistics,
+    synthesis,
 )
 
 app = typer.Typer(
@@ -24,5 +25,6 @@ fitting.register(app)
 measuring.register(app)
 app.add_typer(multimodal.app, name="multimodal")
 lesion.register(app)
+synthesis.register(app)
 attribution.register(app)
 statistics.register(app)

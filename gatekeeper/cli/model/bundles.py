@@ -18,6 +18,7 @@ from gatekeeper.cli.model.common import (
 )
 from gatekeeper.cli.output import console, emit_json, emit_rows
 from gatekeeper.cli.site import AsJson
+from models import synthetic_share
 from models.registry import SHIPPED_BUNDLES, BundleInfo, Registry
 
 _LICENCE_WIDTH = 20
@@ -54,7 +55,7 @@ def list_models(context: typer.Context, as_json: AsJson = False) -> None:
         rows,
         {
             "": lambda info: "[bold green]*[/]" if answers[info.name] else "",
-            "name": lambda info: escape(f"{info.name} {info.version}"),
+            "name": lambda info: escape(f"{info.name} {info.version}") + _synthetic_mark(info),
             "answers for": lambda info: escape(", ".join(answers[info.name])),
             "subjects": lambda info: f"{info.calibration_size} (p ≥ {info.smallest_p_value:.3g})",
             "scanners": lambda info: str(len(info.manifest.get("site_calibrations", ()))),
@@ -69,6 +70,11 @@ def _short_licence(info: BundleInfo) -> str:
     if info.non_commercial:
         return "[bold yellow]NON-COMMERCIAL[/]"
     return escape(info.weights_licence[:_LICENCE_WIDTH])
+
+
+def _synthetic_mark(info: BundleInfo) -> str:
+    known = info.manifest.get(synthetic_share.ENTRY)
+    return f" [bold yellow]+{known['scans']} SYNTHETIC[/]" if known else ""
 
 
 def answers_for(registry: Registry, info: BundleInfo) -> list[str]:
@@ -112,6 +118,7 @@ def lines_of(registry: Registry, info: BundleInfo) -> list[tuple[str, str]]:
         ("intended use", str(manifest.get("intended_use", ""))),
         ("not tested on", "; ".join(manifest.get("not_tested_on", ()))),
         ("licence", licence_text(info)),
+        *((("synthetic", share),) if (share := synthetic_share.in_words(manifest)) else ()),
         ("calibration", str(calibration.get("description", ""))),
         (
             "",

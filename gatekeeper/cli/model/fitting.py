@@ -77,6 +77,13 @@ def train(
         list[str] | None,
         typer.Option("--set", help="NAME=VALUE, a setting of the detector; repeatable"),
     ] = None,
+    completed: Annotated[
+        Path | None,
+        typer.Option(help="synthetic scans of `model synthesis complete`: fitted on, no more"),
+    ] = None,
+    completed_alone: Annotated[
+        bool, typer.Option("--completed-alone", help="fit on those alone; --data then calibrates")
+    ] = False,
 ) -> None:
     """Fit a detector to reference scans and write its bundle, calibrated by subject.
 
@@ -103,6 +110,8 @@ def train(
             form=form,
             scans=(lambda: reference.scans(context)) if reference.is_dicom else None,
             settings=settings_from(settings or []),
+            completed=completed,
+            completed_alone=completed_alone,
         )
         if checkpoints is not None and not resume:
             _remove_checkpoints(checkpoints)
