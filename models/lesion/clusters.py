@@ -41,6 +41,8 @@ def clusterings(
 ) -> list[Clustering]:
     """Return how each grouping shows, intervals by resampled patients (k-means stays as it is).
 
+    A grouping of one group, or of one patch each, has no silhouette and is left out.
+
     Args:
         codes: (n, latent); standardised here.
         groupings: name -> group of each patch, (n,).
@@ -57,6 +59,8 @@ def clusterings(
     found: list[Clustering] = []
     for by, group in groupings.items():
         count = len(np.unique(group))
+        if not 2 <= count < len(group):
+            continue
         means = KMeans(count, n_init=cast("Any", 5), random_state=seed)
         guess = means.fit_predict(scaled)
         width = np.asarray(silhouette_samples(scaled, group), dtype=np.float64)

@@ -113,6 +113,14 @@ def test_groups_that_lie_apart_are_found_again() -> None:
     assert abs(found[1].rand.value) < 0.2
 
 
+def test_a_grouping_of_one_patch_each_or_of_one_group_is_left_out() -> None:
+    """Such a set is assessed like any other, without a silhouette that nobody can define."""
+    codes = np.random.default_rng(0).normal(size=(12, 3))
+    names = np.array([str(n) for n in range(12)])
+    groups = {"patient": np.arange(12), "size": np.zeros(12, np.int64), "half": np.arange(12) % 2}
+    assert [one.by for one in clusters.clusterings(codes, groups, names)] == ["half"]
+
+
 @pytest.mark.parametrize("kind", ["gaussian", "dirichlet"])
 def test_a_traversal_is_a_strip_and_an_animation(kind: str) -> None:
     """Every row has its steps and its factor; the GIF moves."""
