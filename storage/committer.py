@@ -16,8 +16,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
@@ -29,14 +29,66 @@ T = TypeVar("T")
 _THREADS = {"sqlite": 1, "postgresql": 4}
 
 
-@dataclass(slots=True)
-class _Request:
-    """Something to be done in a transaction, and where its answer goes."""
+class Answer(Protocol):
+    """Where a result goes; a `Future` is one."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Take what the work returned; its transaction is durable."""
+        ...
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Take why it was not done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Something to be done in a transaction.
+
+    Attributes:
+        order: those of one transaction run in this order.
+        work: may run more than once; only the last time is committed.
+        deadline: monotonic time after which it is not begun.
+        answer: told once what came of it.
+    """
 
     order: str
     work: Callable[[Connection], Any]
     deadline: float
-    answer: Future[Any] = field(default_factory=Future[Any])
+    answer: Answer
+
+
+def commit(database: Database, batch: list[Request]) -> None:
+    """Commit these together, or each alone when that fails, and answer each."""
+    batch = [request for request in batch if not _overdue(request)]
+    if not batch:
+        return
+    try:
+        _together(database, batch)
+    except Exception as error:  # noqa: BLE001 - each who waits gets it and judges it
+        if len(batch) == 1 or isinstance(error, SynchronisationError):
+            for request in batch:
+                request.answer.set_exception(error)
+            return
+        for request in batch:
+            commit(database, [request])
+
+
+def _together(database: Database, batch: list[Request]) -> None:
+    batch.sort(key=lambda request: request.order)
+    with database.begin() as tx:
+        results = [request.work(tx) for request in batch]
+    failpoint.reached("committer.committed")
+    for request, result in zip(batch, results, strict=True):
+        request.answer.set_result(result)
+
+
+def _overdue(request: Request) -> bool:
+    """Answer a request that has waited for too long, and return whether it has."""
+    if time.monotonic() <= request.deadline:
+        return False
+    request.answer.set_exception(DatabaseUnavailableError("the database takes too long"))
+    return True
 
 
 class Committer:
@@ -52,7 +104,7 @@ class Committer:
         self._database = database
         self._at_once = at_once
         self._wait_seconds = wait_seconds
-        self._waiting: collections.deque[_Request] = collections.deque()
+        self._waiting: collections.deque[Request] = collections.deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._threads: list[threading.Thread] = []
@@ -66,7 +118,8 @@ class Committer:
                 no two processes wait for each other's rows.
             work: may run more than once; only the last time is committed.
         """
-        request = _Request(order, work, time.monotonic() + self._wait_seconds)
+        answer = Future[T]()
+        request = Request(order, work, time.monotonic() + self._wait_seconds, answer)
         with self._changed:
             if self._stopping:
                 raise DatabaseUnavailableError("this process is ending")
@@ -76,7 +129,7 @@ class Committer:
                 self._threads.append(thread)
                 thread.start()
             self._changed.notify()
-        return request.answer
+        return answer
 
     def stop(self, deadline_seconds: float) -> None:
         """Commit what was handed in, take no more, and end the threads."""
@@ -88,42 +141,12 @@ class Committer:
 
     def _run(self) -> None:
         while batch := self._next():
-            self._commit(batch)
+            commit(self._database, batch)
 
-    def _next(self) -> list[_Request]:
+    def _next(self) -> list[Request]:
         with self._changed:
             self._idle += 1
             self._changed.wait_for(lambda: self._waiting or self._stopping)
             self._idle -= 1
             size = min(self._at_once, len(self._waiting))
             return [self._waiting.popleft() for _ in range(size)]
-
-    def _commit(self, batch: list[_Request]) -> None:
-        batch = [request for request in batch if not _overdue(request)]
-        if not batch:
-            return
-        try:
-            self._together(batch)
-        except Exception as error:  # noqa: BLE001 - each waiting thread gets it and judges it
-            if len(batch) == 1 or isinstance(error, SynchronisationError):
-                for request in batch:
-                    request.answer.set_exception(error)
-                return
-            for request in batch:
-                self._commit([request])
-
-    def _together(self, batch: list[_Request]) -> None:
-        batch.sort(key=lambda request: request.order)
-        with self._database.begin() as tx:
-            results = [request.work(tx) for request in batch]
-        failpoint.reached("committer.committed")
-        for request, result in zip(batch, results, strict=True):
-            request.answer.set_result(result)
-
-
-def _overdue(request: _Request) -> bool:
-    """Answer a request that has waited for too long, and return whether it has."""
-    if time.monotonic() <= request.deadline:
-        return False
-    request.answer.set_exception(DatabaseUnavailableError("the database takes too long"))
-    return True

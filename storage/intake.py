@@ -26,30 +26,26 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from storage import failpoint, instances, unsettled
+from storage import entries, instances
 from storage.committer import Committer
 from storage.engine import Database, DatabaseUnavailableError
-from storage.instances import Recorded
+from storage.entries import Bearer, Entered, Entry
+from storage.recorder import Recorder
 from storage.records import Instance
 from storage.settler import Named, Settler, Withdrawal
 from storage.slots import Slots
 from storage.spool import Digest, Spool, SpoolWriter
-from storage.unsettled import Unsettled
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _PATIENCE = 10
 """The committer answers much sooner; this many waits are for a disk that hangs."""
-
-Describe = Callable[[Connection, Digest, int], tuple[Instance, int | None]]
-"""Returns the instance of a file with this digest and size, and the association to link with its
-study. It runs within the transaction, maybe more than once; only the last time is committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +67,12 @@ class Limits:
     rows: int = 64
 
 
+class _Result(Protocol[T_co]):
+    """What is there later: a `Future` is one, and a `Pending`."""
+
+    def result(self, timeout: float) -> T_co: ...
+
+
 class Intake:
     """Takes in what all associations of one process receive.
 
@@ -81,6 +83,7 @@ class Intake:
         spool: where the files go.
         limits: see there.
         trouble: told what went wrong in the background, once for each attempt.
+        recorder: enters the rows in a process of its own; None to enter them here.
     """
 
     def __init__(
@@ -89,8 +92,10 @@ class Intake:
         spool: Spool,
         limits: Limits,
         trouble: Callable[[Exception], None],
+        recorder: Recorder | None = None,
     ) -> None:
         self._database = database
+        self._recorder = recorder
         self._spool = spool
         self._limits = limits
         self._slots = Slots(spool.root, limits.slots)
@@ -122,32 +127,22 @@ class Intake:
         self._settler.wait_for_room(self._limits.wait_seconds)
         return self._spool.writer(limit, self._slots.take)
 
-    def keep(
-        self, writer: SpoolWriter, study_uid: str, sop_instance_uid: str, describe: Describe
-    ) -> Recorded:
-        """Make file and row durable and return what recording found; then it may be acknowledged.
+    def keep(self, writer: SpoolWriter, instance: Instance, bearer: Bearer | None) -> Entered:
+        """Make file and row durable and return what was found; then it may be acknowledged.
 
         Args:
             writer: from `writer`, with all bytes written.
-            study_uid: the Study Instance UID.
-            sop_instance_uid: of the instance that `describe` returns.
-            describe: see there.
+            instance: what it holds, with the writer's digest and size.
+            bearer: the association that brings it; None to note nobody.
 
         Raises:
             OSError: if the file could not be written, synchronised or named.
             DatabaseUnavailableError: if the row could not be committed.
+            RefusedEntryError: if the database does not take the row.
         """
-        slot, digest, size = self._slots.name(writer.path), writer.digest, writer.size
-
-        def record(tx: Connection) -> Recorded:
-            instance, association_id = describe(tx, digest, size)
-            recorded = instances.record(tx, instance, association_id)
-            unsettled.add(tx, Unsettled(slot, sop_instance_uid, digest, recorded.new))
-            failpoint.reached("receive.committing", study_uid)
-            return recorded
-
-        # Studies are locked in this order by every process, so none waits for another in a ring.
-        row = self._committer.submit(f"{study_uid} {sop_instance_uid}", record)
+        uid, digest, size = instance.sop_instance_uid, Digest(instance.digest), instance.size
+        slot = self._slots.name(writer.path)
+        row = self._enter(Entry(slot, instance, bearer))
         try:
             writer.synchronise()
             name = self._spool.name(writer.path, digest, size)
@@ -156,21 +151,26 @@ class Intake:
             with contextlib.suppress(OSError):
                 writer.discard()
             name = self._spool.path(digest)
-            self._withdraw(Withdrawal(slot, writer.path, sop_instance_uid, name), row)
+            self._withdraw(Withdrawal(slot, writer.path, uid, name), row)
             if error.errno in (errno.ENOENT, errno.ESTALE):
                 self._slots.renew()
             raise
         writer.keep()
         try:
-            recorded = self._answer(row)
-            if recorded.removed:
-                self._take_back_removed(sop_instance_uid, digest)
+            entered = self._answer(row)
+            if entered.recorded.removed:
+                self._take_back_removed(uid, digest)
                 # Retention may have unlinked the name until a moment ago.
                 self._spool.name(writer.path, digest, size)
-            return recorded
+            return entered
         finally:
             # Without an answer the row may be there all the same; then its file has to be, too.
             self._settler.add(Named(slot, writer.path, name))
+
+    def _enter(self, entry: Entry) -> _Result[Entered]:
+        if self._recorder is not None:
+            return self._recorder.enter(entry)
+        return self._committer.submit(entry.order, lambda tx: entries.enter(tx, entry))
 
     def _take_back_removed(self, sop_instance_uid: str, digest: Digest) -> None:
         """Count an instance that retention removed as kept again, now that its file is durable."""
@@ -180,7 +180,7 @@ class Intake:
 
         self._answer(self._committer.submit("", back))
 
-    def _withdraw(self, withdrawal: Withdrawal, row: Future[Recorded]) -> None:
+    def _withdraw(self, withdrawal: Withdrawal, row: _Result[Entered]) -> None:
         """See to it that a row whose file failed is not there, now or as soon as possible."""
         try:
             self._answer(row)
@@ -192,7 +192,7 @@ class Intake:
         if back is not None:
             self._settler.add(back)
 
-    def _answer(self, future: Future[T]) -> T:
+    def _answer(self, future: _Result[T]) -> T:
         try:
             return future.result(_PATIENCE * self._limits.wait_seconds)
         except TimeoutError:
@@ -202,4 +202,6 @@ class Intake:
         """Settle what was taken in and end the threads; what is left, recovery does."""
         self._settler.stop(deadline_seconds)
         self._committer.stop(deadline_seconds)
+        if self._recorder is not None:
+            self._recorder.close()
         self._slots.close()

@@ -16,6 +16,7 @@ from typing import Any, Self
 from gatekeeper.listen.seats import Table
 from gatekeeper.listen.share import Share, SharedPort
 from gatekeeper.settings import Settings, section_class
+from storage.recorder import Recorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Inherited:
         settings: memory that holds the settings.
         ready: pipe to write to once connections are taken.
         life: pipe whose other end the parent holds while it lives.
+        control: the listeners' end of the recorder's control socket; None without a recorder.
+        recording: the recorder's end.
     """
 
     process: int
@@ -39,6 +42,8 @@ class Inherited:
     settings: int
     ready: int
     life: int
+    control: int | None = None
+    recording: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -51,8 +56,9 @@ class Inherited:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """Those that the process has to be given."""
-        ports = (one for one in (self.plain, self.secured) if one is not None)
-        return (*ports, self.table, self.settings, self.ready, self.life)
+        some = (self.plain, self.secured, self.control, self.recording)
+        given = (one for one in some if one is not None)
+        return (*given, self.table, self.settings, self.ready, self.life)
 
     @property
     def role(self) -> str:
@@ -75,7 +81,28 @@ class Inherited:
             None if one is None else SharedPort(socket.socket(fileno=one), table)
             for one in (self.plain, self.secured)
         ]
-        return Share(ports[0], ports[1], table)
+        return Share(ports[0], ports[1], table, self._recorder(settings))
+
+    def _recorder(self, settings: Settings) -> Recorder | None:
+        if self.control is None or self.recording is None:
+            return None
+        # Once no recorder and no parent holds it, handing in fails at once.
+        os.close(self.recording)
+        return Recorder(socket.socket(fileno=self.control), settings.spool.wait_seconds)
+
+    def recorder_end(self) -> socket.socket:
+        """Return the recorder's end of the control socket, and close all else: the ports are not
+        its own to keep open, and by the listeners' end it tells when all of them are gone.
+
+        Raises:
+            ValueError: if no recorder is wanted.
+        """
+        if self.recording is None:
+            raise ValueError("no control socket was inherited")
+        for one in self.descriptors:
+            if one != self.recording:
+                os.close(one)
+        return socket.socket(fileno=self.recording)
 
     def say_ready(self) -> None:
         """Tell the parent that connections are taken."""

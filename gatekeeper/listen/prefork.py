@@ -1,9 +1,11 @@
 """Several processes that serve one port: the parent, which binds it and looks after them.
 
 Every process waits on the same listening socket, so a connection goes to whoever is idle, and one
-that waits while a process dies is taken by another. The parent serves nobody itself: it starts the
-processes, starts one that dies again by the rules of `gatekeeper.supervise`, frees what it had
-counted, and ends them all. It binds the port, and the first process that is ready opens it.
+that waits while a process dies is taken by another. On SQLite, which has one writer at a time, one
+process more enters what all of them receive (`storage.recorder`). The parent serves nobody itself:
+it starts the processes, starts one that dies again by the rules of `gatekeeper.supervise`, frees
+what it had counted, and ends them all. It binds the port, and the first process that is ready opens
+it.
 
 A process that loses its parent, however that ended, ends in order as if it had been told to.
 """
@@ -21,13 +23,16 @@ from types import FrameType
 
 from gatekeeper.errors import ConfigurationError
 from gatekeeper.listen.inherited import Inherited, settings_in_memory
+from gatekeeper.listen.recording import ROLE as RECORDER_ROLE
 from gatekeeper.listen.seats import Table, new_memory
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.settings import Settings
 from gatekeeper.supervise import Role, Supervisor
 from gatekeeper.tls import Credentials
+from storage import recorder
 
 PROCESS = ("gatekeeper.listen.process",)
+RECORDER = ("gatekeeper.listen.recording",)
 _ENDING_SECONDS = 8.0
 """For what a process does at its end, besides waiting for open associations."""
 
@@ -56,23 +61,30 @@ def serve(settings: Settings, module: Sequence[str] = PROCESS) -> None:
         raise SystemExit(1) from None
     table = Table(seats, listen.maximum_connections, listen.maximum_associations, 0)
     numbers = [None if port is None else port.fileno() for port in ports]
+    control = recorder.pair() if settings.database.url.startswith("sqlite") else ()
+    ends = [one.fileno() for one in control]
     processes = [
-        Inherited(number, numbers[0], numbers[1], seats, kept, ready, life)
+        Inherited(number, numbers[0], numbers[1], seats, kept, ready, life, *ends)
         for number in range(1, listen.processes + 1)
     ]
     by_role = {one.role: one.process for one in processes}
 
     def close_ports() -> None:
-        for port in ports:
+        # And the listeners' end of the control socket: the recorder ends once nobody holds it.
+        for port in (*ports, *control[:1]):
             if port is not None:
                 port.close()
 
+    def free(role: Role, _code: int) -> None:
+        if role.name in by_role:
+            table.free(by_role[role.name])
+
     supervisor = Supervisor(
-        [Role(one.role, (sys.executable, "-P", "-m", *module, str(one))) for one in processes],
+        _roles(processes, module),
         name="listen",
         inherit=processes[0].descriptors,
         stop_seconds=listen.stop_seconds + _ENDING_SECONDS,
-        on_exit=lambda role, _code: table.free(by_role[role.name]),
+        on_exit=free,
         before_end=close_ports,
     )
 
@@ -86,6 +98,19 @@ def serve(settings: Settings, module: Sequence[str] = PROCESS) -> None:
     ).start()
     supervisor.run()
     os.close(held)
+    for end in control[1:]:
+        end.close()
+
+
+def _roles(processes: Sequence[Inherited], module: Sequence[str]) -> list[Role]:
+    """Return the listeners as roles, and the recorder, where they have one."""
+    first = processes[0]
+    recorders = [] if first.control is None else [(RECORDER_ROLE, RECORDER, first)]
+    listeners = [(one.role, module, one) for one in processes]
+    return [
+        Role(name, (sys.executable, "-P", "-m", *code, str(inherited)))
+        for name, code, inherited in (*recorders, *listeners)
+    ]
 
 
 def _bound(settings: Settings) -> list[socket.socket | None]:

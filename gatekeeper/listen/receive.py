@@ -24,7 +24,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatekeeper.errors import RefusedInstance
@@ -45,13 +44,15 @@ from gatekeeper.listen.telling import loggable, tell_kept
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.metrics.tally import Tally
 from gatekeeper.settings import Settings
-from storage import failpoint, instances, outcomes
+from storage import failpoint
 from storage.engine import Database, SynchronisationError
+from storage.entries import Bearer
 from storage.instances import Recorded
 from storage.intake import Intake, Limits
+from storage.recorder import Recorder
 from storage.records import Instance
 from storage.settler import BacklogError
-from storage.spool import Digest, Spool, SpoolWriter
+from storage.spool import Spool, SpoolWriter
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
@@ -98,6 +99,7 @@ class Receiver:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         resume_mib: int = 0,
         tally: Tally | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.failed = threading.Event()
         """Set when the process must end: a synchronisation failed."""
@@ -105,7 +107,7 @@ class Receiver:
         """Counts what is answered."""
         self._database = database
         self._disk = backpressure.disk(database, spool, low_water_mib, resume_mib)
-        self._intake = Intake(database, spool, limits, self._background_trouble)
+        self._intake = Intake(database, spool, limits, self._background_trouble, recorder)
 
     def begin(self, arrival: Arrival, association: OpenAssociation) -> Receiving:
         """Return what takes the data set of the instance; never raises."""
@@ -163,39 +165,31 @@ class Receiver:
             SQLAlchemyError: if the database is in trouble.
         """
         self._check_sound()
-        row, own_result = association.id, False
-
-        def describe(tx: Connection, digest: Digest, size: int) -> tuple[Instance, int | None]:
-            nonlocal row, own_result
-            row = association.id
-            if row is None and not prior:
-                row = instances.open_association(tx, association.calling_ae, association.address)
-            own_result = identity.own_marks or _is_own(tx, identity.sop_instance_uid)
-            instance = Instance(
-                sop_instance_uid=identity.sop_instance_uid,
-                sop_class_uid=identity.sop_class_uid,
-                transfer_syntax_uid=arrival.transfer_syntax_uid,
-                study_instance_uid=identity.study_instance_uid,
-                series_instance_uid=identity.series_instance_uid,
-                modality=identity.modality,
-                digest=digest,
-                size=size,
-                source_ae=association.calling_ae,
-                own_result=own_result,
-                prior=prior,
-            )
-            # The link between association and study is made once.
-            linked = prior or association.study == identity.study_instance_uid
-            return instance, None if linked else row
-
-        study, instance = identity.study_instance_uid, identity.sop_instance_uid
-        recorded = self._intake.keep(writer, study, instance, describe)
+        study = identity.study_instance_uid
+        instance = Instance(
+            sop_instance_uid=identity.sop_instance_uid,
+            sop_class_uid=identity.sop_class_uid,
+            transfer_syntax_uid=arrival.transfer_syntax_uid,
+            study_instance_uid=study,
+            series_instance_uid=identity.series_instance_uid,
+            modality=identity.modality,
+            digest=writer.digest,
+            size=writer.size,
+            source_ae=association.calling_ae,
+            own_result=identity.own_marks,
+            prior=prior,
+        )
+        # The link between association and study is made once.
+        linked = association.study == study
+        bearer = Bearer(association.id, association.calling_ae, association.address, linked)
+        entered = self._intake.keep(writer, instance, None if prior else bearer)
         failpoint.reached("receive.committed", study)
-        # Only now are the rows certain.
-        association.id = row
-        if not own_result and not prior:
-            association.study = study
-        return recorded
+        if not prior:
+            # Only now are the rows certain.
+            association.id = entered.association
+            if not entered.own_result:
+                association.study = study
+        return entered.recorded
 
     def spool_trouble(self, error: OSError) -> Answer:
         """Return what to answer after `error` of the spool, and take note of it."""
@@ -227,7 +221,11 @@ class Receiver:
 
 
 def receiver_of(
-    settings: Settings, database: Database, spool: Spool, tally: Tally | None = None
+    settings: Settings,
+    database: Database,
+    spool: Spool,
+    tally: Tally | None = None,
+    recorder: Recorder | None = None,
 ) -> Receiver:
     """Return a receiver with the limits of the settings, which counts in `tally`."""
     limits = Limits(
@@ -237,9 +235,8 @@ def receiver_of(
         wait_seconds=settings.spool.wait_seconds,
         rows=settings.database.rows_at_once,
     )
-    return Receiver(
-        database, spool, settings.spool.low_water_mib, limits, settings.spool.resume_mib, tally
-    )
+    marks = settings.spool.low_water_mib, settings.spool.resume_mib
+    return Receiver(database, spool, marks[0], limits, marks[1], tally, recorder)
 
 
 class Receiving:
@@ -383,8 +380,3 @@ class Receiving:
             **loggable("sop_class", self._arrival.sop_class_uid),
             **loggable("sop_instance", self._arrival.sop_instance_uid),
         )
-
-
-def _is_own(tx: Connection, sop_instance_uid: str) -> bool:
-    """Return whether we made an object of this UID; all of ours are derived from UUIDs."""
-    return sop_instance_uid.startswith("2.25.") and outcomes.is_own_result(tx, sop_instance_uid)

@@ -79,7 +79,8 @@ class Listener:
         self._tallying = TallyWriter(
             self._tally, spool.root, "listen", settings.metrics.flush_seconds
         )
-        self._receiver = receiver_of(settings, database, spool, self._tally)
+        recorder = None if share is None else share.recorder
+        self._receiver = receiver_of(settings, database, spool, self._tally, recorder)
         self._queue = QueueMark(settings, database)
         self._associations = OpenAssociations(
             database,

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 
 from gatekeeper.listen.seats import Table
+from storage.recorder import Recorder
 
 GIVE_WAY_SECONDS = 0.03
 """Longest wait for a process with fewer connections to take one."""
@@ -64,8 +65,10 @@ class Share:
         plain: the plain port; None when none is open.
         secured: the port for TLS; None when none is open.
         table: what all of them have open.
+        recorder: enters what all of them receive; None when each does so itself.
     """
 
     plain: SharedPort | None
     secured: SharedPort | None
     table: Table
+    recorder: Recorder | None = None

@@ -22,10 +22,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import Connection
 
 from storage import instances
 from storage.engine import Database
+from storage.entries import Bearer
 from storage.intake import Intake, Limits
 from storage.records import Instance
 from storage.spool import Digest, Spool
@@ -138,12 +138,10 @@ def intake(database: Database, spool: Spool) -> Generator[Keep]:
     taken = Intake(database, spool, Limits(), _raise)
 
     def keep(row: Instance, data: bytes, association: int) -> None:
-        def describe(_tx: Connection, digest: Digest, size: int) -> tuple[Instance, int | None]:
-            return _of(row, digest, size), association
-
+        bearer = Bearer(association, row.source_ae, "", linked=False)
         with taken.writer() as writer:
             writer.write(data)
-            taken.keep(writer, row.study_instance_uid, row.sop_instance_uid, describe)
+            taken.keep(writer, _of(row, writer.digest, writer.size), bearer)
 
     yield keep
     taken.close()

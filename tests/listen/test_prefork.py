@@ -27,7 +27,7 @@ from support.waiting import until
 from gatekeeper.listen.inherited import Inherited, settings_in_memory
 from gatekeeper.send import pdu
 from gatekeeper.settings import Settings
-from storage import instances, nodes
+from storage import failpoint, instances, nodes
 from storage.engine import Database
 from storage.records import Node
 from storage.spool import Spool
@@ -73,7 +73,7 @@ class Several:
 
 
 @contextmanager
-def several(folder: Path, url: str, **settings: object) -> Generator[Several]:
+def several(folder: Path, url: str, failpoints: str = "", **settings: object) -> Generator[Several]:
     """Run a listener until the block ends; nothing of it is left afterwards."""
     port = free_port()
     environment = {
@@ -86,6 +86,7 @@ def several(folder: Path, url: str, **settings: object) -> Generator[Several]:
         "GATEKEEPER_LISTEN_PROCESSES": str(PROCESSES),
         "GATEKEEPER_LISTEN_STOP_SECONDS": "60",
         **{f"GATEKEEPER_{key}": str(value) for key, value in settings.items()},
+        failpoint.VARIABLE: failpoints,
     }
     log = folder / "events.log"
     with log.open("wb") as errors:
@@ -175,8 +176,8 @@ def test_every_process_serves_the_port_and_a_killed_one_loses_nothing(
             scanner.send(store(f"1.2.3.{number}"))
             assert scanner.status() == 0x0000
         [victim, heir] = served
-        for pid in pids.values():
-            os.kill(pid, signal.SIGSTOP)
+        for role in served:
+            os.kill(pids[role], signal.SIGSTOP)
         waiting = stack.enter_context(raw_scanner(listener.port, associated=False))
         waiting.send(associate_request(SCANNER))
         os.kill(pids[victim], signal.SIGKILL)
@@ -198,6 +199,34 @@ def test_every_process_serves_the_port_and_a_killed_one_loses_nothing(
 
 
 @sqlite_only
+def test_a_killed_recorder_breaks_no_association_and_loses_nothing(
+    tmp_path: Path, database_url: str, database: Database
+) -> None:
+    """What waits meanwhile is entered by the next one, after it was killed at work, too."""
+    killing = f"{tmp_path / 'armed'}"
+    point = f"committer.committed=kill@{killing}"
+    with several(tmp_path, database_url, failpoints=point) as listener, ExitStack() as stack:
+        served = one_each(stack, listener)
+        for number, scanner in enumerate(served.values()):
+            scanner.send(store(f"1.2.3.{number}"))
+            assert scanner.status() == 0x0000
+        idle = listener.process_ids()["listen-recorder"]
+        os.kill(idle, signal.SIGKILL)
+        for number, scanner in enumerate(served.values(), 2):
+            scanner.send(store(f"1.2.3.{number}"))
+        assert [scanner.status() for scanner in served.values()] == [0x0000, 0x0000]
+
+        Path(killing).touch()
+        for number, scanner in enumerate(served.values(), 4):
+            scanner.send(store(f"1.2.3.{number}"))
+        until(lambda: len(listener.events("role_ended")) > 1, SECONDS, "it was killed at work")
+        Path(killing).unlink()
+        assert [scanner.status() for scanner in served.values()] == [0x0000, 0x0000]
+        assert all(kept(database, tmp_path, f"1.2.3.{number}") for number in range(6))
+        assert {one["role"] for one in listener.events("role_ended")} == {"listen-recorder"}
+
+
+@sqlite_only
 def test_limits_hold_for_all_processes_together(tmp_path: Path, database_url: str) -> None:
     """Associations in total and connections of a host; a killed process gives back its share."""
     limits = {
@@ -206,7 +235,7 @@ def test_limits_hold_for_all_processes_together(tmp_path: Path, database_url: st
         "LISTEN_MAXIMUM_CONNECTIONS_PER_HOST": 8,
         "LISTEN_ASSOCIATION_TIMEOUT": 60,
     }
-    with several(tmp_path, database_url, **limits) as listener, ExitStack() as stack:
+    with several(tmp_path, database_url, "", **limits) as listener, ExitStack() as stack:
         open_ones = [stack.enter_context(raw_scanner(listener.port)) for _ in range(3)]
         assert admitted(stack, listener) is None
         open_ones.pop().release()
@@ -250,7 +279,7 @@ def test_sigterm_lets_open_associations_finish_and_closes_the_ports(
     client.load_cert_chain(identity.certificate, identity.key)
     with database.begin() as tx:
         nodes.save(tx, Node(SCANNER, "127.0.0.1", 0, may_send=True, tls=True))
-    with several(tmp_path, database_url, **settings) as listener, ExitStack() as stack:
+    with several(tmp_path, database_url, "", **settings) as listener, ExitStack() as stack:
         served = one_each(stack, listener, client)
         listener.parent.terminate()
         for port in (listener.port, listener.tls_port):
@@ -265,7 +294,8 @@ def test_sigterm_lets_open_associations_finish_and_closes_the_ports(
         assert listener.parent.wait(SECONDS) == 0
         assert not any(map(is_alive, listener.process_ids().values()))
         assert [one["role"] for one in listener.events("stopped")][-1] == "listen"
-        assert len(listener.events("stopped")) == PROCESSES + 1
+        # With the parent and the recorder.
+        assert len(listener.events("stopped")) == PROCESSES + 2
         assert not listener.events("role_killed")
 
 

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from support.files import written_files
 from support.waiting import until
 
@@ -24,7 +24,7 @@ from storage.intake import Intake, Limits
 from storage.records import Instance
 from storage.recovery import recover
 from storage.settler import BacklogError
-from storage.spool import Digest, Spool
+from storage.spool import Spool
 
 STEPS = (
     "spool.written",
@@ -56,14 +56,11 @@ def take_in(study, objects, settle_seconds):
     intake = Intake(database, spool, Limits(slots=2, settle_seconds=settle_seconds), trouble)
     for number in range(objects):
         uid = f"{study}.{number}"
-
-        def describe(_tx, digest, size):
-            made = Instance(uid, "1.3", "1.4", study, "1.6", "MR", digest, size, "SCANNER")
-            return made, None
-
         with intake.writer() as writer:
             writer.write(f"content of {uid}".encode())
-            intake.keep(writer, study, uid, describe)
+            content = writer.digest, writer.size
+            made = Instance(uid, "1.3", "1.4", study, "1.6", "MR", *content, "SCANNER")
+            intake.keep(writer, made, None)
         failpoint.reached("test.answering")
         print("acknowledged", uid, flush=True)
     return intake
@@ -98,14 +95,10 @@ class Site:
         self.intake = Intake(database, self.spool, limits, self.troubles.append)
 
     def take_in(self, instance: Instance, content: bytes = b"content") -> Recorded:
-        def describe(_tx: Connection, digest: Digest, size: int) -> tuple[Instance, int | None]:
-            return replace(instance, digest=digest, size=size), None
-
         with self.intake.writer() as writer:
             writer.write(content)
-            return self.intake.keep(
-                writer, instance.study_instance_uid, instance.sop_instance_uid, describe
-            )
+            whole = replace(instance, digest=writer.digest, size=writer.size)
+            return self.intake.keep(writer, whole, None).recorded
 
     def unsettled(self) -> int:
         with self.database.read() as tx:

@@ -35,12 +35,11 @@ database, spool = Database.connect(sys.argv[2], 30), Spool(Path(sys.argv[1]))
 intake = Intake(database, spool, Limits(slots=2, settle_seconds=60), print)
 study = sys.argv[3]
 
-def describe(_tx, digest, size):
-    return Instance(study + ".77", "1.3", "1.4", study, "1.6", "MR", digest, size, "CT1"), None
-
 with intake.writer() as writer:
     writer.write(b"left in a slot")
-    intake.keep(writer, study, study + ".77", describe)
+    content = writer.digest, writer.size
+    made = Instance(study + ".77", "1.3", "1.4", study, "1.6", "MR", *content, "CT1")
+    intake.keep(writer, made, None)
 os._exit(0)
 """
 

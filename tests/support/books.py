@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from gatekeeper.ledger import Ledger, balance
 from storage import deliveries, instances, jobs, nodes, studies
@@ -58,13 +58,10 @@ class Site:
 
     def take_in(self, instance: Instance, content: bytes, intake: Intake) -> None:
         """Receive as a listener does."""
-
-        def describe(_tx: Connection, digest: Digest, size: int) -> tuple[Instance, int | None]:
-            return dataclasses.replace(instance, digest=digest, size=size), None
-
         with intake.writer() as writer:
             writer.write(content)
-            intake.keep(writer, instance.study_instance_uid, instance.sop_instance_uid, describe)
+            whole = dataclasses.replace(instance, digest=writer.digest, size=writer.size)
+            intake.keep(writer, whole, None)
 
     def books(self, *, verify: bool = False, overdue: float = 300.0) -> Ledger:
         """Balance the books."""

@@ -1,0 +1,293 @@
+"""The recorder: one process that enters what several listeners receive, for SQLite.
+
+SQLite has one writer at a time. Listeners that each commit for themselves take turns, and a
+transaction of each holds a row or two; and within a process the committing thread gets the
+interpreter only between the threads that receive. One process that does nothing else enters what
+all of them hand in together, one transaction at a time.
+
+`Recorder` is a listener's end, `serve` the process. Each thread that waits has a channel, a pair of
+sockets of its own; its other end goes to the recorder over the control socket, which all share and
+which outlives a recorder that dies. Then the channels break, and what was under way is handed in
+again: entering twice is harmless. When the control socket has no other end any more, all listeners
+are gone, and the recorder ends once the channels are closed too.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import enum
+import json
+import operator
+import select
+import socket
+import struct
+import time
+from dataclasses import fields
+from typing import Any
+
+from storage import entries
+from storage.committer import Request, commit
+from storage.engine import Database, DatabaseUnavailableError, SynchronisationError
+from storage.entries import Bearer, Entered, Entry
+from storage.instances import Recorded
+from storage.records import Instance
+
+MAXIMUM_MESSAGE = 64 * 1024
+"""Bytes; an entry has some 600."""
+_ATTEMPTS = 3
+_NEW_CHANNEL = b"c"
+_INSTANCE = operator.attrgetter(*(one.name for one in fields(Instance)))
+_BEARER = operator.attrgetter(*(one.name for one in fields(Bearer)))
+
+
+class _Kind(enum.StrEnum):
+    """Why an entry was not made."""
+
+    UNAVAILABLE = "unavailable"
+    LOST = "lost"
+    REFUSED = "refused"
+
+
+class RefusedEntryError(Exception):
+    """An entry could not be written for a reason of its own, whose class the message names."""
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Return the listeners' end of a control socket and the recorder's."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    return ours, theirs
+
+
+class Pending:
+    """An entry that was handed in; see `Future`."""
+
+    def __init__(self, recorder: Recorder, message: bytes, channel: socket.socket) -> None:
+        self._recorder = recorder
+        self._message = message
+        self._channel = channel
+
+    def result(self, timeout: float) -> Entered:
+        """Return what was found, once it is durable.
+
+        Args:
+            timeout: seconds to wait for each attempt.
+
+        Raises:
+            DatabaseUnavailableError: if the database, or the recorder, could not do it.
+            RefusedEntryError: if this entry cannot be written.
+            TimeoutError: if there is no answer in time; it may be entered all the same.
+        """
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                self._channel = self._recorder.send(self._message)
+            if reply := self._recorder.receive(self._channel, timeout):
+                return _entered(json.loads(reply))
+        raise DatabaseUnavailableError("the recorder ends again and again")
+
+
+class Recorder:
+    """What a listener hands its entries to; used from any thread.
+
+    Args:
+        control: the listeners' end, from `pair`.
+        wait_seconds: how long an entry may wait for its turn; then `DatabaseUnavailableError`.
+    """
+
+    def __init__(self, control: socket.socket, wait_seconds: float) -> None:
+        self._control = control
+        self._wait_seconds = wait_seconds
+        self._free: collections.deque[socket.socket] = collections.deque()
+
+    def enter(self, entry: Entry) -> Pending:
+        """Hand in an entry; the result is there once it is durable.
+
+        Raises:
+            DatabaseUnavailableError: if the recorder has not taken up others for a long time.
+        """
+        message = _message(entry, time.monotonic() + self._wait_seconds)
+        return Pending(self, message, self.send(message))
+
+    def send(self, message: bytes) -> socket.socket:
+        """Send over a channel that is free, or a new one, and return it."""
+        while True:
+            try:
+                channel = self._free.pop()
+            except IndexError:
+                break
+            try:
+                channel.send(message)
+            except OSError:
+                # Left over from a recorder that has died.
+                channel.close()
+                continue
+            return channel
+        channel = self._new_channel()
+        # If that breaks at once, too, whoever receives is told.
+        with contextlib.suppress(OSError):
+            channel.send(message)
+        return channel
+
+    def receive(self, channel: socket.socket, timeout: float) -> bytes:
+        """Return the reply that comes over a channel, and free it; nothing if it broke."""
+        # One system call, where Python's own time-out makes it two.
+        seconds = struct.pack("@ll", int(timeout), int(timeout % 1 * 1_000_000))
+        reply = b""
+        try:
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+            reply = channel.recv(MAXIMUM_MESSAGE)
+        except BlockingIOError:
+            # What comes too late must not answer the next.
+            raise TimeoutError from None
+        except ConnectionError:
+            reply = b""
+        finally:
+            if reply:
+                self._free.append(channel)
+            else:
+                channel.close()
+        return reply
+
+    def close(self) -> None:
+        """Close the channels and the control socket."""
+        while self._free:
+            self._free.pop().close()
+        self._control.close()
+
+    def _new_channel(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                socket.send_fds(self._control, [_NEW_CHANNEL], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise DatabaseUnavailableError("the recorder takes up nothing") from None
+        return ours
+
+
+class _Reply:
+    """Where the result of an entry goes; see `committer.Answer`."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self.lost = False
+
+    def set_result(self, result: Entered) -> None:
+        found = result.recorded
+        self._send(
+            [
+                None,
+                [found.new, found.conflict, found.removed],
+                result.association,
+                result.own_result,
+            ]
+        )
+
+    def set_exception(self, exception: BaseException) -> None:
+        if isinstance(exception, SynchronisationError):
+            self.lost = True
+            self._send([_Kind.LOST, str(exception)])
+        elif isinstance(exception, DatabaseUnavailableError):
+            self._send([_Kind.UNAVAILABLE, str(exception)])
+        else:
+            self._send([_Kind.REFUSED, type(exception).__name__])
+
+    def _send(self, reply: list[Any]) -> None:
+        # Who is gone needs no answer.
+        with contextlib.suppress(OSError):
+            self._channel.send(json.dumps(reply).encode())
+
+
+def serve(database: Database, control: socket.socket, at_once: int) -> bool:
+    """Enter what listeners hand in, until they are gone.
+
+    Args:
+        database: where to.
+        control: the recorder's end, from `pair`.
+        at_once: most entries in one transaction.
+
+    Returns:
+        Whether it ended in order; not so when the disk lost a write of the database, after which
+        nothing of it may be trusted and the process has to start afresh.
+    """
+    channels: dict[int, socket.socket] = {}
+    poller = select.epoll()
+    poller.register(control, select.EPOLLIN)
+    listeners = True
+    try:
+        while listeners or channels:
+            batch: list[tuple[Request, _Reply]] = []
+            # From one poll to the next, what every channel has is gathered.
+            for number, _ in poller.poll():
+                if (channel := channels.get(number)) is not None:
+                    if message := _received(channel):
+                        batch.append(_request(message, channel))
+                    else:
+                        channels.pop(number).close()
+                    continue
+                found, ended = _new_channels(control)
+                for new in found:
+                    channels[new.fileno()] = new
+                    poller.register(new, select.EPOLLIN)
+                if ended:
+                    listeners = False
+                    poller.unregister(control)
+            for start in range(0, len(batch), at_once):
+                part = batch[start : start + at_once]
+                commit(database, [request for request, _ in part])
+                if any(reply.lost for _, reply in part):
+                    return False
+        return True
+    finally:
+        poller.close()
+        for channel in channels.values():
+            channel.close()
+
+
+def _new_channels(control: socket.socket) -> tuple[list[socket.socket], bool]:
+    """Return the channels that were handed over, and whether nobody is left to do so."""
+    channels: list[socket.socket] = []
+    while True:
+        try:
+            data, numbers, *_ = socket.recv_fds(control, len(_NEW_CHANNEL), 1)
+        except BlockingIOError:
+            return channels, False
+        if not data:
+            return channels, True
+        channels += (socket.socket(fileno=number) for number in numbers)
+
+
+def _received(channel: socket.socket) -> bytes:
+    try:
+        return channel.recv(MAXIMUM_MESSAGE)
+    except ConnectionError:
+        return b""
+
+
+def _request(message: bytes, channel: socket.socket) -> tuple[Request, _Reply]:
+    deadline, slot, instance, bearer = json.loads(message)
+    entry = Entry(slot, Instance(*instance), None if bearer is None else Bearer(*bearer))
+    reply = _Reply(channel)
+    return Request(entry.order, lambda tx: entries.enter(tx, entry), deadline, reply), reply
+
+
+def _message(entry: Entry, deadline: float) -> bytes:
+    bearer = None if entry.bearer is None else _BEARER(entry.bearer)
+    message = [deadline, entry.slot, _INSTANCE(entry.instance), bearer]
+    return json.dumps(message).encode()
+
+
+def _entered(reply: list[Any]) -> Entered:
+    trouble, *rest = reply
+    match trouble:
+        case None:
+            recorded, association, own_result = rest
+            return Entered(Recorded(*recorded), association, own_result)
+        case _Kind.UNAVAILABLE:
+            raise DatabaseUnavailableError(rest[0])
+        case _Kind.LOST:
+            raise SynchronisationError(rest[0])
+        case _:
+            raise RefusedEntryError(rest[0])
