@@ -351,7 +351,7 @@ def _prepare_sqlite(lock_seconds: float) -> Callable[[DBAPIConnection, Connectio
 
 
 def _begin_sqlite(turn: str, lock_seconds: float) -> Callable[[Connection], None]:
-    patient = f"PRAGMA busy_timeout = {math.ceil(lock_seconds * 1000)}"
+    patient = math.ceil(lock_seconds * 1000)
 
     def begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get(_WRITES, False)
@@ -360,20 +360,17 @@ def _begin_sqlite(turn: str, lock_seconds: float) -> Callable[[Connection], None
         sqlite: Any = pooled.dbapi_connection
         if pooled.info.get(_WRITES) is not writes:
             sqlite.execute(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
+            # SQLite's own waiting sleeps longer the longer it has waited; see `storage.turns`.
+            sqlite.execute(f"PRAGMA busy_timeout = {0 if writes else patient}")
             pooled.info[_WRITES] = writes
         if not writes:
             connection.exec_driver_sql("BEGIN")
             return
-        # SQLite's own waiting sleeps longer the longer it has waited; see `storage.turns`.
-        sqlite.execute("PRAGMA busy_timeout = 0")
-        try:
-            with turns.next_in_line(turn, min(lock_seconds, turns.PATIENCE_SECONDS)):
-                turns.wait(lambda: _tried(sqlite), lock_seconds)
-            if not sqlite.in_transaction:
-                # Once more through SQLAlchemy, so that the refusal comes as its error.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-        finally:
-            sqlite.execute(patient)
+        with turns.next_in_line(turn, min(lock_seconds, turns.PATIENCE_SECONDS)):
+            turns.wait(lambda: _tried(sqlite), lock_seconds)
+        if not sqlite.in_transaction:
+            # Once more through SQLAlchemy, so that the refusal comes as its error.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return begin
 

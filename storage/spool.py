@@ -95,6 +95,7 @@ class Spool:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._objects = root / "objects"
+        self._objects_text = str(self._objects)
         self._incoming = root / "incoming"
         # Folders whose own name is known to be on the disk; grows to at most 65,792 entries, in a
         # spool of before.
@@ -197,22 +198,24 @@ class Spool:
         Raises:
             OSError: if it could not be named.
         """
-        target, before = self._places(digest)
-        if before.exists():
+        # As text: for every received file, a `Path` costs more than what is done with it.
+        folder = f"{self._objects_text}/{digest[:2]}"
+        target, before = f"{folder}/{digest}", f"{folder}/{digest[2:4]}/{digest}"
+        if os.path.exists(before):  # noqa: PTH110
             target = before
         try:
             try:
                 os.link(whole, target)
             except FileNotFoundError:
                 # Its folder, most likely; what else it may be is raised again.
-                target.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
+                Path(folder).mkdir(mode=FOLDER_MODE, exist_ok=True)
                 os.link(whole, target)
         except FileExistsError:
             # Linked by someone who may not have come to synchronise the folder.
-            if target.stat().st_size != size:
-                raise OSError(errno.EIO, "a file of the spool is damaged", str(target)) from None
+            if os.stat(target).st_size != size:  # noqa: PTH116
+                raise OSError(errno.EIO, "a file of the spool is damaged", target) from None
         failpoint.reached("spool.named")
-        return target
+        return Path(target)
 
     def synchronise(self, names: Iterable[Path]) -> None:
         """Make these names, given by `name`, and the folders that hold them, durable.

@@ -25,6 +25,7 @@ any real one (0xC000), and a data set that is another object than the command sa
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 import zlib
@@ -62,6 +63,7 @@ MAXIMUM_BEGINNING = 4 * 1024 * 1024
 
 _FIRST_HEADER = 8
 _UNDEFINED = 0xFFFFFFFF
+_DELIMITERS = 0xFFFE
 _ITEM = 0xFFFEE000
 _ITEM_DELIMITER = 0xFFFEE00D
 _SEQUENCE_DELIMITER = 0xFFFEE0DD
@@ -107,8 +109,23 @@ class _Encoding:
     little: bool
 
     @property
-    def order(self) -> str:
-        return "<" if self.little else ">"
+    def header(self) -> struct.Struct:
+        """Group, element, and a length of 32 bits, or the VR and a length of 16."""
+        return _HEADERS[self.implicit, self.little]
+
+    @property
+    def length(self) -> struct.Struct:
+        """A length of 32 bits."""
+        return _LENGTHS[self.little]
+
+
+_HEADERS = {
+    (True, True): struct.Struct("<HHL"),
+    (True, False): struct.Struct(">HHL"),
+    (False, True): struct.Struct("<HH2sH"),
+    (False, False): struct.Struct(">HH2sH"),
+}
+_LENGTHS = {True: struct.Struct("<L"), False: struct.Struct(">L")}
 
 
 def identify(data: bytes, transfer_syntax_uid: str) -> Identity:
@@ -298,6 +315,8 @@ def carried(values: Mapping[int, bytes], tag: int, name: str) -> str:
     return text
 
 
+# Of an object's four UIDs three are those of the one before.
+@functools.lru_cache(maxsize=1024)
 def _conforms(text: str) -> bool:
     try:
         Uid.parse(text)
@@ -353,19 +372,21 @@ class _Scan:
         self._elements += 1
         if self._elements > MAXIMUM_ELEMENTS:
             raise _refused(f"more than {MAXIMUM_ELEMENTS} elements before the Series Instance UID")
-        position, order = self.position, encoding.order
+        position = self.position
         self.skip(8)
-        group, element = struct.unpack_from(order + "HH", self.data, position)
+        group, element, *rest = encoding.header.unpack_from(self.data, position)
         tag = group << 16 | element
-        if encoding.implicit or group == 0xFFFE:
-            return tag, b"", struct.unpack_from(order + "L", self.data, position + 4)[0]
-        vr = self.data[position + 4 : position + 6]
+        if encoding.implicit:
+            return tag, b"", rest[0]
+        if group == _DELIMITERS:
+            return tag, b"", encoding.length.unpack_from(self.data, position + 4)[0]
+        vr, length = rest
         if vr in _SHORT_VRS:
-            return tag, vr, struct.unpack_from(order + "H", self.data, position + 6)[0]
+            return tag, vr, length
         if not _VR.fullmatch(vr):
             raise _refused("a value representation is not two capital letters")
         self.skip(4)
-        return tag, vr, struct.unpack_from(order + "L", self.data, position + 8)[0]
+        return tag, vr, encoding.length.unpack_from(self.data, position + 8)[0]
 
     def skip_undefined(self, encoding: _Encoding) -> None:
         """Move past the items, and the delimiter, of a value of undefined length (PS3.5 7.5)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from gatekeeper.errors import IdentifierError
 from gatekeeper.identifiers import Uid
 from gatekeeper.listen.associations import OpenAssociation
@@ -24,6 +26,9 @@ def tell_kept(
     size: int, identity: Identity, recorded: Recorded, association: OpenAssociation
 ) -> None:
     """Log an instance that was kept, and what is odd about it."""
+    nothing_odd = not recorded.conflict and not identity.deviations
+    if nothing_odd and not log.is_enabled_for(logging.DEBUG):
+        return
     fields = {
         "calling_ae": association.calling_ae,
         **loggable("sop_instance", identity.sop_instance_uid),
