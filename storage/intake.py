@@ -44,7 +44,7 @@ from storage.spool import Digest, Spool, SpoolWriter
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-_PATIENCE = 10
+PATIENCE = 10
 """The committer answers much sooner; this many waits are for a disk that hangs."""
 
 
@@ -194,7 +194,7 @@ class Intake:
 
     def _answer(self, future: _Result[T]) -> T:
         try:
-            return future.result(_PATIENCE * self._limits.wait_seconds)
+            return future.result(PATIENCE * self._limits.wait_seconds)
         except TimeoutError:
             raise DatabaseUnavailableError("the database does not answer") from None
 

@@ -37,6 +37,9 @@ MAXIMUM_MESSAGE = 64 * 1024
 """Bytes; an entry has some 600."""
 _ATTEMPTS = 3
 _NEW_CHANNEL = b"c"
+# `json.dumps` and `loads` look anew, each time, at what was asked for.
+_ENCODE = json.JSONEncoder(check_circular=False).encode
+_DECODE = json.JSONDecoder().decode
 _INSTANCE = operator.attrgetter(*(one.name for one in fields(Instance)))
 _BEARER = operator.attrgetter(*(one.name for one in fields(Bearer)))
 
@@ -69,11 +72,9 @@ class Pending:
         self._message = message
         self._channel = channel
 
-    def result(self, timeout: float) -> Entered:
-        """Return what was found, once it is durable.
-
-        Args:
-            timeout: seconds to wait for each attempt.
+    def result(self, timeout: float) -> Entered:  # noqa: ARG002 - as of a `Future`
+        """Return what was found, once it is durable; each attempt waits as long as the recorder's
+        patience.
 
         Raises:
             DatabaseUnavailableError: if the database, or the recorder, could not do it.
@@ -83,8 +84,8 @@ class Pending:
         for attempt in range(_ATTEMPTS):
             if attempt:
                 self._channel = self._recorder.send(self._message)
-            if reply := self._recorder.receive(self._channel, timeout):
-                return _entered(json.loads(reply))
+            if reply := self._recorder.receive(self._channel):
+                return _entered(_DECODE(reply.decode()))
         raise DatabaseUnavailableError("the recorder ends again and again")
 
 
@@ -94,11 +95,13 @@ class Recorder:
     Args:
         control: the listeners' end, from `pair`.
         wait_seconds: how long an entry may wait for its turn; then `DatabaseUnavailableError`.
+        patience: seconds to wait for an answer; then `TimeoutError`.
     """
 
-    def __init__(self, control: socket.socket, wait_seconds: float) -> None:
+    def __init__(self, control: socket.socket, wait_seconds: float, patience: float) -> None:
         self._control = control
         self._wait_seconds = wait_seconds
+        self._patience = struct.pack("@ll", int(patience), int(patience % 1 * 1_000_000))
         self._free: collections.deque[socket.socket] = collections.deque()
 
     def enter(self, entry: Entry) -> Pending:
@@ -130,13 +133,10 @@ class Recorder:
             channel.send(message)
         return channel
 
-    def receive(self, channel: socket.socket, timeout: float) -> bytes:
+    def receive(self, channel: socket.socket) -> bytes:
         """Return the reply that comes over a channel, and free it; nothing if it broke."""
-        # One system call, where Python's own time-out makes it two.
-        seconds = struct.pack("@ll", int(timeout), int(timeout % 1 * 1_000_000))
         reply = b""
         try:
-            channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
             reply = channel.recv(MAXIMUM_MESSAGE)
         except BlockingIOError:
             # What comes too late must not answer the next.
@@ -158,6 +158,8 @@ class Recorder:
 
     def _new_channel(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # One system call to receive, where Python's own time-out makes it two.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._patience)
         with theirs:
             try:
                 socket.send_fds(self._control, [_NEW_CHANNEL], [theirs.fileno()])
@@ -197,7 +199,7 @@ class _Reply:
     def _send(self, reply: list[Any]) -> None:
         # Who is gone needs no answer.
         with contextlib.suppress(OSError):
-            self._channel.send(json.dumps(reply).encode())
+            self._channel.send(_ENCODE(reply).encode())
 
 
 def serve(database: Database, control: socket.socket, at_once: int) -> bool:
@@ -267,7 +269,7 @@ def _received(channel: socket.socket) -> bytes:
 
 
 def _request(message: bytes, channel: socket.socket) -> tuple[Request, _Reply]:
-    deadline, slot, instance, bearer = json.loads(message)
+    deadline, slot, instance, bearer = _DECODE(message.decode())
     entry = Entry(slot, Instance(*instance), None if bearer is None else Bearer(*bearer))
     reply = _Reply(channel)
     return Request(entry.order, lambda tx: entries.enter(tx, entry), deadline, reply), reply
@@ -276,7 +278,7 @@ def _request(message: bytes, channel: socket.socket) -> tuple[Request, _Reply]:
 def _message(entry: Entry, deadline: float) -> bytes:
     bearer = None if entry.bearer is None else _BEARER(entry.bearer)
     message = [deadline, entry.slot, _INSTANCE(entry.instance), bearer]
-    return json.dumps(message).encode()
+    return _ENCODE(message).encode()
 
 
 def _entered(reply: list[Any]) -> Entered:

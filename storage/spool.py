@@ -288,25 +288,28 @@ class SpoolWriter:
         """SHA-256 of what was written so far."""
         return Digest(self._hash.hexdigest())
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append `data`. After an error nothing can be written or committed any more.
+    def write(self, *parts: bytes | bytearray | memoryview) -> None:
+        """Append `parts`. After an error nothing can be written or committed any more.
 
         Raises:
             SpoolLimitError: if the file would grow over the limit.
             OSError: if it could not be written (ENOSPC and others).
         """
         descriptor = self._opened()
+        length = sum(map(len, parts))
         try:
-            if self._limit is not None and self.size + len(data) > self._limit:
+            if self._limit is not None and self.size + length > self._limit:
                 raise SpoolLimitError(self._limit)
-            left = memoryview(data)
-            while left:
-                left = left[os.write(descriptor, left) :]
+            if (written := os.writev(descriptor, parts)) < length:
+                left = memoryview(b"".join(parts))[written:]
+                while left:
+                    left = left[os.write(descriptor, left) :]
         except BaseException:
             self._close()
             raise
-        self._hash.update(data)
-        self.size += len(data)
+        for part in parts:
+            self._hash.update(part)
+        self.size += length
 
     def commit(self) -> Stored:
         """Put the file in the spool and return where, once it survives a power cut.

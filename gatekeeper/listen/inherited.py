@@ -16,6 +16,7 @@ from typing import Any, Self
 from gatekeeper.listen.seats import Table
 from gatekeeper.listen.share import Share, SharedPort
 from gatekeeper.settings import Settings, section_class
+from storage.intake import PATIENCE
 from storage.recorder import Recorder
 
 
@@ -88,7 +89,8 @@ class Inherited:
             return None
         # Once no recorder and no parent holds it, handing in fails at once.
         os.close(self.recording)
-        return Recorder(socket.socket(fileno=self.control), settings.spool.wait_seconds)
+        wait = settings.spool.wait_seconds
+        return Recorder(socket.socket(fileno=self.control), wait, PATIENCE * wait)
 
     def recorder_end(self) -> socket.socket:
         """Return the recorder's end of the control socket, and close all else: the ports are not

@@ -332,12 +332,10 @@ class Receiving:
     def _open_writer(self, data: bytes | bytearray | memoryview) -> None:
         arrival = self._arrival
         writer = self._open.enter_context(self._receiver.writer())
-        writer.write(
-            part10_header(
-                arrival.sop_class_uid, arrival.sop_instance_uid, arrival.transfer_syntax_uid
-            )
+        header = part10_header(
+            arrival.sop_class_uid, arrival.sop_instance_uid, arrival.transfer_syntax_uid
         )
-        writer.write(data)
+        writer.write(header, data)
         self._writer = writer
 
     def _finish(self) -> None:

@@ -135,11 +135,11 @@ def test_a_full_disk_in_the_middle_of_an_object_is_out_of_resources(
     receiving = site.receiver.begin(Arrival(MR, "1.2.3.4.5", EXPLICIT), site.association)
     receiving.write(data[:50_000])
 
-    def full(_descriptor: int, _data: memoryview) -> int:
+    def full(_descriptor: int, _parts: tuple[memoryview, ...]) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", full)
+        patch.setattr(os, "writev", full)
         receiving.write(data[50_000:])
     assert site.files() == []
     assert receiving.finish() == Answer(0xA700, "spool trouble: ENOSPC")

@@ -289,6 +289,23 @@ def test_a_failed_write_keeps_nothing_and_cannot_be_committed(
     assert _objects(spool) == _residue(spool) == []
 
 
+def test_a_write_of_which_the_system_takes_a_part_goes_on_with_the_rest(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No byte is lost or written twice, across the parts too."""
+    whole = os.writev
+
+    def part(descriptor: int, parts: tuple[bytes, ...]) -> int:
+        return whole(descriptor, [b"".join(parts)[:7]])
+
+    monkeypatch.setattr(os, "writev", part)
+    with spool.writer() as writer:
+        writer.write(b"header", b"", b"data set")
+        stored = writer.commit()
+    assert stored.path.read_bytes() == b"headerdata set"
+    assert (stored.digest, stored.size) == (Digest.of(b"headerdata set"), 14)
+
+
 def test_a_file_is_synchronised_before_it_is_named_and_its_folders_after(
     tmp_path: Path, other_process: Start, peer: Callable[[str], str]
 ) -> None:

@@ -80,25 +80,22 @@ def synchronising_shim(folder: Path) -> Path | None:
 
 @contextmanager
 def running(name: str, folder: Path, shim: Path | None) -> Generator[Receiver]:
-    """Run a receiver on an empty folder of its own."""
+    """Run a receiver on an empty folder of its own in `folder`, which stays there."""
     port = free_port()
-    with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=folder) as own:
-        home = Path(own)
-        command, environment, received = _start(name, home, port, shim)
-        with (home / "log").open("wb") as output:
-            process = subprocess.Popen(
-                command, env=environment, cwd=home, stdout=output, stderr=output
-            )
+    home = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder))
+    command, environment, received = _start(name, home, port, shim)
+    with (home / "log").open("wb") as output:
+        process = subprocess.Popen(command, env=environment, cwd=home, stdout=output, stderr=output)
+    try:
+        until(lambda: listening(port), 60, f"{name} listens")
+        yield Receiver(port, process, received)
+    finally:
+        process.send_signal(signal.SIGTERM)
         try:
-            until(lambda: listening(port), 60, f"{name} listens")
-            yield Receiver(port, process, received)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _start(
