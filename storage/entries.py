@@ -70,7 +70,8 @@ class Entered:
 
 
 def enter(tx: Connection, entry: Entry) -> Entered:
-    """Add an entry to the books. Adding it again, since an answer was lost, is harmless."""
+    """Add an entry to the books. Adding it again, since an answer was lost, is harmless: at most an
+    association is noted twice, of which one ends with its lease."""
     instance, bearer = entry.instance, entry.bearer
     row = None
     if bearer is not None:

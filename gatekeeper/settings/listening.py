@@ -23,8 +23,8 @@ class ListenSettings:
     )
     processes: int = setting(
         1,
-        "processes that share the ports; more than one need several cores, and are worth it for "
-        "several senders at once",
+        "processes that share the ports; 2 to 4 take in more from several senders at once, even on "
+        "two cores",
         minimum=1,
         maximum=32,
     )

@@ -47,6 +47,7 @@ def main() -> None:
         "--rest-minutes", type=float, default=5.0, help="longest end, for each database"
     )
     parser.add_argument("--scanners", type=int, default=3)
+    parser.add_argument("--listeners", type=int, default=1, help="processes that share the port")
     parser.add_argument("--database", choices=("sqlite", "postgres", "both"), default="both")
     parser.add_argument("--results", type=Path, help="JSON of what was counted, while it runs")
     parser.add_argument("--json", action="store_true")
@@ -63,6 +64,7 @@ def main() -> None:
         seconds=60 * arguments.minutes / len(kinds),
         rest_seconds=60 * arguments.rest_minutes,
         scanners=arguments.scanners,
+        listeners=arguments.listeners,
         # Some megabytes of results for each kill, in memory, as far as they come.
         disk_mib=512 + 4 * arguments.kills,
     )

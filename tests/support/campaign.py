@@ -72,6 +72,7 @@ class Plan:
             fault. A cut that overran takes its time from this.
         scanners: how many of them; every third is storescu, the first among them.
         workers: worker processes.
+        listeners: processes that share the listener's port; those of more than one are killed, too.
         cut_seconds: two thirds of the mean length of a cut.
         calm_seconds: mean time between two.
         disk_mib: size of the spool's file system, where it may be mounted.
@@ -83,6 +84,7 @@ class Plan:
     rest_seconds: float = 600.0
     scanners: int = 3
     workers: int = 2
+    listeners: int = 1
     cut_seconds: float = 1.5
     calm_seconds: float = 6.0
     disk_mib: int = 1024
@@ -189,7 +191,7 @@ def run(
 @contextmanager
 def _running(plan: Plan, folder: Path, url: str, port: int, points: str) -> Generator[Supervisor]:
     """Run every role; one that dies is started again at once."""
-    environment = _environment(folder, url, port)
+    environment = _environment(plan, folder, url, port)
     if points:
         environment[failpoint.VARIABLE] = points
     settings = config.load(None, environment=environment)
@@ -215,13 +217,14 @@ def _running(plan: Plan, folder: Path, url: str, port: int, points: str) -> Gene
             thread.join()
 
 
-def _environment(folder: Path, url: str, port: int) -> dict[str, str]:
+def _environment(plan: Plan, folder: Path, url: str, port: int) -> dict[str, str]:
     """Return the roles' settings: short leases and delays, so that much happens in a minute."""
     import os
 
     chosen: dict[str, object] = {
         "DATABASE_URL": url,
         "DATABASE_LOCK_SECONDS": 0.4,
+        "LISTEN_PROCESSES": plan.listeners,
         "SPOOL_DIRECTORY": folder / "spool",
         "WEB_PORT": 0,
         "SPOOL_LOW_WATER_MIB": 0,

@@ -17,10 +17,21 @@ from pathlib import Path
 from support.orthanc import Orthanc
 from support.postgres import PostgresServer
 
-LIVES = {"listen": 3.0, "work": 8.0, "child": 6.0, "send": 2.0, "tick": 2.0}
+LIVES = {"listen": 3.0, "share": 4.0, "work": 8.0, "child": 6.0, "send": 2.0, "tick": 2.0}
 """Mean seconds that a process of each role lives once it is up, where there is no time to spare."""
-_START_SECONDS = {"listen": 0.8, "work": 0.45, "child": 0.0, "send": 0.45, "tick": 0.5}
+_START_SECONDS = {
+    "listen": 0.8,
+    "share": 0.5,
+    "work": 0.45,
+    "child": 0.0,
+    "send": 0.45,
+    "tick": 0.5,
+}
 """Processor time that a role takes to come up, on however busy a machine."""
+
+_CHILDREN = {"work": "child", "listen": "share"}
+"""What the children of a role are called: of a listener of several processes, those and the
+recorder."""
 
 Cut = Callable[[], AbstractContextManager[None]]
 
@@ -64,8 +75,8 @@ class Reaper:
         for role, pids in self._process_ids().items():
             for pid in pids:
                 yield role, pid
-                if role == "work":
-                    yield from (("child", child) for child in children(pid))
+                if role in _CHILDREN:
+                    yield from ((_CHILDREN[role], child) for child in children(pid))
 
 
 def _kills_each_second(process_ids: Mapping[str, list[int]]) -> float:
