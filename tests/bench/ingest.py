@@ -155,6 +155,7 @@ def _make_room(stores: Path) -> None:
 def _measure(receiver: Receiver, senders: _Senders) -> Run:
     senders.tell(f"PREPARE {receiver.port}")
     senders.tell("FRESH")
+    there = receiver.received()
     with PeakResident(receiver.process.pid) as peak:
         before = cpu_seconds(receiver.process.pid)
         started = time.perf_counter()
@@ -164,7 +165,7 @@ def _measure(receiver: Receiver, senders: _Senders) -> Run:
         time.sleep(0.1)
         used = cpu_seconds(receiver.process.pid) - before
     images = sum(int(answer.split()[0]) for answer in answers)
-    if (kept := receiver.received()) < images:
+    if (kept := receiver.received() - there) < images:
         raise SystemExit(f"{kept} of {images} images were kept")
     latency = statistics.median(float(answer.split()[3]) for answer in answers)
     return Run(images / seconds, 1000 * used / images, latency, peak.mebibytes)
