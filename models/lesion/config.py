@@ -6,10 +6,11 @@ No torch here, so that the command line can list them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from models.errors import ModelError
+from models.stated import whole
 
 KINDS = ("gaussian", "dirichlet")
 
@@ -95,14 +96,6 @@ def from_mapping(stated: Mapping[str, Any]) -> Config:
     Raises:
         ModelError: if one is unknown, missing, of the wrong kind, or they do not fit together.
     """
-    names = {field.name for field in fields(Config)}
-    if set(stated) != names:
-        odd = min(set(stated) ^ names)
-        raise ModelError(f"the lesion model's setting {odd} is unknown or missing")
-    for name, value in stated.items():
-        default = getattr(Config(), name)
-        if type(value) is not type(default) and (type(value), type(default)) != (int, float):
-            raise ModelError(f"the lesion model's setting {name} is of the wrong kind")
-    config = Config(**stated)
+    config = whole(Config(), stated, "lesion model")
     config.check()
     return config

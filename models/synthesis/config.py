@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any
 
 from models.errors import ModelError
+from models.stated import whole
+
+WHAT = "synthesis network"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,30 +93,7 @@ def from_mapping(stated: Mapping[str, Any]) -> Config:
     Raises:
         ModelError: if one is unknown, missing, of the wrong kind, or they do not fit together.
     """
-    names = {field.name for field in fields(Config)}
-    if set(stated) != names:
-        odd = min(set(stated) ^ names)
-        raise ModelError(f"the synthesis network's setting {odd} is unknown or missing")
-    return changed(Config(), stated)
-
-
-def changed(config: Config, stated: Mapping[str, Any]) -> Config:
-    """Return `config` with some settings replaced.
-
-    Raises:
-        ModelError: if one is unknown, of the wrong kind, or they do not fit together.
-    """
-    values: dict[str, Any] = {field.name: getattr(config, field.name) for field in fields(Config)}
-    for name, value in stated.items():
-        if name not in values:
-            known = ", ".join(values)
-            raise ModelError(f"no setting {name!r} of the synthesis network; there are: {known}")
-        plain = tuple(cast("list[Any]", value)) if isinstance(value, list) else value
-        usual = values[name]
-        if type(plain) is not type(usual) and (type(plain), type(usual)) != (int, float):
-            raise ModelError(f"setting {name!r} is like {usual!r}, not like {value!r}")
-        values[name] = plain
-    return Config(**values)
+    return whole(Config(), stated, WHAT)
 
 
 def as_mapping(config: Config) -> dict[str, Any]:

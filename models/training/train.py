@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from models.prepare import GridConfig, Prepared, located, normalised, resampled
 from models.scan import Scan, Synthetic
 from models.scoring import Example
 from models.sources import open_source
+from models.stated import like
 from models.synthesis.completion import share, sheet_of
 from models.training import bundle
 from models.training.calibrate import (
@@ -163,7 +164,7 @@ def _configs(
                 if key not in plan.settings:
                     continue
                 used.add(key)
-                value = _like(getattr(config, one.name), one.name, plan.settings[key])
+                value = like(getattr(config, one.name), one.name, plan.settings[key])
                 config = replace(config, **{one.name: value})
         configs.append(config)
     if unknown := sorted(set(plan.settings) - used):
@@ -172,17 +173,6 @@ def _configs(
             f"detector {plan.detector} has no setting {unknown[0]!r}; there are: {', '.join(names)}"
         )
     return configs
-
-
-def _like(usual: Any, name: str, value: Any) -> Any:
-    """Return a setting's new value as the type of its usual one."""
-    if isinstance(usual, tuple) and isinstance(value, (list, tuple)):
-        return tuple(cast("Sequence[Any]", value))
-    if isinstance(usual, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(usual) is not type(value):
-        raise ModelError(f"setting {name!r} is like {usual!r}, not like {value!r}")
-    return value
 
 
 def _scans(plan: Plan) -> Iterator[Scan]:

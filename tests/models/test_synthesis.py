@@ -15,10 +15,11 @@ from support.contrasts import SMALL, both, first_alone
 from models.errors import ModelError, TamperedError
 from models.scan import Synthetic
 from models.sources import open_source
+from models.stated import changed
 from models.synthesis import command, floors
 from models.synthesis.anomalies import NETWORK
 from models.synthesis.assess import slabs
-from models.synthesis.config import Config, as_mapping, changed, from_mapping
+from models.synthesis.config import Config, as_mapping, from_mapping
 from models.synthesis.model import WEIGHTS, SynthesisModel, brain_finder, load
 from models.synthesis.network import stacked
 from models.synthesis.pairs import pairs_of
@@ -200,12 +201,12 @@ def test_settings_are_those_of_the_manifest_or_refused() -> None:
     """What is unknown, of another kind or does not fit is named."""
     assert from_mapping(json.loads(json.dumps(as_mapping(SMALL)))) == SMALL
     with pytest.raises(ModelError, match="no setting 'widths'"):
-        changed(SMALL, {"widths": 3})
+        changed(SMALL, {"widths": 3}, "network")
     with pytest.raises(ModelError, match="'base' is like 4"):
-        changed(SMALL, {"base": "six"})
+        changed(SMALL, {"base": "six"}, "network")
     with pytest.raises(ModelError, match="multiples of 4"):
-        changed(SMALL, {"rows": 30})
+        changed(SMALL, {"rows": 30}, "network")
     with pytest.raises(ModelError, match="one or more others"):
-        changed(SMALL, {"output": "T1"})
+        changed(SMALL, {"output": "T1"}, "network")
     with pytest.raises(ModelError, match="setting base is unknown or missing"):
         from_mapping({key: value for key, value in as_mapping(SMALL).items() if key != "base"})

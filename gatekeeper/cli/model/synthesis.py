@@ -27,6 +27,7 @@ from gatekeeper.cli.model.common import (
 from gatekeeper.cli.model.fitting import settings_from
 from gatekeeper.cli.output import console, error_console
 from models.registry import Profile
+from models.stated import changed
 from models.synthesis import config as synthesis_config
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ def _config(
     inputs: list[str] | None, output: str, settings: list[str] | None
 ) -> synthesis_config.Config:
     usual = replace(synthesis_config.Config(), inputs=tuple(inputs or ("T1",)), output=output)
-    return synthesis_config.changed(usual, settings_from(settings or []))
+    return changed(usual, settings_from(settings or []), synthesis_config.WHAT)
 
 
 def _reference(

@@ -112,5 +112,5 @@ def test_settings_of_a_manifest_are_whole_and_of_their_kind() -> None:
     assert settings.from_mapping(stated) == SMALL
     with pytest.raises(ModelError, match="unknown or missing"):
         settings.from_mapping(stated | {"more": 1})
-    with pytest.raises(ModelError, match="wrong kind"):
+    with pytest.raises(ModelError, match="setting 'latent' is like"):
         settings.from_mapping(stated | {"latent": "many"})
