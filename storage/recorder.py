@@ -56,14 +56,6 @@ class RefusedEntryError(Exception):
     """An entry could not be written for a reason of its own, whose class the message names."""
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
-    """Return the listeners' end of a control socket and the recorder's."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setblocking(False)
-    theirs.setblocking(False)
-    return ours, theirs
-
-
 class Pending:
     """An entry that was handed in; see `Future`."""
 
@@ -93,12 +85,13 @@ class Recorder:
     """What a listener hands its entries to; used from any thread.
 
     Args:
-        control: the listeners' end, from `pair`.
+        control: the listeners' end, one of a pair of SOCK_SEQPACKET.
         wait_seconds: how long an entry may wait for its turn; then `DatabaseUnavailableError`.
         patience: seconds to wait for an answer; then `TimeoutError`.
     """
 
     def __init__(self, control: socket.socket, wait_seconds: float, patience: float) -> None:
+        control.setblocking(False)
         self._control = control
         self._wait_seconds = wait_seconds
         self._patience = struct.pack("@ll", int(patience), int(patience % 1 * 1_000_000))
@@ -135,19 +128,16 @@ class Recorder:
 
     def receive(self, channel: socket.socket) -> bytes:
         """Return the reply that comes over a channel, and free it; nothing if it broke."""
-        reply = b""
         try:
-            reply = channel.recv(MAXIMUM_MESSAGE)
+            reply = _received(channel)
         except BlockingIOError:
             # What comes too late must not answer the next.
+            channel.close()
             raise TimeoutError from None
-        except ConnectionError:
-            reply = b""
-        finally:
-            if reply:
-                self._free.append(channel)
-            else:
-                channel.close()
+        if reply:
+            self._free.append(channel)
+        else:
+            channel.close()
         return reply
 
     def close(self) -> None:
@@ -207,13 +197,14 @@ def serve(database: Database, control: socket.socket, at_once: int) -> bool:
 
     Args:
         database: where to.
-        control: the recorder's end, from `pair`.
+        control: the recorder's end.
         at_once: most entries in one transaction.
 
     Returns:
         Whether it ended in order; not so when the disk lost a write of the database, after which
         nothing of it may be trusted and the process has to start afresh.
     """
+    control.setblocking(False)
     channels: dict[int, socket.socket] = {}
     poller = select.epoll()
     poller.register(control, select.EPOLLIN)

@@ -95,7 +95,6 @@ class Spool:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._objects = root / "objects"
-        self._objects_text = str(self._objects)
         self._incoming = root / "incoming"
         # Folders whose own name is known to be on the disk; grows to at most 65,792 entries, in a
         # spool of before.
@@ -143,7 +142,7 @@ class Spool:
         Raises:
             ValueError: if it is not a digest.
         """
-        here, before = self._places(Digest.parse(digest))
+        here, before = map(Path, self._places(Digest.parse(digest)))
         return before if before.exists() and not here.exists() else here
 
     def open(self, digest: str) -> BufferedReader:
@@ -167,7 +166,7 @@ class Spool:
             OSError: if it cannot be unlinked.
         """
         removed = False
-        for place in self._places(Digest.parse(digest)):
+        for place in map(Path, self._places(Digest.parse(digest))):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 place.unlink()
                 removed = True
@@ -198,9 +197,7 @@ class Spool:
         Raises:
             OSError: if it could not be named.
         """
-        # As text: for every received file, a `Path` costs more than what is done with it.
-        folder = f"{self._objects_text}/{digest[:2]}"
-        target, before = f"{folder}/{digest}", f"{folder}/{digest[2:4]}/{digest}"
+        target, before = self._places(digest)
         if os.path.exists(before):  # noqa: PTH110
             target = before
         try:
@@ -208,7 +205,7 @@ class Spool:
                 os.link(whole, target)
             except FileNotFoundError:
                 # Its folder, most likely; what else it may be is raised again.
-                Path(folder).mkdir(mode=FOLDER_MODE, exist_ok=True)
+                Path(target).parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
                 os.link(whole, target)
         except FileExistsError:
             # Linked by someone who may not have come to synchronise the folder.
@@ -230,10 +227,13 @@ class Spool:
 
         synchronise_names(folders, self._objects)
 
-    def _places(self, digest: Digest) -> tuple[Path, Path]:
-        """Return where the file of this digest would be put now, and where it was put before."""
-        folder = self._objects / digest[:2]
-        return folder / digest, folder / digest[2:4] / digest
+    def _places(self, digest: Digest) -> tuple[str, str]:
+        """Return where the file of this digest would be put now, and where it was put before.
+
+        As text: for every received file, a `Path` costs more than what is done with it.
+        """
+        folder = f"{self._objects}/{digest[:2]}"
+        return f"{folder}/{digest}", f"{folder}/{digest[2:4]}/{digest}"
 
     def _adopt(self, temporary: Path, digest: Digest, size: int) -> Stored:
         """Give a synchronised temporary file its name, and make the name durable."""

@@ -11,13 +11,17 @@ import os
 import select
 import socket
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from gatekeeper.listen.seats import Table
 from gatekeeper.listen.share import Share, SharedPort
 from gatekeeper.settings import Settings, section_class
-from storage.intake import PATIENCE
-from storage.recorder import Recorder
+
+if TYPE_CHECKING:
+    from storage.recorder import Recorder
+
+RECORDER_ROLE = "listen-recorder"
+"""What the recorder is called in the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,10 @@ class Inherited:
     def _recorder(self, settings: Settings) -> Recorder | None:
         if self.control is None or self.recording is None:
             return None
+        # Not for the parent, which needs no database.
+        from storage.intake import PATIENCE
+        from storage.recorder import Recorder
+
         # Once no recorder and no parent holds it, handing in fails at once.
         os.close(self.recording)
         wait = settings.spool.wait_seconds

@@ -22,14 +22,12 @@ from collections.abc import Sequence
 from types import FrameType
 
 from gatekeeper.errors import ConfigurationError
-from gatekeeper.listen.inherited import Inherited, settings_in_memory
-from gatekeeper.listen.recording import ROLE as RECORDER_ROLE
+from gatekeeper.listen.inherited import RECORDER_ROLE, Inherited, settings_in_memory
 from gatekeeper.listen.seats import Table, new_memory
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.settings import Settings
 from gatekeeper.supervise import Role, Supervisor
 from gatekeeper.tls import Credentials
-from storage import recorder
 
 PROCESS = ("gatekeeper.listen.process",)
 RECORDER = ("gatekeeper.listen.recording",)
@@ -61,7 +59,7 @@ def serve(settings: Settings, module: Sequence[str] = PROCESS) -> None:
         raise SystemExit(1) from None
     table = Table(seats, listen.maximum_connections, listen.maximum_associations, 0)
     numbers = [None if port is None else port.fileno() for port in ports]
-    control = recorder.pair() if settings.database.url.startswith("sqlite") else ()
+    control = _control_pair() if settings.database.url.startswith("sqlite") else ()
     ends = [one.fileno() for one in control]
     processes = [
         Inherited(number, numbers[0], numbers[1], seats, kept, ready, life, *ends)
@@ -100,6 +98,11 @@ def serve(settings: Settings, module: Sequence[str] = PROCESS) -> None:
     os.close(held)
     for end in control[1:]:
         end.close()
+
+
+def _control_pair() -> tuple[socket.socket, socket.socket]:
+    """Return the listeners' end of the recorder's control socket, and the recorder's."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 def _roles(processes: Sequence[Inherited], module: Sequence[str]) -> list[Role]:

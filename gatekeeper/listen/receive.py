@@ -235,8 +235,8 @@ def receiver_of(
         wait_seconds=settings.spool.wait_seconds,
         rows=settings.database.rows_at_once,
     )
-    marks = settings.spool.low_water_mib, settings.spool.resume_mib
-    return Receiver(database, spool, marks[0], limits, marks[1], tally, recorder)
+    low, resume = settings.spool.low_water_mib, settings.spool.resume_mib
+    return Receiver(database, spool, low, limits, resume, tally, recorder)
 
 
 class Receiving:

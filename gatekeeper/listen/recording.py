@@ -9,12 +9,10 @@ from __future__ import annotations
 import signal
 import sys
 
-from gatekeeper.listen.inherited import Inherited
+from gatekeeper.listen.inherited import RECORDER_ROLE, Inherited
 from gatekeeper.log import configure, error_name, get_logger
 from storage import recorder
 from storage.engine import Database
-
-ROLE = "listen-recorder"
 
 log = get_logger()
 
@@ -34,13 +32,13 @@ def serve(inherited: Inherited) -> None:
         with inherited.recorder_end() as control:
             in_order = recorder.serve(database, control, settings.database.rows_at_once)
     except Exception as error:  # noqa: BLE001 - a traceback could show what was received
-        log.error("recorder_failed", error=error_name(error), role=ROLE)
+        log.error("recorder_failed", error=error_name(error), role=RECORDER_ROLE)
         raise SystemExit(1) from None
     database.dispose()
     if not in_order:
-        log.error("synchronisation_failed", role=ROLE)
+        log.error("synchronisation_failed", role=RECORDER_ROLE)
         raise SystemExit(1)
-    log.info("stopped", role=ROLE)
+    log.info("stopped", role=RECORDER_ROLE)
 
 
 if __name__ == "__main__":

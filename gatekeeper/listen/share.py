@@ -11,9 +11,12 @@ import select
 import socket
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gatekeeper.listen.seats import Table
-from storage.recorder import Recorder
+
+if TYPE_CHECKING:
+    from storage.recorder import Recorder
 
 GIVE_WAY_SECONDS = 0.03
 """Longest wait for a process with fewer connections to take one."""

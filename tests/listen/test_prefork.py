@@ -27,7 +27,7 @@ from support.waiting import until
 from gatekeeper.listen.inherited import Inherited, settings_in_memory
 from gatekeeper.send import pdu
 from gatekeeper.settings import Settings
-from storage import failpoint, instances, nodes
+from storage import instances, nodes
 from storage.engine import Database
 from storage.records import Node
 from storage.spool import Spool
@@ -73,7 +73,7 @@ class Several:
 
 
 @contextmanager
-def several(folder: Path, url: str, failpoints: str = "", **settings: object) -> Generator[Several]:
+def several(folder: Path, url: str, **settings: object) -> Generator[Several]:
     """Run a listener until the block ends; nothing of it is left afterwards."""
     port = free_port()
     environment = {
@@ -86,7 +86,6 @@ def several(folder: Path, url: str, failpoints: str = "", **settings: object) ->
         "GATEKEEPER_LISTEN_PROCESSES": str(PROCESSES),
         "GATEKEEPER_LISTEN_STOP_SECONDS": "60",
         **{f"GATEKEEPER_{key}": str(value) for key, value in settings.items()},
-        failpoint.VARIABLE: failpoints,
     }
     log = folder / "events.log"
     with log.open("wb") as errors:
@@ -205,7 +204,7 @@ def test_a_killed_recorder_breaks_no_association_and_loses_nothing(
     """What waits meanwhile is entered by the next one, after it was killed at work, too."""
     killing = f"{tmp_path / 'armed'}"
     point = f"committer.committed=kill@{killing}"
-    with several(tmp_path, database_url, failpoints=point) as listener, ExitStack() as stack:
+    with several(tmp_path, database_url, FAILPOINT=point) as listener, ExitStack() as stack:
         served = one_each(stack, listener)
         for number, scanner in enumerate(served.values()):
             scanner.send(store(f"1.2.3.{number}"))
@@ -235,7 +234,7 @@ def test_limits_hold_for_all_processes_together(tmp_path: Path, database_url: st
         "LISTEN_MAXIMUM_CONNECTIONS_PER_HOST": 8,
         "LISTEN_ASSOCIATION_TIMEOUT": 60,
     }
-    with several(tmp_path, database_url, "", **limits) as listener, ExitStack() as stack:
+    with several(tmp_path, database_url, **limits) as listener, ExitStack() as stack:
         open_ones = [stack.enter_context(raw_scanner(listener.port)) for _ in range(3)]
         assert admitted(stack, listener) is None
         open_ones.pop().release()
@@ -279,7 +278,7 @@ def test_sigterm_lets_open_associations_finish_and_closes_the_ports(
     client.load_cert_chain(identity.certificate, identity.key)
     with database.begin() as tx:
         nodes.save(tx, Node(SCANNER, "127.0.0.1", 0, may_send=True, tls=True))
-    with several(tmp_path, database_url, "", **settings) as listener, ExitStack() as stack:
+    with several(tmp_path, database_url, **settings) as listener, ExitStack() as stack:
         served = one_each(stack, listener, client)
         listener.parent.terminate()
         for port in (listener.port, listener.tls_port):

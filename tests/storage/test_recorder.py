@@ -32,6 +32,10 @@ def database(tmp_path: Path) -> Generator[Database]:
     made.dispose()
 
 
+def pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
 class Serving:
     """A recorder in a thread, and what it returned at its end."""
 
@@ -48,7 +52,7 @@ class Serving:
 @contextmanager
 def serving(database: Database, wait_seconds: float = SECONDS) -> Generator[Recorder]:
     """Run a recorder until nobody hands anything in any more."""
-    ours, theirs = recorder.pair()
+    ours, theirs = pair()
     client = Recorder(ours, wait_seconds, SECONDS)
     with theirs:
         found = Serving(database, theirs)
@@ -151,7 +155,7 @@ def test_what_was_under_way_when_a_recorder_died_is_entered_by_the_next(
     database: Database, an_instance: Callable[..., Instance]
 ) -> None:
     """Nobody but the log notices."""
-    ours, theirs = recorder.pair()
+    ours, theirs = pair()
     client = Recorder(ours, SECONDS, SECONDS)
     with theirs:
         answer = client.enter(entry(an_instance(1)))
@@ -171,7 +175,7 @@ def test_recorders_that_die_again_and_again_are_given_up(
     an_instance: Callable[..., Instance],
 ) -> None:
     """Every retry has an end."""
-    ours, theirs = recorder.pair()
+    ours, theirs = pair()
     client = Recorder(ours, SECONDS, SECONDS)
     with theirs:
         answer = client.enter(entry(an_instance(1)))
@@ -190,7 +194,7 @@ def test_a_recorder_that_hangs_is_waited_for_no_longer_than_asked(
     an_instance: Callable[..., Instance],
 ) -> None:
     """A late answer never becomes that of the next entry: its channel is given up."""
-    ours, theirs = recorder.pair()
+    ours, theirs = pair()
     client = Recorder(ours, SECONDS, 0.05)
     with theirs:
         with pytest.raises(TimeoutError):
@@ -205,7 +209,7 @@ def test_a_recorder_that_hangs_is_waited_for_no_longer_than_asked(
 
 def test_nobody_to_hand_in_to_is_told_at_once(an_instance: Callable[..., Instance]) -> None:
     """When parent and recorder are gone there will be none."""
-    ours, theirs = recorder.pair()
+    ours, theirs = pair()
     theirs.close()
     client = Recorder(ours, SECONDS, SECONDS)
     with pytest.raises(DatabaseUnavailableError, match="takes up nothing"):
@@ -222,7 +226,7 @@ def test_after_a_lost_write_the_recorder_ends_and_says_so(
         raise SynchronisationError("disk I/O error")
 
     monkeypatch.setattr(database, "begin", lost)
-    ours, theirs = recorder.pair()
+    ours, theirs = pair()
     client = Recorder(ours, SECONDS, SECONDS)
     with theirs:
         found = Serving(database, theirs)
