@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gatekeeper.listen import commitment, fetched, headers, receive
+from gatekeeper.listen import commitment, fetched, headers, receive, scan
 from gatekeeper.listen.commitment import SUCCESS
 
 
@@ -51,7 +51,7 @@ C_STORE: tuple[Told, ...] = (
         "keeps it, and looks into it",
     ),
     Told(
-        headers.CANNOT_UNDERSTAND,
+        scan.CANNOT_UNDERSTAND,
         "error: cannot understand",
         "the data set does not parse, or has no usable UIDs",
         "keeps it, and looks into it",

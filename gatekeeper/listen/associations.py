@@ -14,6 +14,7 @@ from typing import Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from gatekeeper.listen.scan import Layout
 from gatekeeper.listen.seats import Seats
 from gatekeeper.log import error_name, get_logger
 from storage import instances
@@ -48,6 +49,7 @@ class OpenAssociation:
         may_send: whether it may bring studies to analyse.
         moved_to: our AE title, when the node may bring priors that we asked it for by C-MOVE.
         prior_study: the prior study that we are fetching on it by C-GET; it brings nothing else.
+        layouts: of the data set before, by transfer syntax; the next is most likely laid out alike.
     """
 
     calling_ae: str
@@ -60,6 +62,7 @@ class OpenAssociation:
     may_send: bool = True
     moved_to: str = ""
     prior_study: str = ""
+    layouts: dict[str, Layout] = field(default_factory=dict[str, Layout])
 
 
 class OpenAssociations:

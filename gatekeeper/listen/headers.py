@@ -1,10 +1,9 @@
 """What an instance is, from its encoded data set up to (0020,000E), with every length bounded.
 
-The scan is iterative, copies nothing but the few values it needs, stops at the Series Instance
+The scan (`scan`) copies nothing but the few values that are needed, stops at the Series Instance
 UID and never reaches pixels. It works on the beginning of a data set that is still coming
-(`identify_beginning`), of which `MAXIMUM_BEGINNING` bytes must be enough. It knows three encodings
-(PS3.5 section 7): implicit little endian, explicit little endian, explicit big endian; a deflated
-data set is inflated by a bounded amount.
+(`identify_beginning`), of which `MAXIMUM_BEGINNING` bytes must be enough, and knows a data set that
+is laid out as the one before it. A deflated data set is inflated by a bounded amount.
 
 What becomes of identifiers that break PS3.5 section 9.1:
 
@@ -29,16 +28,23 @@ import functools
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 
 from gatekeeper.errors import IdentifierError, RefusedInstance
 from gatekeeper.identifiers import Uid
+from gatekeeper.listen.scan import (
+    LARGEST_LAYOUT,
+    CutOffError,
+    Encoding,
+    Layout,
+    Scan,
+    elements,
+    refused,
+)
 
 DOES_NOT_MATCH = 0xA900
 """Data Set does not match SOP Class (PS3.4 Table B.2-1)."""
-CANNOT_UNDERSTAND = 0xC000
-"""Cannot understand (PS3.4 Table B.2-1)."""
 
 OWN_MANUFACTURER = "Gatekeeper"
 """Manufacturer and ManufacturerModelName of every result object."""
@@ -52,22 +58,11 @@ DEFLATED = frozenset(
 )
 """Transfer syntaxes whose whole data set is deflated (PS3.5 A.5, A.7, A.9)."""
 
-_IMPLICIT = "1.2.840.10008.1.2"
-_BIG_ENDIAN = "1.2.840.10008.1.2.2"
-
-MAXIMUM_DEPTH = 64
-MAXIMUM_ELEMENTS = 500_000
 MAXIMUM_INFLATED = 4 * 1024 * 1024
 MAXIMUM_BEGINNING = 4 * 1024 * 1024
 """Bytes of a data set within which its Series Instance UID must end."""
 
 _FIRST_HEADER = 8
-_UNDEFINED = 0xFFFFFFFF
-_DELIMITERS = 0xFFFE
-_ITEM = 0xFFFEE000
-_ITEM_DELIMITER = 0xFFFEE00D
-_SEQUENCE_DELIMITER = 0xFFFEE0DD
-
 _SOP_CLASS = 0x00080016
 _SOP_INSTANCE = 0x00080018
 _MODALITY = 0x00080060
@@ -79,10 +74,6 @@ _WANTED = frozenset(
     {_SOP_CLASS, _SOP_INSTANCE, _MODALITY, _MANUFACTURER, _MODEL_NAME, _STUDY, _SERIES}
 )
 
-# VRs with a 16-bit length field in the explicit encodings; all others have 32 bits (PS3.5 7.1.2).
-_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
-_KNOWN_VRS = _SHORT_VRS | frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-_VR = re.compile(rb"[A-Z]{2}")
 _CARRIED = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 _MODALITY_TEXT = re.compile(r"[0-9A-Z_ ]{1,16}")
 
@@ -103,31 +94,6 @@ class Identity:
     """Rules of the standard that the data set breaks and is carried with."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Encoding:
-    implicit: bool
-    little: bool
-
-    @property
-    def header(self) -> struct.Struct:
-        """Group, element, and a length of 32 bits, or the VR and a length of 16."""
-        return _HEADERS[self.implicit, self.little]
-
-    @property
-    def length(self) -> struct.Struct:
-        """A length of 32 bits."""
-        return _LENGTHS[self.little]
-
-
-_HEADERS = {
-    (True, True): struct.Struct("<HHL"),
-    (True, False): struct.Struct(">HHL"),
-    (False, True): struct.Struct("<HH2sH"),
-    (False, False): struct.Struct(">HH2sH"),
-}
-_LENGTHS = {True: struct.Struct("<L"), False: struct.Struct(">L")}
-
-
 def identify(data: bytes, transfer_syntax_uid: str) -> Identity:
     """Return what the encoded data set `data` is.
 
@@ -140,74 +106,97 @@ def identify(data: bytes, transfer_syntax_uid: str) -> Identity:
     """
     try:
         return _identify(data, transfer_syntax_uid)
-    except _CutOffError:
-        raise _refused("an element is longer than the data set") from None
+    except CutOffError:
+        raise refused("an element is longer than the data set") from None
 
 
-def identify_beginning(data: bytes, transfer_syntax_uid: str) -> Identity | None:
+def identify_beginning(
+    data: bytes, transfer_syntax_uid: str, known: MutableMapping[str, Layout] | None = None
+) -> Identity | None:
     """Return what the data set is that begins with `data`, or None when more of it is needed.
 
     Args:
         data: the first bytes of the data set; with `MAXIMUM_BEGINNING` of them there is an answer.
         transfer_syntax_uid: how it is encoded.
+        known: the layout of the data set before, by transfer syntax; this one's takes its place.
 
     Raises:
         RefusedInstance: with status 0xC000 and the rule that was broken.
     """
     try:
-        return _identify(data, transfer_syntax_uid, whole=False)
-    except _CutOffError:
+        return _identify(data, transfer_syntax_uid, whole=False, known=known)
+    except CutOffError:
         if len(data) >= MAXIMUM_BEGINNING:
-            raise _refused(
+            raise refused(
                 f"no Series Instance UID in the first {MAXIMUM_BEGINNING >> 20} MiB"
             ) from None
         return None
 
 
-def _identify(data: bytes, transfer_syntax_uid: str, *, whole: bool = True) -> Identity:
+def _identify(
+    data: bytes,
+    transfer_syntax_uid: str,
+    *,
+    whole: bool = True,
+    known: MutableMapping[str, Layout] | None = None,
+) -> Identity:
     if transfer_syntax_uid in DEFLATED:
         data = _inflate(data)
         whole = whole or len(data) >= MAXIMUM_INFLATED
+    layout = None if known is None else known.get(transfer_syntax_uid)
+    if layout is not None and layout.fits(data):
+        return _identity(data, layout.spans, as_negotiated=layout.as_negotiated)
     if not whole and len(data) < _FIRST_HEADER:
-        raise _CutOffError
-    deviations: list[str] = []
-    negotiated = _encoding(transfer_syntax_uid)
-    encoding = _encoding_in_use(data, negotiated)
-    if encoding != negotiated:
-        deviations.append("VR encoding is not the negotiated one (PS3.5 10)")
-    values = _identifying_values(data, encoding, whole=whole)
-    uids = {
-        "sop_class_uid": carried(values, _SOP_CLASS, "SOP Class UID"),
-        "sop_instance_uid": carried(values, _SOP_INSTANCE, "SOP Instance UID"),
-        "study_instance_uid": carried(values, _STUDY, "Study Instance UID"),
-        "series_instance_uid": carried(values, _SERIES, "Series Instance UID"),
-    }
-    if not all(_conforms(uid) for uid in uids.values()):
-        deviations.append("a UID breaks PS3.5 9.1")
+        raise CutOffError
+    negotiated = Encoding.of(transfer_syntax_uid)
+    encoding = negotiated.in_use(data)
+    as_negotiated = encoding == negotiated
+    scan = _scanned(data, encoding, whole=whole)
+    found = _identity(data, scan.found, as_negotiated=as_negotiated)
+    if known is not None and scan.position <= LARGEST_LAYOUT:
+        known[transfer_syntax_uid] = Layout.of(data, scan, as_negotiated=as_negotiated)
+    return found
+
+
+def _identity(
+    data: bytes, spans: Mapping[int, tuple[int, int]], *, as_negotiated: bool
+) -> Identity:
+    values = {tag: data[start:stop] for tag, (start, stop) in spans.items()}
+    sop_class = carried(values, _SOP_CLASS, "SOP Class UID")
+    sop_instance = carried(values, _SOP_INSTANCE, "SOP Instance UID")
+    study = carried(values, _STUDY, "Study Instance UID")
+    series = carried(values, _SERIES, "Series Instance UID")
+    deviations = () if as_negotiated else ("VR encoding is not the negotiated one (PS3.5 10)",)
+    if not all(map(_conforms, (sop_class, sop_instance, study, series))):
+        deviations += ("a UID breaks PS3.5 9.1",)
     modality = _text(values.get(_MODALITY, b""))
     marks = {_text(values.get(tag, b"")) for tag in (_MANUFACTURER, _MODEL_NAME)}
     return Identity(
-        **uids,
-        modality=modality if _MODALITY_TEXT.fullmatch(modality) else "",
-        own_marks=marks == {OWN_MANUFACTURER},
-        deviations=tuple(deviations),
+        sop_class,
+        sop_instance,
+        study,
+        series,
+        modality if _MODALITY_TEXT.fullmatch(modality) else "",
+        marks == {OWN_MANUFACTURER},
+        deviations,
     )
 
 
-def _identifying_values(data: bytes, encoding: _Encoding, *, whole: bool) -> dict[int, bytes]:
-    values: dict[int, bytes] = {}
-    for tag, start, stop in _elements(data, encoding):
+def _scanned(data: bytes, encoding: Encoding, *, whole: bool) -> Scan:
+    """Return a scan that found the identifying attributes and went no further."""
+    scan = Scan(data, encoding)
+    for tag, start, stop in scan.elements():
         if tag > _SERIES:
-            return values
+            return scan
         if tag in _WANTED:
-            if tag in values:
-                raise _refused("an identifying attribute appears twice")
-            values[tag] = data[start:stop]
+            if tag in scan.found:
+                raise refused("an identifying attribute appears twice")
+            scan.found[tag] = start, stop
         if tag == _SERIES:
-            return values
+            return scan
     if not whole:
-        raise _CutOffError
-    return values
+        raise CutOffError
+    return scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +215,10 @@ class Beginning:
         """
         end = 0
         try:
-            for tag, _, stop in _elements(self.data, _Encoding(self.implicit, self.little)):
+            for tag, _, stop in elements(self.data, Encoding(self.implicit, self.little)):
                 yield tag, end, stop
                 end = stop
-        except _CutOffError:
+        except CutOffError:
             return
 
     def tag_at(self, position: int) -> int | None:
@@ -249,7 +238,7 @@ def beginning(data: bytes, transfer_syntax_uid: str) -> Beginning:
     """
     if transfer_syntax_uid in DEFLATED:
         data = _inflate(data)
-    encoding = _encoding_in_use(data, _encoding(transfer_syntax_uid))
+    encoding = Encoding.of(transfer_syntax_uid).in_use(data)
     return Beginning(data, encoding.implicit, encoding.little)
 
 
@@ -275,28 +264,11 @@ def agree(
         raise RefusedInstance(DOES_NOT_MATCH, "Study Instance UID differs from the request's")
 
 
-def _encoding(transfer_syntax_uid: str) -> _Encoding:
-    return _Encoding(
-        implicit=transfer_syntax_uid == _IMPLICIT, little=transfer_syntax_uid != _BIG_ENDIAN
-    )
-
-
-def _encoding_in_use(data: bytes, negotiated: _Encoding) -> _Encoding:
-    """Return how `data` is encoded, judged by where the first element's VR should be."""
-    if not negotiated.little:
-        return negotiated
-    return _Encoding(implicit=data[4:6] not in _KNOWN_VRS, little=True)
-
-
-def _refused(rule: str) -> RefusedInstance:
-    return RefusedInstance(CANNOT_UNDERSTAND, rule)
-
-
 def _inflate(data: bytes) -> bytes:
     try:
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, MAXIMUM_INFLATED)
     except zlib.error:
-        raise _refused("the deflated data set does not inflate") from None
+        raise refused("the deflated data set does not inflate") from None
 
 
 def carried(values: Mapping[int, bytes], tag: int, name: str) -> str:
@@ -306,12 +278,12 @@ def carried(values: Mapping[int, bytes], tag: int, name: str) -> str:
         RefusedInstance: with status 0xC000, naming the attribute by `name`.
     """
     if tag not in values:
-        raise _refused(f"{name} is missing")
+        raise refused(f"{name} is missing")
     text = values[tag].rstrip(b"\0 ").decode("ascii", errors="replace")
     if not text:
-        raise _refused(f"{name} is empty")
+        raise refused(f"{name} is empty")
     if not _CARRIED.fullmatch(text):
-        raise _refused(f"{name} breaks PS3.5 9.1 beyond carrying")
+        raise refused(f"{name} breaks PS3.5 9.1 beyond carrying")
     return text
 
 
@@ -327,88 +299,3 @@ def _conforms(text: str) -> bool:
 
 def _text(value: bytes) -> str:
     return value.decode("ascii", errors="replace").strip(" \0")
-
-
-def _elements(data: bytes, encoding: _Encoding) -> Iterator[tuple[int, int, int]]:
-    """Yield (tag, start, stop) of each top-level element, the value lying in data[start:stop]."""
-    scan = _Scan(data)
-    while scan.position < len(data):
-        tag, vr, length = scan.element_header(encoding)
-        start = scan.position
-        if length == _UNDEFINED:
-            scan.skip_undefined(_inner(encoding, vr))
-        else:
-            scan.skip(length)
-        yield tag, start, scan.position
-
-
-def _inner(encoding: _Encoding, vr: bytes) -> _Encoding:
-    """Return how the items are encoded of an element of undefined length.
-
-    UN of undefined length holds implicit little endian (PS3.5 6.2.2 note 2).
-    """
-    return _Encoding(implicit=True, little=True) if vr == b"UN" else encoding
-
-
-class _CutOffError(Exception):
-    """The data ends within an element."""
-
-
-class _Scan:
-    """A position in an encoded data set that can only move forward and never past its end."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.position = 0
-        self._elements = 0
-
-    def skip(self, length: int) -> None:
-        if length > len(self.data) - self.position:
-            raise _CutOffError
-        self.position += length
-
-    def element_header(self, encoding: _Encoding) -> tuple[int, bytes, int]:
-        """Return tag, VR (empty in implicit encoding and for delimiters) and length."""
-        self._elements += 1
-        if self._elements > MAXIMUM_ELEMENTS:
-            raise _refused(f"more than {MAXIMUM_ELEMENTS} elements before the Series Instance UID")
-        position = self.position
-        self.skip(8)
-        group, element, *rest = encoding.header.unpack_from(self.data, position)
-        tag = group << 16 | element
-        if encoding.implicit:
-            return tag, b"", rest[0]
-        if group == _DELIMITERS:
-            return tag, b"", encoding.length.unpack_from(self.data, position + 4)[0]
-        vr, length = rest
-        if vr in _SHORT_VRS:
-            return tag, vr, length
-        if not _VR.fullmatch(vr):
-            raise _refused("a value representation is not two capital letters")
-        self.skip(4)
-        return tag, vr, encoding.length.unpack_from(self.data, position + 8)[0]
-
-    def skip_undefined(self, encoding: _Encoding) -> None:
-        """Move past the items, and the delimiter, of a value of undefined length (PS3.5 7.5)."""
-        # Each level is inside a sequence (True) or inside an item of undefined length (False).
-        levels: list[tuple[bool, _Encoding]] = [(True, encoding)]
-        while levels:
-            if len(levels) > 2 * MAXIMUM_DEPTH:
-                raise _refused(f"sequences nest deeper than {MAXIMUM_DEPTH}")
-            in_sequence, encoding = levels[-1]
-            tag, vr, length = self.element_header(encoding)
-            if in_sequence:
-                if tag == _SEQUENCE_DELIMITER:
-                    levels.pop()
-                elif tag != _ITEM:
-                    raise _refused("something else than an item in a sequence")
-                elif length == _UNDEFINED:
-                    levels.append((False, encoding))
-                else:
-                    self.skip(length)
-            elif tag == _ITEM_DELIMITER:
-                levels.pop()
-            elif length == _UNDEFINED:
-                levels.append((True, _inner(encoding, vr)))
-            else:
-                self.skip(length)

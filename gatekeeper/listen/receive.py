@@ -32,7 +32,6 @@ from gatekeeper.listen.associations import OpenAssociation
 from gatekeeper.listen.fetched import is_prior
 from gatekeeper.listen.file_meta import part10_header
 from gatekeeper.listen.headers import (
-    CANNOT_UNDERSTAND,
     MAXIMUM_BEGINNING,
     Identity,
     agree,
@@ -40,6 +39,7 @@ from gatekeeper.listen.headers import (
     identify_beginning,
 )
 from gatekeeper.listen.messages import Answer
+from gatekeeper.listen.scan import CANNOT_UNDERSTAND
 from gatekeeper.listen.telling import loggable, tell_kept
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.metrics.tally import Tally
@@ -320,7 +320,8 @@ class Receiving:
                 self._beginning = bytearray()
 
     def _identify(self, beginning: bytes) -> Identity | None:
-        identity = identify_beginning(beginning, self._arrival.transfer_syntax_uid)
+        syntax = self._arrival.transfer_syntax_uid
+        identity = identify_beginning(beginning, syntax, self._association.layouts)
         if identity is not None:
             self._know(identity)
         return identity

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gatekeeper.errors import GatekeeperError, RefusedInstance
-from gatekeeper.listen.headers import CANNOT_UNDERSTAND, carried
+from gatekeeper.listen.headers import carried
 from gatekeeper.listen.messages import Answer, Incoming
 from gatekeeper.listen.receive import NOT_SUPPORTED, SUCCESS, Arrival
+from gatekeeper.listen.scan import CANNOT_UNDERSTAND
 from gatekeeper.send.part10 import (
     MAXIMUM_HEADER,
     SOP_CLASS,

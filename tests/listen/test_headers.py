@@ -30,10 +30,12 @@ from gatekeeper.errors import RefusedInstance
 from gatekeeper.listen.headers import (
     MAXIMUM_BEGINNING,
     MAXIMUM_INFLATED,
+    Identity,
     agree,
     identify,
     identify_beginning,
 )
+from gatekeeper.listen.scan import LARGEST_LAYOUT, Layout, Scan
 
 PLAIN = (IMPLICIT, EXPLICIT, BIG_ENDIAN)
 
@@ -278,6 +280,75 @@ def test_no_mutation_crashes_the_scan(syntax: str, changes: list[tuple[int, int]
         identify(bytes(data), syntax)
     except RefusedInstance as refused:
         assert refused.status == 0xC000
+
+
+def with_items(uid: str) -> Dataset:
+    """Return an image whose scan enters items of undefined length before it reaches the UIDs."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = CT
+    item.ReferencedSOPInstanceUID = uid
+    dataset = image(uid, SourceImageSequence=Sequence([item]))
+    dataset["SourceImageSequence"].is_undefined_length = True
+    return dataset
+
+
+def answer(
+    data: bytes, syntax: str, known: dict[str, Layout] | None = None
+) -> Identity | tuple[int, str] | None:
+    try:
+        return identify_beginning(data, syntax, known)
+    except RefusedInstance as refused:
+        return refused.status, refused.rule
+
+
+@pytest.mark.parametrize("syntax", PLAIN)
+def test_an_image_laid_out_as_the_one_before_it_is_not_scanned(
+    syntax: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its values are its own all the same; one that is laid out otherwise is scanned."""
+    known: dict[str, Layout] = {}
+    identify_beginning(encoded(with_items("1.2.3.4.5"), syntax), syntax, known)
+    alike = encoded(with_items("1.2.3.4.6"), syntax)
+    longer = encoded(with_items("1.2.3.4.777"), syntax)
+
+    with monkeypatch.context() as forbidding:
+        forbidding.setattr(Scan, "elements", None)
+        found = identify_beginning(alike, syntax, known)
+        with pytest.raises(TypeError):
+            identify_beginning(longer, syntax, known)
+
+    assert found is not None
+    assert (found.sop_instance_uid, found) == ("1.2.3.4.6", identify(alike, syntax))
+    assert answer(longer, syntax, known) == identify(longer, syntax)
+
+
+@given(
+    st.sampled_from(PLAIN),
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=4),
+    st.integers(0, 600),
+)
+def test_a_known_layout_changes_no_answer(
+    syntax: str, changes: list[tuple[int, int]], cut: int
+) -> None:
+    """Whatever bytes differ from those of the image before, and wherever the data set is cut."""
+    data = bytearray(encoded(with_items("1.2.3.4.5"), syntax))
+    known: dict[str, Layout] = {}
+    identify_beginning(bytes(data), syntax, known)
+    assert known
+    for position, value in changes:
+        data[position % len(data)] = value
+
+    for part in (bytes(data), bytes(data[:cut])):
+        assert answer(part, syntax, dict(known)) == answer(part, syntax)
+
+
+def test_a_layout_too_large_to_remember_is_not_remembered() -> None:
+    """Neither are the headers of half a million elements, which a hostile object may have."""
+    private = struct.pack("<HH2sHL", 0x0009, 0x1001, b"OB", 0, LARGEST_LAYOUT)
+    data = inserted(private + bytes(LARGEST_LAYOUT))
+    known: dict[str, Layout] = {}
+    assert identify_beginning(data, EXPLICIT, known) is not None
+    assert not known
 
 
 @pytest.mark.filterwarnings("ignore")
