@@ -17,39 +17,29 @@ from __future__ import annotations
 import collections
 import contextlib
 import enum
-import json
-import operator
 import select
 import socket
 import struct
 import time
-from dataclasses import fields
-from typing import Any
 
 from storage import entries
 from storage.committer import Request, commit
 from storage.engine import Database, DatabaseUnavailableError, SynchronisationError
-from storage.entries import Bearer, Entered, Entry
-from storage.instances import Recorded
-from storage.records import Instance
+from storage.entries import Entered, Entry
+from storage.entry_bytes import pack_entered, pack_entry, pack_trouble, unpack_entry, unpack_reply
 
 MAXIMUM_MESSAGE = 64 * 1024
 """Bytes; an entry has some 600."""
 _ATTEMPTS = 3
 _NEW_CHANNEL = b"c"
-# `json.dumps` and `loads` look anew, each time, at what was asked for.
-_ENCODE = json.JSONEncoder(check_circular=False).encode
-_DECODE = json.JSONDecoder().decode
-_INSTANCE = operator.attrgetter(*(one.name for one in fields(Instance)))
-_BEARER = operator.attrgetter(*(one.name for one in fields(Bearer)))
 
 
-class _Kind(enum.StrEnum):
+class _Trouble(enum.IntEnum):
     """Why an entry was not made."""
 
-    UNAVAILABLE = "unavailable"
-    LOST = "lost"
-    REFUSED = "refused"
+    UNAVAILABLE = 1
+    LOST = 2
+    REFUSED = 3
 
 
 class RefusedEntryError(Exception):
@@ -77,7 +67,7 @@ class Pending:
             if attempt:
                 self._channel = self._recorder.send(self._message)
             if reply := self._recorder.receive(self._channel):
-                return _entered(_DECODE(reply.decode()))
+                return _entered(reply)
         raise DatabaseUnavailableError("the recorder ends again and again")
 
 
@@ -103,7 +93,7 @@ class Recorder:
         Raises:
             DatabaseUnavailableError: if the recorder has not taken up others for a long time.
         """
-        message = _message(entry, time.monotonic() + self._wait_seconds)
+        message = pack_entry(entry, time.monotonic() + self._wait_seconds)
         return Pending(self, message, self.send(message))
 
     def send(self, message: bytes) -> socket.socket:
@@ -167,29 +157,21 @@ class _Reply:
         self.lost = False
 
     def set_result(self, result: Entered) -> None:
-        found = result.recorded
-        self._send(
-            [
-                None,
-                [found.new, found.conflict, found.removed],
-                result.association,
-                result.own_result,
-            ]
-        )
+        self._send(pack_entered(result))
 
     def set_exception(self, exception: BaseException) -> None:
         if isinstance(exception, SynchronisationError):
             self.lost = True
-            self._send([_Kind.LOST, str(exception)])
+            self._send(pack_trouble(_Trouble.LOST, str(exception)))
         elif isinstance(exception, DatabaseUnavailableError):
-            self._send([_Kind.UNAVAILABLE, str(exception)])
+            self._send(pack_trouble(_Trouble.UNAVAILABLE, str(exception)))
         else:
-            self._send([_Kind.REFUSED, type(exception).__name__])
+            self._send(pack_trouble(_Trouble.REFUSED, type(exception).__name__))
 
-    def _send(self, reply: list[Any]) -> None:
+    def _send(self, reply: bytes) -> None:
         # Who is gone needs no answer.
         with contextlib.suppress(OSError):
-            self._channel.send(_ENCODE(reply).encode())
+            self._channel.send(reply)
 
 
 def serve(database: Database, control: socket.socket, at_once: int) -> bool:
@@ -260,27 +242,20 @@ def _received(channel: socket.socket) -> bytes:
 
 
 def _request(message: bytes, channel: socket.socket) -> tuple[Request, _Reply]:
-    deadline, slot, instance, bearer = _DECODE(message.decode())
-    entry = Entry(slot, Instance(*instance), None if bearer is None else Bearer(*bearer))
+    entry, deadline = unpack_entry(message)
     reply = _Reply(channel)
     return Request(entry.order, lambda tx: entries.enter(tx, entry), deadline, reply), reply
 
 
-def _message(entry: Entry, deadline: float) -> bytes:
-    bearer = None if entry.bearer is None else _BEARER(entry.bearer)
-    message = [deadline, entry.slot, _INSTANCE(entry.instance), bearer]
-    return _ENCODE(message).encode()
-
-
-def _entered(reply: list[Any]) -> Entered:
-    trouble, *rest = reply
+def _entered(reply: bytes) -> Entered:
+    found = unpack_reply(reply)
+    if isinstance(found, Entered):
+        return found
+    trouble, words = found
     match trouble:
-        case None:
-            recorded, association, own_result = rest
-            return Entered(Recorded(*recorded), association, own_result)
-        case _Kind.UNAVAILABLE:
-            raise DatabaseUnavailableError(rest[0])
-        case _Kind.LOST:
-            raise SynchronisationError(rest[0])
+        case _Trouble.UNAVAILABLE:
+            raise DatabaseUnavailableError(words)
+        case _Trouble.LOST:
+            raise SynchronisationError(words)
         case _:
-            raise RefusedEntryError(rest[0])
+            raise RefusedEntryError(words)
