@@ -89,6 +89,9 @@ _HELD_LOGGERS = (
 )
 
 
+_level = logging.NOTSET
+
+
 def _keep_allowed(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
@@ -109,6 +112,8 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     # Libraries warn with raw attribute values in the text; outside tests they go nowhere.
     if "PYTEST_VERSION" not in os.environ:
         warnings.simplefilter("ignore")
+    global _level  # noqa: PLW0603 - as what is configured here is
+    _level = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -116,12 +121,15 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
             _keep_allowed,
             structlog.processors.JSONRenderer(sort_keys=True),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
-        ),
+        wrapper_class=structlog.make_filtering_bound_logger(_level),
         logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def is_written(level: int) -> bool:
+    """Return whether events of this level are written, for those that are costly to tell."""
+    return level >= _level
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:

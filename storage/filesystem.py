@@ -6,6 +6,7 @@ each of 160 folders took 20 to 390 ms, since every fsync may have to write the j
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import functools
@@ -33,6 +34,16 @@ def synchronise_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def unlink(path: str) -> None:
+    """Unlink a file if it is there; as text, since for every received file a `Path` costs more.
+
+    Raises:
+        OSError: if it is there and cannot be unlinked.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108
 
 
 def synchronise_names(folders: Callable[[], set[Path]], anywhere: Path) -> None:

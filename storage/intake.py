@@ -150,7 +150,7 @@ class Intake:
             # The file goes first: then nobody can take it for whole.
             with contextlib.suppress(OSError):
                 writer.discard()
-            name = self._spool.path(digest)
+            name = str(self._spool.path(digest))
             self._withdraw(Withdrawal(slot, writer.path, uid, name), row)
             if error.errno in (errno.ENOENT, errno.ESTALE):
                 self._slots.renew()

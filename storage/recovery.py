@@ -97,7 +97,7 @@ def _recover(database: Database, spool: Spool, slots: Abandoned, older_than: flo
         if named:
             whole.append(row)
     if whole:
-        spool.synchronise([spool.path(row.digest) for row in whole])
+        spool.synchronise([str(spool.path(row.digest)) for row in whole])
         with database.begin() as tx:
             unsettled.settle(tx, [row.slot for row in whole])
     failpoint.reached("recovery.settled")

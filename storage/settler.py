@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from storage import failpoint, unsettled
 from storage.committer import Committer
 from storage.engine import SynchronisationError
+from storage.filesystem import unlink
 from storage.slots import Slots
 from storage.spool import Spool
 from storage.unsettled import Withdrawn
@@ -43,8 +44,8 @@ class Named:
     """
 
     slot: str
-    path: Path
-    name: Path
+    path: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,14 @@ class Withdrawal:
     """
 
     slot: str
-    path: Path
+    path: str
     sop_instance_uid: str
-    name: Path
+    name: str
 
     def carry_out(self, tx: Connection) -> Named | None:
         """Take the row back; return it to be settled if the same content has come otherwise."""
         found = unsettled.withdraw(
-            tx, self.slot, self.sop_instance_uid, lambda _digest: self.name.is_file()
+            tx, self.slot, self.sop_instance_uid, lambda _digest: Path(self.name).is_file()
         )
         return Named(self.slot, self.path, self.name) if found is Withdrawn.NOT_LOST else None
 
@@ -174,7 +175,7 @@ class Settler:
         back = self._committer.submit("", lambda tx: _forget(tx, batch)).result(_ANSWER_SECONDS)
         failpoint.reached("settler.settled")
         for one in named:
-            one.path.unlink(missing_ok=True)
+            unlink(one.path)
         for one in back:
             self.add(one)
         self._slots.fill()

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Generator, Iterable
 from pathlib import Path
 
-from storage.filesystem import synchronise_folder
+from storage.filesystem import synchronise_folder, unlink
 from storage.spool import FILE_MODE, FOLDER_MODE
 
 _LOCK = "lock"
@@ -38,13 +38,13 @@ class Slots:
         self._folder = root / "slots"
         self._ready = ready
         self._numbers = itertools.count(1)
-        self._empty: collections.deque[tuple[int, Path]] = collections.deque()
+        self._empty: collections.deque[tuple[int, str]] = collections.deque()
         self._lock = threading.Lock()
         self._filling = threading.Lock()
         self._own: Path | None = None
         self._held: list[tuple[Path, int]] = []
 
-    def take(self) -> tuple[int, Path]:
+    def take(self) -> tuple[int, str]:
         """Return an empty file, open for writing, and its path.
 
         Raises:
@@ -71,10 +71,10 @@ class Slots:
             if missing <= 0:
                 return
             folder = self._own or self._found()
-            made: list[tuple[int, Path]] = []
+            made: list[tuple[int, str]] = []
             try:
                 for _ in range(missing):
-                    path = folder / f"{next(self._numbers):08d}"
+                    path = f"{folder}/{next(self._numbers):08d}"
                     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
                     made.append((os.open(path, flags, FILE_MODE), path))
                 synchronise_folder(folder)
@@ -96,9 +96,9 @@ class Slots:
         finally:
             self._filling.release()
 
-    def name(self, slot: Path) -> str:
+    def name(self, slot: str) -> str:
         """Return what the database calls a slot."""
-        return "/".join(str(slot).rsplit("/", 2)[1:])
+        return "/".join(slot.rsplit("/", 2)[1:])
 
     def renew(self) -> None:
         """Throw the empty slots away, and the folder when it is gone: something removed files.
@@ -248,11 +248,11 @@ def _named(root: Path) -> set[str]:
     return {owner for owner in owners(root) if not owner.startswith(_MAKING)}
 
 
-def _remove(slots: Iterable[tuple[int, Path]]) -> None:
+def _remove(slots: Iterable[tuple[int, str]]) -> None:
     for descriptor, path in slots:
         os.close(descriptor)
         with contextlib.suppress(OSError):
-            path.unlink()
+            unlink(path)
 
 
 def _clear(folder: Path) -> bool:

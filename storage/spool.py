@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import Self
 
 from storage import failpoint
-from storage.filesystem import synchronise_folder, synchronise_names
+from storage.filesystem import synchronise_folder, synchronise_names, unlink
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 FILE_MODE = 0o440
@@ -77,9 +77,9 @@ class Stored:
     path: Path
 
 
-Make = Callable[[], tuple[int, Path]]
+Make = Callable[[], tuple[int, str]]
 """Returns an empty file of the spool's file system, open for writing, and its path."""
-_Adopt = Callable[[Path, Digest, int], Stored]
+_Adopt = Callable[[str, Digest, int], Stored]
 
 
 class Spool:
@@ -191,8 +191,10 @@ class Spool:
                     removed += 1
         return removed
 
-    def name(self, whole: Path, digest: Digest, size: int) -> Path:
+    def name(self, whole: str, digest: Digest, size: int) -> str:
         """Give a synchronised file its name and return it; `synchronise` makes names durable.
+
+        Paths are text here: for every received file, a `Path` costs more than what is done with it.
 
         Raises:
             OSError: if it could not be named.
@@ -212,9 +214,9 @@ class Spool:
             if os.stat(target).st_size != size:  # noqa: PTH116
                 raise OSError(errno.EIO, "a file of the spool is damaged", target) from None
         failpoint.reached("spool.named")
-        return Path(target)
+        return target
 
-    def synchronise(self, names: Iterable[Path]) -> None:
+    def synchronise(self, names: Iterable[str]) -> None:
         """Make these names, given by `name`, and the folders that hold them, durable.
 
         Raises:
@@ -222,30 +224,27 @@ class Spool:
         """
 
         def folders() -> set[Path]:
-            leaves = {name.parent for name in names}
+            leaves = {Path(name).parent for name in names}
             return leaves | {leaf.parent for leaf in leaves} | {self._objects}
 
         synchronise_names(folders, self._objects)
 
     def _places(self, digest: Digest) -> tuple[str, str]:
-        """Return where the file of this digest would be put now, and where it was put before.
-
-        As text: for every received file, a `Path` costs more than what is done with it.
-        """
+        """Return where the file of this digest would be put now, and where it was put before."""
         folder = f"{self._objects}/{digest[:2]}"
         return f"{folder}/{digest}", f"{folder}/{digest[2:4]}/{digest}"
 
-    def _adopt(self, temporary: Path, digest: Digest, size: int) -> Stored:
+    def _adopt(self, temporary: str, digest: Digest, size: int) -> Stored:
         """Give a synchronised temporary file its name, and make the name durable."""
         self._ensure_folder(self.path(digest).parent)
-        target = self.name(temporary, digest, size)
+        target = Path(self.name(temporary, digest, size))
         synchronise_folder(target.parent)
         return Stored(digest, size, target)
 
-    def _temporary(self) -> tuple[int, Path]:
+    def _temporary(self) -> tuple[int, str]:
         descriptor, name = tempfile.mkstemp(".part", dir=self._incoming)
         os.fchmod(descriptor, FILE_MODE)
-        return descriptor, Path(name)
+        return descriptor, name
 
     def _ensure_folder(self, folder: Path) -> None:
         """Make ``objects/ab`` and make its name durable.
@@ -270,16 +269,36 @@ class SpoolWriter:
         self._adopt = adopt
         self._hash = hashlib.sha256()
         self._descriptor: int | None = None
-        self._path = Path()
+        self._path = ""
         self._kept = False
         self.size = 0
 
-    def __enter__(self) -> Self:
+    def open(self) -> Self:
+        """Open the file, and return the writer; to be ended by `leave`.
+
+        Raises:
+            OSError: if there is no file to write to.
+        """
         self._descriptor, self._path = self._make()
         return self
 
+    def leave(self) -> None:
+        """Close the file, and remove it unless it was kept. Leaving twice is harmless.
+
+        Raises:
+            OSError: if it could not be removed.
+        """
+        try:
+            self._close()
+        finally:
+            if not self._kept:
+                unlink(self._path)
+
+    def __enter__(self) -> Self:
+        return self.open()
+
     @property
-    def path(self) -> Path:
+    def path(self) -> str:
         """Where the bytes are until they have their name."""
         return self._path
 
@@ -341,7 +360,7 @@ class SpoolWriter:
     def discard(self) -> None:
         """Remove the file."""
         self._close()
-        self._path.unlink(missing_ok=True)
+        unlink(self._path)
 
     def keep(self) -> None:
         """Leave the file where it is on leaving: from now on it is someone else's."""
@@ -353,11 +372,7 @@ class SpoolWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            self._close()
-        finally:
-            if not self._kept:
-                self._path.unlink(missing_ok=True)
+        self.leave()
 
     def _opened(self) -> int:
         if self._descriptor is None:

@@ -21,7 +21,6 @@ import errno
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -252,7 +251,6 @@ class Receiving:
         self._identity: Identity | None = None
         self._prior = False
         self._writer: SpoolWriter | None = None
-        self._open = ExitStack()
         self._refusal: Answer | None = None
         self._size = 0
         self._attempt(self._receiver.check_room)
@@ -332,12 +330,11 @@ class Receiving:
 
     def _open_writer(self, data: bytes | bytearray | memoryview) -> None:
         arrival = self._arrival
-        writer = self._open.enter_context(self._receiver.writer())
+        self._writer = self._receiver.writer().open()
         header = part10_header(
             arrival.sop_class_uid, arrival.sop_instance_uid, arrival.transfer_syntax_uid
         )
-        writer.write(header, data)
-        self._writer = writer
+        self._writer.write(header, data)
 
     def _finish(self) -> None:
         if self._size == 0:
@@ -360,9 +357,11 @@ class Receiving:
 
     def _close(self) -> None:
         self._beginning = bytearray()
-        self._writer = None
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
         try:
-            self._open.close()
+            writer.leave()
         except OSError as error:
             # What is left of the file is swept later.
             log.warning("residue_left", error=error_name(error))

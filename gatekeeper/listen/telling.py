@@ -8,7 +8,7 @@ from gatekeeper.errors import IdentifierError
 from gatekeeper.identifiers import Uid
 from gatekeeper.listen.associations import OpenAssociation
 from gatekeeper.listen.headers import Identity
-from gatekeeper.log import get_logger
+from gatekeeper.log import get_logger, is_written
 from storage.instances import Recorded
 
 log = get_logger()
@@ -27,7 +27,7 @@ def tell_kept(
 ) -> None:
     """Log an instance that was kept, and what is odd about it."""
     nothing_odd = not recorded.conflict and not identity.deviations
-    if nothing_odd and not log.is_enabled_for(logging.DEBUG):
+    if nothing_odd and not is_written(logging.DEBUG):
         return
     fields = {
         "calling_ae": association.calling_ae,

@@ -65,7 +65,7 @@ def test_what_is_not_whole_is_refused(an_instance: Callable[..., Instance]) -> N
     """No entry is made of a part of one, nor of one whose texts cannot be told apart."""
     entry = Entry("owner/1", an_instance(1), None)
     for data in (b"", pack_entry(entry, 1.0)[:10], pack_entry(entry, 1.0)[:40]):
-        with pytest.raises(ValueError, match="head|not enough"):
+        with pytest.raises(ValueError, match=r"head|not enough"):
             unpack_entry(data)
     odd = replace(entry, instance=replace(an_instance(1), modality="M\0R"))
     with pytest.raises(ValueError, match="NUL"):

@@ -138,7 +138,7 @@ def stop_at(database: Database, spool: Spool, slots: Slots, one: Arrival) -> Non
     if one.step is Step.SETTLED:
         with database.begin() as tx:
             unsettled.settle(tx, [slots.name(path)])
-        path.unlink()
+        Path(path).unlink()
 
 
 def die(slots: Slots) -> None:

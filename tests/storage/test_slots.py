@@ -24,7 +24,7 @@ def test_slots_are_filled_up_before_the_last_is_taken(tmp_path: Path) -> None:
     until(lambda: len(list(folder.glob("0*"))) == 3 + 4, 30, "slots are made")
 
     slots.close()
-    assert sorted(folder.glob("0*")) == sorted(path for _, path in taken)
+    assert sorted(folder.glob("0*")) == sorted(Path(path) for _, path in taken)
     for descriptor, _ in taken:
         os.close(descriptor)
 
@@ -50,7 +50,7 @@ def test_a_folder_in_the_making_is_left_to_its_owner(
     assert found == []
     descriptor, path = slots.take()
     os.close(descriptor)
-    assert path.exists()
+    assert Path(path).exists()
     slots.close()
 
 

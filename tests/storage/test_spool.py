@@ -208,7 +208,7 @@ def test_a_file_of_a_spool_of_before_stays_where_it_is(spool: Spool, tmp_path: P
     assert spool.store(b"content").path == spool.path(digest) == before
     assert _objects(spool) == [before]
     with pytest.raises(OSError, match="damaged"):
-        spool.name(other, digest, 8)
+        spool.name(str(other), digest, 8)
     assert spool.remove(digest)
     assert not spool.remove(digest)
     assert spool.store(b"content").path.parent == spool.root / "objects" / digest[:2]
