@@ -16,7 +16,6 @@ import errno
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -106,6 +105,8 @@ class Spool:
         # A folder above ours may be closed to us; then it was there before us.
         with contextlib.suppress(PermissionError):
             synchronise_folder(root.absolute().parent)
+        # A folder without folders in it has two links; some file systems do not count them.
+        self._has_older = any(one.stat().st_nlink != 2 for one in self._objects.iterdir())
 
     def writer(self, limit: int | None = None, make: Make | None = None) -> SpoolWriter:
         """Return a writer of one new file, to be used in a ``with`` statement.
@@ -174,7 +175,8 @@ class Spool:
 
     def free_mib(self) -> int:
         """Return the free space of the spool's file system in MiB."""
-        return shutil.disk_usage(self.root).free >> 20
+        found = os.statvfs(self.root)
+        return found.f_bavail * found.f_frsize >> 20
 
     def sweep(self, older_than_seconds: float) -> int:
         """Remove what killed writers left, if untouched for so long, and return how many files.
@@ -200,7 +202,7 @@ class Spool:
             OSError: if it could not be named.
         """
         target, before = self._places(digest)
-        if os.path.exists(before):  # noqa: PTH110
+        if self._has_older and os.path.exists(before):  # noqa: PTH110
             target = before
         try:
             try:

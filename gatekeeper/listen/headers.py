@@ -167,19 +167,16 @@ def _identity(
     study = carried(values, _STUDY, "Study Instance UID")
     series = carried(values, _SERIES, "Series Instance UID")
     deviations = () if as_negotiated else ("VR encoding is not the negotiated one (PS3.5 10)",)
-    if not all(map(_conforms, (sop_class, sop_instance, study, series))):
+    if not (
+        _conforms(sop_class) and _conforms(sop_instance) and _conforms(study) and _conforms(series)
+    ):
         deviations += ("a UID breaks PS3.5 9.1",)
     modality = _text(values.get(_MODALITY, b""))
-    marks = {_text(values.get(tag, b"")) for tag in (_MANUFACTURER, _MODEL_NAME)}
-    return Identity(
-        sop_class,
-        sop_instance,
-        study,
-        series,
-        modality if _MODALITY_TEXT.fullmatch(modality) else "",
-        marks == {OWN_MANUFACTURER},
-        deviations,
-    )
+    maker, model = _text(values.get(_MANUFACTURER, b"")), _text(values.get(_MODEL_NAME, b""))
+    own_marks = maker == model == OWN_MANUFACTURER
+    if not _MODALITY_TEXT.fullmatch(modality):
+        modality = ""
+    return Identity(sop_class, sop_instance, study, series, modality, own_marks, deviations)
 
 
 def _scanned(data: bytes, encoding: Encoding, *, whole: bool) -> Scan:
@@ -279,15 +276,20 @@ def carried(values: Mapping[int, bytes], tag: int, name: str) -> str:
     """
     if tag not in values:
         raise refused(f"{name} is missing")
-    text = values[tag].rstrip(b"\0 ").decode("ascii", errors="replace")
+    if (text := _carriable(values[tag])) is None:
+        raise refused(f"{name} breaks PS3.5 9.1 beyond carrying")
     if not text:
         raise refused(f"{name} is empty")
-    if not _CARRIED.fullmatch(text):
-        raise refused(f"{name} breaks PS3.5 9.1 beyond carrying")
     return text
 
 
 # Of an object's four UIDs three are those of the one before.
+@functools.lru_cache(maxsize=1024)
+def _carriable(value: bytes) -> str | None:
+    text = value.rstrip(b"\0 ").decode("ascii", errors="replace")
+    return text if not text or _CARRIED.fullmatch(text) else None
+
+
 @functools.lru_cache(maxsize=1024)
 def _conforms(text: str) -> bool:
     try:
@@ -297,5 +299,6 @@ def _conforms(text: str) -> bool:
     return True
 
 
+@functools.lru_cache(maxsize=1024)
 def _text(value: bytes) -> str:
     return value.decode("ascii", errors="replace").strip(" \0")

@@ -15,6 +15,7 @@ from gatekeeper.send.pdu import (
     ABORT,
     HEADER,
     P_DATA_TF,
+    PDV_HEADER,
     RELEASE_RP,
     RELEASE_RQ,
     ProtocolError,
@@ -81,6 +82,11 @@ class Unwrapping:
                 yield self._part(piece[position : position + taken])
                 position += taken
                 continue
+            if not self._header and not self._pdu_left and self._begin_both(piece, position):
+                position += PDV_HEADER.size
+                if self._value_left == 0:
+                    yield self._part(piece[:0])
+                continue
             needed = self._header_size - len(self._header)
             if not self._header and not self._pdu_left:
                 self.boundaries += 1
@@ -94,6 +100,23 @@ class Unwrapping:
                     yield self._part(piece[:0])
             elif (whole := self._begin_pdu()) is not None:
                 yield whole
+
+    def _begin_both(self, piece: memoryview, position: int) -> bool:
+        """Take in the headers of a PDU and its first value, if both are here and in order.
+
+        So it nearly always is, and one look is enough; what is wrong is found out the long way.
+        """
+        if position + PDV_HEADER.size > len(piece):
+            return False
+        kind, length, item, context, control = PDV_HEADER.unpack_from(piece, position)
+        left = length - item - 4
+        if kind != P_DATA_TF or length > self._limit or item < 2 or left < 0 or 0 < left < _PDV:
+            return False
+        self.boundaries += 1
+        self._context, self._control = context, control
+        self._pdu_left, self._value_left = left, item - 2
+        self._in_value = True
+        return True
 
     def _part(self, data: memoryview) -> Part:
         self._value_left -= len(data)

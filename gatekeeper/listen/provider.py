@@ -85,6 +85,7 @@ class GuardedProvider(DULServiceProvider):
         self._unwrapping = Unwrapping(LARGEST_PDU)
         self._messages: Messages | None = None
         self._buffer = memoryview(b"")
+        self._longest = 0
         self._storing = False
         self._boundaries = self._begun = 0
         self._pdu_deadline = self._message_deadline = float("inf")
@@ -200,6 +201,7 @@ class GuardedProvider(DULServiceProvider):
     def _begin(self) -> Messages:
         accepted = self.assoc.accepted_contexts
         self._buffer = memoryview(bytearray(_BUFFER))
+        self._longest = self.assoc.requestor.maximum_length or 0
         self._messages = Messages(
             {one.context_id or 0: str(one.transfer_syntax[0]) for one in accepted},
             self._reception.budgets,
@@ -258,8 +260,7 @@ class GuardedProvider(DULServiceProvider):
 
     def _answer(self, context: int, request: Request, answer: Answer) -> None:
         response = store_response(request, answer.status, answer.rule)
-        longest = self.assoc.requestor.maximum_length or 0
-        self._socket.send(command_values(context, response, longest))
+        self._socket.send(command_values(context, response, self._longest))
 
     def _pass_on(self, context: int, command: bytes, data_set: bytes | None) -> None:
         """Give a message to pynetdicom as if it had read it; what we asked for is taken here."""

@@ -15,7 +15,7 @@ from typing import Any, cast
 from gatekeeper.metrics.histogram import RECEIVE_SECONDS, Histogram
 
 ACCEPTED = "accepted"
-_STATUSES: tuple[str, ...] = ("0000", "0110", "0122", "0124", "A700", "A900", "C000")
+_STATUSES: tuple[int, ...] = (0x0000, 0x0110, 0x0122, 0x0124, 0xA700, 0xA900, 0xC000)
 """What `gatekeeper.listen.receive` answers."""
 _MOST_KEYS = 64
 _LONGEST_KEY = 80
@@ -50,7 +50,7 @@ class Tally:
     def answered(self, status: int, size: int, seconds: float) -> None:
         """Count an instance by its DIMSE status (PS3.7 annex C), with its bytes and its time."""
         with self._lock:
-            self._answers[f"{status:04X}"] += 1
+            self._answers[status] += 1
             self._bytes += size
             self._seconds.observe(seconds)
 
@@ -61,7 +61,7 @@ class Tally:
             return {
                 "open": still_open,
                 "associations": dict(self._associations),
-                "answers": dict(self._answers),
+                "answers": {f"{status:04X}": count for status, count in self._answers.items()},
                 "bytes": self._bytes,
                 "seconds": {"counts": list(self._seconds.counts), "sum": self._seconds.sum},
             }

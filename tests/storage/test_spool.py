@@ -201,6 +201,7 @@ def test_a_file_of_a_spool_of_before_stays_where_it_is(spool: Spool, tmp_path: P
     before = spool.root / "objects" / digest[:2] / digest[2:4] / digest
     before.parent.mkdir(parents=True)
     before.write_bytes(b"content")
+    spool = Spool(spool.root)
     other = tmp_path / "other"
     other.write_bytes(b"contents")
 
