@@ -24,6 +24,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.sql.dml import ReturningInsert
 
 from storage import study_headers
 from storage.engine import CLOCK_STEP_SECONDS, facts, insert, insert_on, now
@@ -105,22 +106,39 @@ def record(tx: Connection, instance: Instance, association_id: int | None) -> Re
             "prior": instance.prior,
         },
     )
+    if inserted:
+        if instance.prior:
+            return Recorded(new=True, conflict=False)
+        if not instance.own_result:
+            _touch_study(tx, str(instance.study_instance_uid), str(instance.source_ae))
+            _link(tx, association_id, str(instance.study_instance_uid))
+        [[others]] = inserted
+        return Recorded(new=True, conflict=others > 0)
+    return _found_again(tx, instance, association_id)
+
+
+def _found_again(tx: Connection, instance: Instance, association_id: int | None) -> Recorded:
+    """Take note of content that was here before."""
+    uid = str(instance.sop_instance_uid)
     kept = _KEPT.run(tx, {"uid": uid})
     here = next(one for one in kept if one[0] == instance.digest)
     _, own_result, study_uid, source_ae, removed_at, prior = here
     if instance.prior:
-        return Recorded(bool(inserted), False, removed_at is not None)
+        return Recorded(new=False, conflict=False, removed=removed_at is not None)
     if prior:
         source_ae = str(instance.source_ae)
         _sent_to_us(tx, uid, str(instance.digest), source_ae)
     if not own_result:
-        if inserted or prior:
+        if prior:
             _touch_study(tx, study_uid, source_ae)
-        if association_id is not None:
-            ids = {"association_id": association_id, "study_instance_uid": study_uid}
-            _LINKING.run(tx, ids)
+        _link(tx, association_id, study_uid)
     others = sum(not one[5] for one in kept if one is not here)
-    return Recorded(bool(inserted), others > 0, removed_at is not None)
+    return Recorded(new=False, conflict=others > 0, removed=removed_at is not None)
+
+
+def _link(tx: Connection, association_id: int | None, study_uid: str) -> None:
+    if association_id is not None:
+        _LINKING.run(tx, {"association_id": association_id, "study_instance_uid": study_uid})
 
 
 def _sent_to_us(tx: Connection, sop_instance_uid: str, digest: str, source_ae: str) -> None:
@@ -248,14 +266,24 @@ _KEPT = Prepared(
     ).where(table.c.sop_instance_uid == bindparam("uid"))
 )
 
-_INSERTING = Prepared(
-    lambda dialect: (
+
+def _inserting(dialect: str) -> ReturningInsert[int]:
+    """Insert what is not here; then return how many other contents have its UID."""
+    other = table.alias("other")
+    others = select(func.count()).where(
+        other.c.sop_instance_uid == bindparam("sop_instance_uid"),
+        other.c.digest != bindparam("digest"),
+        other.c.prior.is_(False),
+    )
+    return (
         insert_on(dialect, table)
         .values({**{one.name: bindparam(one.name) for one in _GIVEN}, "received_at": now()})
         .on_conflict_do_nothing(index_elements=[table.c.sop_instance_uid, table.c.digest])
-        .returning(table.c.id)
+        .returning(others.scalar_subquery())
     )
-)
+
+
+_INSERTING = Prepared(_inserting)
 
 _LINKING = Prepared(
     lambda dialect: (
