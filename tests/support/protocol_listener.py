@@ -27,17 +27,21 @@ from storage.spool import Spool
 class Dropped:
     """An object that is written to a file and forgotten; see `messages.Incoming`."""
 
-    def __init__(self, path: Path, header: bytes) -> None:
+    def __init__(self, path: str, header: bytes) -> None:
         self._path = path
         self._descriptor = os.open(f"{path}.part", os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o640)
-        os.write(self._descriptor, header)
+        self._header = header
 
     def write(self, data: memoryview) -> None:
-        os.write(self._descriptor, data)
+        if self._header:
+            os.writev(self._descriptor, (self._header, data))
+            self._header = b""
+        else:
+            os.write(self._descriptor, data)
 
     def finish(self) -> Answer:
         os.close(self._descriptor)
-        Path(f"{self._path}.part").rename(self._path)
+        os.rename(f"{self._path}.part", self._path)  # noqa: PTH104 - a `Path` costs more
         return Answer(0x0000)
 
     def abandon(self) -> None:
@@ -51,7 +55,7 @@ class ProtocolListener(Listener):
 
     def _begin(self, thread: Association, request: Request, transfer_syntax_uid: str) -> Incoming:
         header = part10_header(request.sop_class_uid, request.sop_instance_uid, transfer_syntax_uid)
-        return Dropped(self.folder / request.sop_instance_uid, header)
+        return Dropped(f"{self.folder}/{request.sop_instance_uid}", header)
 
 
 def main() -> None:
