@@ -112,6 +112,9 @@ class Settler:
         Raises:
             BacklogError: if that takes longer.
         """
+        # Nearly always there is room, and a look is enough; a file more or less does not matter.
+        if not self._failed and len(self._waiting) < self._limit:
+            return
         with self._changed:
             room = self._changed.wait_for(
                 lambda: self._failed or len(self._waiting) < self._limit, seconds

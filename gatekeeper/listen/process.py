@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -67,6 +68,8 @@ def _serve(settings: Settings, make: Make, inherited: Inherited | None) -> None:
         forget_pauses(database)
         listener = make(settings, database, spool, share)
         listener.start()
+        # What was loaded stays; the collector need not look through it while images come.
+        gc.freeze()
     except (ConfigurationError, SQLAlchemyError, OSError) as error:
         log.error("listener_not_started", error=error_name(error), role=role)
         raise SystemExit(1) from None

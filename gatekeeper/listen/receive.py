@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -63,6 +64,8 @@ OUT_OF_RESOURCES = 0xA700
 
 _FIRST_LOOK = 16 * 1024
 """Bytes of a data set after which the identifiers are looked for first, then twice as many."""
+
+P = ParamSpec("P")
 
 log = get_logger()
 
@@ -259,7 +262,7 @@ class Receiving:
         """Take the next bytes of the data set; never raises."""
         self._size += len(data)
         if self._refusal is None:
-            self._attempt(lambda: self._write(data))
+            self._attempt(self._write, data)
 
     def finish(self) -> Answer:
         """Keep the instance and return what to answer; never raises."""
@@ -281,9 +284,9 @@ class Receiving:
         """Remove what was written; never raises."""
         self._close()
 
-    def _attempt(self, step: Callable[[], None]) -> None:
+    def _attempt(self, step: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            step()
+            step(*args, **kwargs)
         except RefusedInstance as refusal:
             self._refuse(Answer(refusal.status, refusal.rule))
         except OSError as error:

@@ -6,6 +6,7 @@ those without answers that still receive.
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 
@@ -28,6 +29,8 @@ def serve(inherited: Inherited) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     database = Database.connect(settings.database.url, settings.database.lock_seconds)
+    # What was loaded stays; the collector need not look through it for every entry.
+    gc.freeze()
     try:
         with inherited.recorder_end() as control:
             in_order = recorder.serve(database, control, settings.database.rows_at_once)
