@@ -49,14 +49,13 @@ class RefusedEntryError(Exception):
 class Pending:
     """An entry that was handed in; see `Future`."""
 
-    def __init__(self, recorder: Recorder, message: bytes, channel: socket.socket) -> None:
+    def __init__(self, recorder: Recorder, message: bytes, channel: _Channel) -> None:
         self._recorder = recorder
         self._message = message
         self._channel = channel
 
-    def result(self, timeout: float) -> Entered:  # noqa: ARG002 - as of a `Future`
-        """Return what was found, once it is durable; each attempt waits as long as the recorder's
-        patience.
+    def result(self, timeout: float) -> Entered:
+        """Return what was found, once it is durable; each attempt waits as many seconds.
 
         Raises:
             DatabaseUnavailableError: if the database, or the recorder, could not do it.
@@ -66,9 +65,37 @@ class Pending:
         for attempt in range(_ATTEMPTS):
             if attempt:
                 self._channel = self._recorder.send(self._message)
-            if reply := self._recorder.receive(self._channel):
+            if reply := self._recorder.receive(self._channel, timeout):
                 return _entered(reply)
         raise DatabaseUnavailableError("the recorder ends again and again")
+
+
+class _Channel:
+    """A listener's end of a pair of sockets, over which one thread at a time waits."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._seconds: float | None = None
+
+    def send(self, message: bytes) -> None:
+        self._connection.send(message)
+
+    def receive(self, seconds: float) -> bytes:
+        """Return what comes; nothing if the channel broke.
+
+        Raises:
+            BlockingIOError: if nothing comes in time.
+        """
+        if seconds != self._seconds:
+            # One system call to receive, where Python's own time-out makes it two.
+            whole, part = divmod(max(round(1_000_000 * seconds), 1), 1_000_000)
+            limit = struct.pack("@ll", whole, part)
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            self._seconds = seconds
+        return _received(self._connection)
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 class Recorder:
@@ -77,15 +104,13 @@ class Recorder:
     Args:
         control: the listeners' end, one of a pair of SOCK_SEQPACKET.
         wait_seconds: how long an entry may wait for its turn; then `DatabaseUnavailableError`.
-        patience: seconds to wait for an answer; then `TimeoutError`.
     """
 
-    def __init__(self, control: socket.socket, wait_seconds: float, patience: float) -> None:
+    def __init__(self, control: socket.socket, wait_seconds: float) -> None:
         control.setblocking(False)
         self._control = control
         self._wait_seconds = wait_seconds
-        self._patience = struct.pack("@ll", int(patience), int(patience % 1 * 1_000_000))
-        self._free: collections.deque[socket.socket] = collections.deque()
+        self._free: collections.deque[_Channel] = collections.deque()
 
     def enter(self, entry: Entry) -> Pending:
         """Hand in an entry; the result is there once it is durable.
@@ -96,7 +121,7 @@ class Recorder:
         message = pack_entry(entry, time.monotonic() + self._wait_seconds)
         return Pending(self, message, self.send(message))
 
-    def send(self, message: bytes) -> socket.socket:
+    def send(self, message: bytes) -> _Channel:
         """Send over a channel that is free, or a new one, and return it."""
         while True:
             try:
@@ -116,10 +141,14 @@ class Recorder:
             channel.send(message)
         return channel
 
-    def receive(self, channel: socket.socket) -> bytes:
-        """Return the reply that comes over a channel, and free it; nothing if it broke."""
+    def receive(self, channel: _Channel, seconds: float) -> bytes:
+        """Return the reply that comes over a channel, and free it; nothing if it broke.
+
+        Raises:
+            TimeoutError: if none comes in time.
+        """
         try:
-            reply = _received(channel)
+            reply = channel.receive(seconds)
         except BlockingIOError:
             # What comes too late must not answer the next.
             channel.close()
@@ -136,17 +165,15 @@ class Recorder:
             self._free.pop().close()
         self._control.close()
 
-    def _new_channel(self) -> socket.socket:
+    def _new_channel(self) -> _Channel:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # One system call to receive, where Python's own time-out makes it two.
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._patience)
         with theirs:
             try:
                 socket.send_fds(self._control, [_NEW_CHANNEL], [theirs.fileno()])
             except OSError:
                 ours.close()
                 raise DatabaseUnavailableError("the recorder takes up nothing") from None
-        return ours
+        return _Channel(ours)
 
 
 class _Reply:

@@ -92,13 +92,12 @@ class Inherited:
         if self.control is None or self.recording is None:
             return None
         # Not for the parent, which needs no database.
-        from storage.intake import PATIENCE
         from storage.recorder import Recorder
 
         # Once no recorder and no parent holds it, handing in fails at once.
         os.close(self.recording)
         wait = settings.spool.wait_seconds
-        return Recorder(socket.socket(fileno=self.control), wait, PATIENCE * wait)
+        return Recorder(socket.socket(fileno=self.control), wait)
 
     def recorder_end(self) -> socket.socket:
         """Return the recorder's end of the control socket, and close all else: the ports are not

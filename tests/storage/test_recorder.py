@@ -53,7 +53,7 @@ class Serving:
 def serving(database: Database, wait_seconds: float = SECONDS) -> Generator[Recorder]:
     """Run a recorder until nobody hands anything in any more."""
     ours, theirs = pair()
-    client = Recorder(ours, wait_seconds, SECONDS)
+    client = Recorder(ours, wait_seconds)
     with theirs:
         found = Serving(database, theirs)
         yield client
@@ -156,7 +156,7 @@ def test_what_was_under_way_when_a_recorder_died_is_entered_by_the_next(
 ) -> None:
     """Nobody but the log notices."""
     ours, theirs = pair()
-    client = Recorder(ours, SECONDS, SECONDS)
+    client = Recorder(ours, SECONDS)
     with theirs:
         answer = client.enter(entry(an_instance(1)))
         # One takes the channel up and dies with it.
@@ -176,7 +176,7 @@ def test_recorders_that_die_again_and_again_are_given_up(
 ) -> None:
     """Every retry has an end."""
     ours, theirs = pair()
-    client = Recorder(ours, SECONDS, SECONDS)
+    client = Recorder(ours, SECONDS)
     with theirs:
         answer = client.enter(entry(an_instance(1)))
         with ThreadPoolExecutor(1) as threads:
@@ -195,10 +195,10 @@ def test_a_recorder_that_hangs_is_waited_for_no_longer_than_asked(
 ) -> None:
     """A late answer never becomes that of the next entry: its channel is given up."""
     ours, theirs = pair()
-    client = Recorder(ours, SECONDS, 0.05)
+    client = Recorder(ours, SECONDS)
     with theirs:
         with pytest.raises(TimeoutError):
-            client.enter(entry(an_instance(1))).result(SECONDS)
+            client.enter(entry(an_instance(1))).result(0.05)
         _data, numbers, *_ = socket.recv_fds(theirs, 1, 1)
         with socket.socket(fileno=numbers[0]) as channel:
             assert channel.recv(recorder.MAXIMUM_MESSAGE)
@@ -211,7 +211,7 @@ def test_nobody_to_hand_in_to_is_told_at_once(an_instance: Callable[..., Instanc
     """When parent and recorder are gone there will be none."""
     ours, theirs = pair()
     theirs.close()
-    client = Recorder(ours, SECONDS, SECONDS)
+    client = Recorder(ours, SECONDS)
     with pytest.raises(DatabaseUnavailableError, match="takes up nothing"):
         client.enter(entry(an_instance(1)))
     client.close()
@@ -227,7 +227,7 @@ def test_after_a_lost_write_the_recorder_ends_and_says_so(
 
     monkeypatch.setattr(database, "begin", lost)
     ours, theirs = pair()
-    client = Recorder(ours, SECONDS, SECONDS)
+    client = Recorder(ours, SECONDS)
     with theirs:
         found = Serving(database, theirs)
         with pytest.raises(SynchronisationError, match="disk I/O error"):

@@ -59,7 +59,8 @@ class Reaper:
         site works in between.
         """
         now = time.monotonic()
-        longer = max(1.0, seconds / 1.5 / max(at_most, 1) * _kills_each_second(self._process_ids()))
+        alive = Counter(role for role, _ in self._alive())
+        longer = max(1.0, seconds / 1.5 / max(at_most, 1) * _kills_each_second(alive))
         for role, pid in self._alive():
             if pid not in self._ends:
                 if _processor_seconds(pid) >= _START_SECONDS[role]:
@@ -79,10 +80,9 @@ class Reaper:
                     yield from ((_CHILDREN[role], child) for child in children(pid))
 
 
-def _kills_each_second(process_ids: Mapping[str, list[int]]) -> float:
+def _kills_each_second(alive: Mapping[str, int]) -> float:
     """Return how many there would be with the shortest lives, each worker having a child."""
-    numbers = {role: len(pids) for role, pids in process_ids.items()}
-    numbers["child"] = numbers.get("work", 0)
+    numbers = {**alive, "child": alive.get("work", 0)}
     return sum(number / LIVES[role] for role, number in numbers.items())
 
 
