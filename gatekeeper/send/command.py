@@ -9,7 +9,7 @@ A command set is always Implicit VR Little Endian and begins with its own length
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gatekeeper.send.pdu import ProtocolError
@@ -245,7 +245,7 @@ def read_command(data: bytes) -> Command:
     """
     found = {
         element: int.from_bytes(value, "little")
-        for element, value in _elements(data)
+        for element, value in _elements(data).items()
         if len(value) == 2
     }
     if _COMMAND_FIELD not in found:
@@ -260,7 +260,7 @@ def read_request(data: bytes) -> Request:
     Raises:
         ProtocolError: if lengths do not add up, or Command Field or Data Set Type is missing.
     """
-    found = dict(_elements(data))
+    found = _elements(data)
     command, kind = found.get(_COMMAND_FIELD, b""), found.get(_DATA_SET_TYPE, b"")
     message_id = found.get(_MESSAGE_ID, b"")
     if len(command) != 2 or len(kind) != 2:
@@ -302,17 +302,20 @@ def store_response(request: Request, status: int, comment: str = "") -> bytes:
     return _GROUP_LENGTH.pack(0, 0, 4, len(body)) + body
 
 
-def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while offset < len(data):
-        if offset + _ELEMENT.size > len(data):
+def _elements(data: bytes) -> dict[int, bytes]:
+    """Return the values of a command set by the element numbers of group 0000."""
+    found: dict[int, bytes] = {}
+    offset, size = 0, len(data)
+    while offset < size:
+        start = offset + _ELEMENT.size
+        if start > size:
             raise ProtocolError("command set cut off")
         group, element, length = _ELEMENT.unpack_from(data, offset)
-        start = offset + _ELEMENT.size
         offset = start + length
-        if group != 0 or offset > len(data):
+        if group != 0 or offset > size:
             raise ProtocolError("command set with a wrong group or length")
-        yield element, data[start:offset]
+        found[element] = data[start:offset]
+    return found
 
 
 def _given(value: bytes) -> str:

@@ -22,9 +22,9 @@ class ListenSettings:
         maximum=65535,
     )
     processes: int = setting(
-        1,
-        "processes that share the ports; 2 to 4 take in more from several senders at once, even on "
-        "two cores",
+        2,
+        "processes that share the ports: several take in more from several senders at once, even "
+        "on two cores, and one that dies breaks off only its own associations; 1 saves memory",
         minimum=1,
         maximum=32,
     )

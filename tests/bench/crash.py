@@ -47,7 +47,7 @@ def main() -> None:
         "--rest-minutes", type=float, default=5.0, help="longest end, for each database"
     )
     parser.add_argument("--scanners", type=int, default=3)
-    parser.add_argument("--listeners", type=int, default=1, help="processes that share the port")
+    parser.add_argument("--listeners", type=int, default=2, help="processes that share the port")
     parser.add_argument("--database", choices=("sqlite", "postgres", "both"), default="both")
     parser.add_argument("--results", type=Path, help="JSON of what was counted, while it runs")
     parser.add_argument("--json", action="store_true")

@@ -84,7 +84,7 @@ class Plan:
     rest_seconds: float = 600.0
     scanners: int = 3
     workers: int = 2
-    listeners: int = 1
+    listeners: int = 2
     cut_seconds: float = 1.5
     calm_seconds: float = 6.0
     disk_mib: int = 1024
