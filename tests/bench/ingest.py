@@ -3,9 +3,13 @@
 The same pre-encoded sender sends the same images to each receiver in turn, round after round; the
 table has medians, and medians of the ratios to the first receiver within each round. CPU is that of
 the receiver's process tree. PDUs are 128 KiB and TCP_NODELAY is set on every side: without it
-DCMTK waits 44 ms an image. What was received stays until the end, where there is room: to make a
-file, an ext4 without journal looks at every inode that was freed in the last minutes, 0.2 to 0.4 ms
-a file after a round was removed.
+DCMTK waits 44 ms an image.
+
+What a machine does besides shows in the figures. To make a file, an ext4 without journal looks at
+every inode that was freed in the last five minutes, 0.2 to 0.4 ms a file after a round was removed;
+so what was received stays until the end, where there is room, and a second run begins five minutes
+after the first. In a virtual machine, memory that was free until now is fetched from the host page
+by page, up to 0.4 ms an image; so fill the page cache before, by reading a large file.
 
 Receivers:
   storescp        `storescp --fork +B`: no synchronisation, so a power cut loses what it answered
@@ -14,7 +18,8 @@ Receivers:
   protocol        our reader alone, files without synchronisation, digest or row: no product, a
                   measure of the wire against storescp
   durable         what users run: digest, fsync and commit before each 0x0000
-The last two take a number of processes (`listen.processes`): durable:2.
+  durable-postgres   the same on PostgreSQL, whose processes count as the receiver's
+The last three take a number of processes (`listen.processes`): durable:1; else the default's.
 """
 
 from __future__ import annotations
@@ -42,7 +47,7 @@ from pydicom.uid import UID, CTImageStorage, EnhancedMRImageStorage, ExplicitVRL
 from rich.console import Console
 from rich.table import Table
 from support.process_tree import PeakResident, cpu_seconds, resident_mib
-from support.receivers import RECEIVERS, Receiver, running, synchronising_shim
+from support.receivers import RECEIVERS, WITH_POSTGRES, Receiver, running, synchronising_shim
 
 _WARMING = 32
 """Images of each sender before those that count."""
@@ -156,14 +161,14 @@ def _measure(receiver: Receiver, senders: _Senders) -> Run:
     senders.tell(f"PREPARE {receiver.port}")
     senders.tell("FRESH")
     there = receiver.received()
-    with PeakResident(receiver.process.pid) as peak:
-        before = cpu_seconds(receiver.process.pid)
+    with PeakResident(*receiver.roots) as peak:
+        before = cpu_seconds(*receiver.roots)
         started = time.perf_counter()
         answers = senders.tell(f"GO {receiver.port} {senders.load.per_association}")
         seconds = time.perf_counter() - started
         # Children of storescp that have just released are still closing their files.
         time.sleep(0.1)
-        used = cpu_seconds(receiver.process.pid) - before
+        used = cpu_seconds(*receiver.roots) - before
     images = sum(int(answer.split()[0]) for answer in answers)
     if (kept := receiver.received() - there) < images:
         raise SystemExit(f"{kept} of {images} images were kept")
@@ -221,7 +226,7 @@ def _large(
                 with running(name, folder, shim) as receiver:
                     # A first association pays for what is loaded once.
                     _measure(receiver, warming)
-                    before.append(resident_mib(receiver.process.pid))
+                    before.append(resident_mib(*receiver.roots))
                     run = _measure(receiver, sending)
                     speeds.append((arguments.large_mib << 20) / 1e6 * run.images_per_second)
                     more.append(run.peak_mib - before[-1])
@@ -278,8 +283,9 @@ def _available(names: tuple[str, ...], shim: Path | None, console: Console) -> t
     programs = {"storescp": "storescp", "storescp-fsync": "storescp", "orthanc": "Orthanc"}
     found: list[str] = []
     for name in names:
-        if name.partition(":")[0] not in RECEIVERS:
-            raise SystemExit(f"no receiver {name}; there are: {', '.join(RECEIVERS)}")
+        known = (*RECEIVERS, WITH_POSTGRES)
+        if name.partition(":")[0] not in known:
+            raise SystemExit(f"no receiver {name}; there are: {', '.join(known)}")
         if name in programs and shutil.which(programs[name]) is None:
             console.print(f"{name}: skipped, {programs[name]} is not installed")
         elif name == "storescp-fsync" and shim is None:

@@ -30,10 +30,9 @@ import sqlalchemy
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import event
-from support.postgres import PostgresServer, postgres_programs
+from support.postgres import DURABLE, PostgresServer, postgres_programs
 
 HERE = Path(__file__).resolve().parents[2]
-DURABLE = ("--fsync=on", "--full_page_writes=on", "--autovacuum=on")
 QUEUED = 8000
 STUDY = "1.2.826.0.1"
 

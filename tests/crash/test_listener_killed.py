@@ -1,4 +1,8 @@
-"""The listener killed at each step from the first byte to 0x0000: nothing acknowledged is lost."""
+"""The listener killed at each step from the first byte to 0x0000: nothing acknowledged is lost.
+
+It is one process here, so that the step at which it dies is the step of all of it; several are
+killed in `listen.test_prefork` and by the campaign.
+"""
 
 from __future__ import annotations
 
@@ -52,6 +56,7 @@ class Room:
             SPOOL_LOW_WATER_MIB=0,
             LISTEN_HOST="127.0.0.1",
             LISTEN_PORT=self.port,
+            LISTEN_PROCESSES=1,
             **settings,
         ) as running:
             is_up(running, "listening")

@@ -1,4 +1,4 @@
-"""The listener as a process: killed, stopped, failing, and what it imports and writes."""
+"""The listener as one process: killed, stopped, failing, and what it imports and writes."""
 
 from __future__ import annotations
 
@@ -78,6 +78,7 @@ def process(folder: Path, url: str, *before: str) -> Generator[Process]:
         "GATEKEEPER_SPOOL_DIRECTORY": str(folder / "spool"),
         "GATEKEEPER_SPOOL_LOW_WATER_MIB": "1",
         "GATEKEEPER_LISTEN_HOST": "127.0.0.1",
+        "GATEKEEPER_LISTEN_PROCESSES": "1",
         "GATEKEEPER_LISTEN_QUIET_SECONDS": "0",
         "GATEKEEPER_LISTEN_ASSOCIATION_LEASE": "1",
     }

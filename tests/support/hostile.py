@@ -200,6 +200,8 @@ def intake(folder: Path) -> Generator[Intake]:
         "GATEKEEPER_SPOOL_LOW_WATER_MIB": "64",
         "GATEKEEPER_LISTEN_PORT": str(port),
         "GATEKEEPER_LISTEN_HOST": "127.0.0.1",
+        # Of several, one that crashed would be started again.
+        "GATEKEEPER_LISTEN_PROCESSES": "1",
         "GATEKEEPER_LISTEN_ACCEPT_DEFLATED": "true",
         "GATEKEEPER_LOG_LEVEL": "DEBUG",
     }

@@ -11,6 +11,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+DURABLE = ("--fsync=on", "--full_page_writes=on", "--autovacuum=on")
+"""Options with which a server promises and does what a site's does, for benchmarks."""
+
 
 class PostgresServer:
     """A PostgreSQL cluster that dies with this process and survives no power cut.
@@ -30,6 +33,17 @@ class PostgresServer:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
+
+    @property
+    def pid(self) -> int:
+        """Its process.
+
+        Raises:
+            RuntimeError: if it is not running.
+        """
+        if self._process is None:
+            raise RuntimeError("the server is not running")
+        return self._process.pid
 
     def url(self, name: str) -> str:
         """Return the URL of a database of this cluster."""

@@ -1,4 +1,4 @@
-"""Processor time and memory of a process and all below it, from /proc."""
+"""Processor time and memory of processes and all below them, from /proc."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class PeakResident(threading.Thread):
-    """Watches the resident memory of a process tree, twenty times a second; a context manager.
+    """Watches the resident memory of process trees, twenty times a second; a context manager.
 
-    Which processes are in the tree it looks up twice a second: looking takes a millisecond or two,
+    Which processes are in them it looks up twice a second: looking takes a millisecond or two,
     and what is measured needs both cores.
     """
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, *roots: int) -> None:
         super().__init__(daemon=True)
-        self._root = root
+        self._roots = roots
         self._done = threading.Event()
         self.mebibytes = 0.0
 
@@ -30,7 +30,7 @@ class PeakResident(threading.Thread):
         tree: set[int] = set()
         for look in itertools.count():
             if look % 10 == 0:
-                tree = set(_tree(self._root))
+                tree = set(_tree(*self._roots))
             self.mebibytes = max(self.mebibytes, sum(map(_resident, tree)))
             if self._done.wait(0.05):
                 return
@@ -52,8 +52,8 @@ def _resident(pid: int) -> float:
         return 0.0
 
 
-def _tree(root: int) -> dict[int, list[str]]:
-    """Return /proc/PID/stat after the name, of a process and all below it, the dead included."""
+def _tree(*roots: int) -> dict[int, list[str]]:
+    """Return /proc/PID/stat after the name, of processes and all below, the dead included."""
     every: dict[int, list[str]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -61,7 +61,7 @@ def _tree(root: int) -> dict[int, list[str]]:
                 every[int(entry.name)] = (entry / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
-    wanted = {root}
+    wanted = set(roots)
     while True:
         more = {pid for pid, fields in every.items() if int(fields[1]) in wanted} - wanted
         if not more:
@@ -69,15 +69,15 @@ def _tree(root: int) -> dict[int, list[str]]:
         wanted |= more
 
 
-def cpu_seconds(root: int) -> float:
-    """Return user and system time of a process tree and of its children that were waited for."""
-    ticks = sum(sum(map(int, fields[11:15])) for fields in _tree(root).values())
+def cpu_seconds(*roots: int) -> float:
+    """Return user and system time of process trees and of their children that were waited for."""
+    ticks = sum(sum(map(int, fields[11:15])) for fields in _tree(*roots).values())
     return ticks / _TICKS
 
 
-def resident_mib(root: int) -> float:
-    """Return the resident memory of a process tree."""
-    return sum(int(fields[21]) for fields in _tree(root).values()) * _PAGE / (1 << 20)
+def resident_mib(*roots: int) -> float:
+    """Return the resident memory of process trees."""
+    return sum(int(fields[21]) for fields in _tree(*roots).values()) * _PAGE / (1 << 20)
 
 
 def connections(pid: int, port: int) -> set[int]:

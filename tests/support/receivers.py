@@ -22,9 +22,11 @@ from storage.engine import Database
 from storage.records import Node
 from support.blast import CALLED_AE, CALLING_AE
 from support.gate import free_port, listening
+from support.postgres import DURABLE, PostgresServer, postgres_programs
 from support.waiting import until
 
 RECEIVERS = ("storescp", "storescp-fsync", "orthanc", "protocol", "durable")
+WITH_POSTGRES = "durable-postgres"
 LARGEST_PDU = 131072
 _SHIM = r"""
 #define _GNU_SOURCE
@@ -63,6 +65,13 @@ class Receiver:
     process: subprocess.Popen[bytes]
     received: Callable[[], int]
     """Objects it holds, for checking that none is missing."""
+    database: int | None = None
+    """Process of its database server, if it has one."""
+
+    @property
+    def roots(self) -> tuple[int, ...]:
+        """The processes below which all its work is done."""
+        return (self.process.pid, *(() if self.database is None else (self.database,)))
 
 
 def synchronising_shim(folder: Path) -> Path | None:
@@ -83,23 +92,48 @@ def running(name: str, folder: Path, shim: Path | None) -> Generator[Receiver]:
     """Run a receiver on an empty folder of its own in `folder`, which stays there."""
     port = free_port()
     home = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder))
-    command, environment, received = _start(name, home, port, shim)
-    with (home / "log").open("wb") as output:
-        process = subprocess.Popen(command, env=environment, cwd=home, stdout=output, stderr=output)
-    try:
-        until(lambda: listening(port), 60, f"{name} listens")
-        yield Receiver(port, process, received)
-    finally:
-        process.send_signal(signal.SIGTERM)
+    with _database(name, home) as (url, server):
+        command, environment, received = _start(name, home, port, shim, url)
+        with (home / "log").open("wb") as output:
+            process = subprocess.Popen(
+                command, env=environment, cwd=home, stdout=output, stderr=output
+            )
         try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            until(lambda: listening(port), 60, f"{name} listens")
+            yield Receiver(port, process, received, None if server is None else server.pid)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def _database(name: str, home: Path) -> Generator[tuple[str, PostgresServer | None]]:
+    """Give the URL of a database of its own, and its server if it has one."""
+    if name.partition(":")[0] != WITH_POSTGRES:
+        yield f"sqlite:///{home / 'gatekeeper.db'}", None
+        return
+    programs = postgres_programs()
+    if programs is None:
+        raise RuntimeError("PostgreSQL (initdb, postgres) is not installed")
+    data = home / "postgres"
+    data.mkdir()
+    # The server runs as a user of its own, who has to get there.
+    for closed in (home, home.parent, home.parent.parent):
+        closed.chmod(0o755)
+    server = PostgresServer(data, programs, DURABLE)
+    server.start()
+    try:
+        yield server.url("postgres"), server
+    finally:
+        server.stop()
 
 
 def _start(
-    name: str, home: Path, port: int, shim: Path | None
+    name: str, home: Path, port: int, shim: Path | None, url: str
 ) -> tuple[list[str], dict[str, str], Callable[[], int]]:
     """Return the command, the environment and the count of a receiver."""
     environment = {**os.environ, "TCP_NODELAY": "1", "OMP_NUM_THREADS": "1"}
@@ -110,8 +144,8 @@ def _start(
         configuration.write_text(json.dumps(_orthanc(store, port)))
         kept = lambda: sum(1 for path in store.rglob("*") if len(path.name) == 36)  # noqa: E731
         return ["Orthanc", str(configuration)], environment, kept
-    if name.partition(":")[0] in {"protocol", "durable"}:
-        return _ours(name, home, store, port, environment)
+    if name.partition(":")[0] in {"protocol", "durable", WITH_POSTGRES}:
+        return _ours(name, home, store, port, environment, url)
     if shim is not None and name == "storescp-fsync":
         environment["LD_PRELOAD"] = str(shim)
     command = ["storescp", "-q", "--fork", "+B", "-pdu", str(LARGEST_PDU), "-od", str(store)]
@@ -119,10 +153,9 @@ def _start(
 
 
 def _ours(
-    name: str, home: Path, store: Path, port: int, environment: dict[str, str]
+    name: str, home: Path, store: Path, port: int, environment: dict[str, str], url: str
 ) -> tuple[list[str], dict[str, str], Callable[[], int]]:
     root = Path(__file__).resolve().parents[2]
-    url = f"sqlite:///{home / 'gatekeeper.db'}"
     database = Database.connect(url, 5.0)
     database.migrate()
     with database.begin() as tx:
