@@ -34,7 +34,9 @@ from storage.schema import association, association_study, removal, study
 from storage.schema import instance as table
 
 _TICK_SECONDS = 1e-6
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:uid, 0))")
+_LOCKING = Prepared(
+    lambda _dialect: text("SELECT pg_advisory_xact_lock(hashtextextended(:uid, 0))")
+)
 _COLUMNS = [column for column in table.c if column.name != "id"]
 _GIVEN = [column for column in _COLUMNS if column.name not in ("received_at", "removed_at")]
 
@@ -156,7 +158,7 @@ def one_at_a_time(tx: Connection, sop_instance_uid: str) -> None:
     SQLite has one writer anyway.
     """
     if tx.dialect.name == "postgresql":
-        tx.execute(_LOCK, {"uid": sop_instance_uid})
+        _LOCKING.run(tx, {"uid": str(sop_instance_uid)})
 
 
 def withdraw(tx: Connection, sop_instance_uid: str, digest: str) -> None:
