@@ -49,7 +49,7 @@ class OpenAssociation:
         may_send: whether it may bring studies to analyse.
         moved_to: our AE title, when the node may bring priors that we asked it for by C-MOVE.
         prior_study: the prior study that we are fetching on it by C-GET; it brings nothing else.
-        layouts: of the data set before, by transfer syntax; the next is most likely laid out alike.
+        layouts: of the data set before, by its transfer syntax; the next is likely laid out alike.
     """
 
     calling_ae: str

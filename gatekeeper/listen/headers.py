@@ -39,7 +39,7 @@ from gatekeeper.listen.scan import (
     Encoding,
     Layout,
     Scan,
-    elements,
+    Spans,
     refused,
 )
 
@@ -118,7 +118,8 @@ def identify_beginning(
     Args:
         data: the first bytes of the data set; with `MAXIMUM_BEGINNING` of them there is an answer.
         transfer_syntax_uid: how it is encoded.
-        known: the layout of the data set before, by transfer syntax; this one's takes its place.
+        known: the layout of the data set before, by its transfer syntax; this one's takes its
+            place.
 
     Raises:
         RefusedInstance: with status 0xC000 and the rule that was broken.
@@ -151,25 +152,24 @@ def _identify(
     negotiated = Encoding.of(transfer_syntax_uid)
     encoding = negotiated.in_use(data)
     as_negotiated = encoding == negotiated
-    scan = _scanned(data, encoding, whole=whole)
-    found = _identity(data, scan.found, as_negotiated=as_negotiated)
+    scan = Scan(data, encoding)
+    spans = _identifying_spans(scan, whole=whole)
+    found = _identity(data, spans, as_negotiated=as_negotiated)
     if known is not None and scan.position <= LARGEST_LAYOUT:
-        known[transfer_syntax_uid] = Layout.of(data, scan, as_negotiated=as_negotiated)
+        # One alone: an association may bring as many transfer syntaxes as there are.
+        known.clear()
+        known[transfer_syntax_uid] = Layout.of(data, scan, spans, as_negotiated=as_negotiated)
     return found
 
 
-def _identity(
-    data: bytes, spans: Mapping[int, tuple[int, int]], *, as_negotiated: bool
-) -> Identity:
+def _identity(data: bytes, spans: Spans, *, as_negotiated: bool) -> Identity:
     values = {tag: data[start:stop] for tag, (start, stop) in spans.items()}
     sop_class = carried(values, _SOP_CLASS, "SOP Class UID")
     sop_instance = carried(values, _SOP_INSTANCE, "SOP Instance UID")
     study = carried(values, _STUDY, "Study Instance UID")
     series = carried(values, _SERIES, "Series Instance UID")
     deviations = () if as_negotiated else ("VR encoding is not the negotiated one (PS3.5 10)",)
-    if not (
-        _conforms(sop_class) and _conforms(sop_instance) and _conforms(study) and _conforms(series)
-    ):
+    if not all(map(_conforms, (sop_class, sop_instance, study, series))):
         deviations += ("a UID breaks PS3.5 9.1",)
     modality = _text(values.get(_MODALITY, b""))
     maker, model = _text(values.get(_MANUFACTURER, b"")), _text(values.get(_MODEL_NAME, b""))
@@ -179,21 +179,21 @@ def _identity(
     return Identity(sop_class, sop_instance, study, series, modality, own_marks, deviations)
 
 
-def _scanned(data: bytes, encoding: Encoding, *, whole: bool) -> Scan:
-    """Return a scan that found the identifying attributes and went no further."""
-    scan = Scan(data, encoding)
+def _identifying_spans(scan: Scan, *, whole: bool) -> Spans:
+    """Return where the identifying attributes lie; the scan goes no further."""
+    spans: dict[int, tuple[int, int]] = {}
     for tag, start, stop in scan.elements():
         if tag > _SERIES:
-            return scan
+            return spans
         if tag in _WANTED:
-            if tag in scan.found:
+            if tag in spans:
                 raise refused("an identifying attribute appears twice")
-            scan.found[tag] = start, stop
+            spans[tag] = start, stop
         if tag == _SERIES:
-            return scan
+            return spans
     if not whole:
         raise CutOffError
-    return scan
+    return spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ class Beginning:
         """
         end = 0
         try:
-            for tag, _, stop in elements(self.data, Encoding(self.implicit, self.little)):
+            for tag, _, stop in Scan(self.data, Encoding(self.implicit, self.little)).elements():
                 yield tag, end, stop
                 end = stop
         except CutOffError:
@@ -276,20 +276,15 @@ def carried(values: Mapping[int, bytes], tag: int, name: str) -> str:
     """
     if tag not in values:
         raise refused(f"{name} is missing")
-    if (text := _carriable(values[tag])) is None:
-        raise refused(f"{name} breaks PS3.5 9.1 beyond carrying")
+    text = values[tag].rstrip(b"\0 ").decode("ascii", errors="replace")
     if not text:
         raise refused(f"{name} is empty")
+    if not _CARRIED.fullmatch(text):
+        raise refused(f"{name} breaks PS3.5 9.1 beyond carrying")
     return text
 
 
 # Of an object's four UIDs three are those of the one before.
-@functools.lru_cache(maxsize=1024)
-def _carriable(value: bytes) -> str | None:
-    text = value.rstrip(b"\0 ").decode("ascii", errors="replace")
-    return text if not text or _CARRIED.fullmatch(text) else None
-
-
 @functools.lru_cache(maxsize=1024)
 def _conforms(text: str) -> bool:
     try:
@@ -299,6 +294,5 @@ def _conforms(text: str) -> bool:
     return True
 
 
-@functools.lru_cache(maxsize=1024)
 def _text(value: bytes) -> str:
     return value.decode("ascii", errors="replace").strip(" \0")

@@ -24,7 +24,7 @@ CANNOT_UNDERSTAND = 0xC000
 
 MAXIMUM_DEPTH = 64
 MAXIMUM_ELEMENTS = 500_000
-LARGEST_LAYOUT = 32 * 1024
+LARGEST_LAYOUT = 16 * 1024
 """Bytes of a data set up to which headers are remembered."""
 
 _UNDEFINED = 0xFFFFFFFF
@@ -47,6 +47,10 @@ _HEADERS = {
     (False, False): struct.Struct(">HH2sH"),
 }
 _LENGTHS = {True: struct.Struct("<L"), False: struct.Struct(">L")}
+
+
+Spans = Mapping[int, tuple[int, int]]
+"""First byte and end of values, by tag."""
 
 
 class CutOffError(Exception):
@@ -97,13 +101,13 @@ class Layout:
     """
 
     size: int
-    spans: Mapping[int, tuple[int, int]]
+    spans: Spans
     as_negotiated: bool
     mask: int
     headers: int
 
     @classmethod
-    def of(cls, data: bytes, scan: Scan, *, as_negotiated: bool) -> Self:
+    def of(cls, data: bytes, scan: Scan, spans: Spans, *, as_negotiated: bool) -> Self:
         """Return what a scan of `data` found, which ended within `LARGEST_LAYOUT`."""
         size = scan.position
         mask = bytearray(size)
@@ -111,23 +115,13 @@ class Layout:
             mask[start:end] = b"\xff" * (end - start)
         number = int.from_bytes(mask, "little")
         headers = int.from_bytes(data[:size], "little") & number
-        return cls(size, scan.found, as_negotiated, number, headers)
+        return cls(size, spans, as_negotiated, number, headers)
 
     def fits(self, data: bytes) -> bool:
         """Return whether a scan of `data` would find the same elements at the same places."""
         if len(data) < self.size:
             return False
         return int.from_bytes(data[: self.size], "little") & self.mask == self.headers
-
-
-def elements(data: bytes, encoding: Encoding) -> Iterator[tuple[int, int, int]]:
-    """Yield (tag, start, stop) of each top-level element, the value lying in data[start:stop].
-
-    Raises:
-        CutOffError: if the data ends within an element.
-        RefusedInstance: if it does not parse, or nests deeper than any real one.
-    """
-    return Scan(data, encoding).elements()
 
 
 class Scan:
@@ -137,19 +131,22 @@ class Scan:
         position: where the next element begins.
         headers: first byte and end of each header that begins within `LARGEST_LAYOUT`, those of
             items included.
-        found: spans that whoever scans wants to keep, by tag.
     """
 
     def __init__(self, data: bytes, encoding: Encoding) -> None:
         self.position = 0
         self.headers: list[tuple[int, int]] = []
         self._count = 0
-        self.found: dict[int, tuple[int, int]] = {}
         self._data = data
         self._encoding = encoding
 
     def elements(self) -> Iterator[tuple[int, int, int]]:
-        """Yield what `elements` does."""
+        """Yield (tag, start, stop) of each top-level element, the value lying in data[start:stop].
+
+        Raises:
+            CutOffError: if the data ends within an element.
+            RefusedInstance: if it does not parse, or nests deeper than any real one.
+        """
         while self.position < len(self._data):
             tag, vr, length = self._header(self._encoding)
             start = self.position

@@ -167,18 +167,18 @@ def message(context: int, command: bytes, data_set: bytes, maximum_length: int) 
 
 def _values(context: int, content: bytes, kind: int, maximum_length: int) -> bytes:
     room = max(maximum_length - 6, 1) if maximum_length else len(content)
-    if 0 < len(content) <= room:
-        return _value(context, content, kind | LAST)
     parts = [content[start : start + room] for start in range(0, len(content), room)]
     return b"".join(
-        _value(context, part, kind | (LAST if number == len(parts) else 0))
+        PDV_HEADER.pack(
+            P_DATA_TF,
+            len(part) + 6,
+            len(part) + 2,
+            context,
+            kind | (LAST if number == len(parts) else 0),
+        )
+        + part
         for number, part in enumerate(parts, start=1)
     )
-
-
-def _value(context: int, part: bytes, control: int) -> bytes:
-    size = len(part)
-    return PDV_HEADER.pack(P_DATA_TF, size + 6, size + 2, context, control) + part
 
 
 def values(body: bytes) -> Iterator[tuple[int, int, bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -340,6 +341,32 @@ def test_a_known_layout_changes_no_answer(
 
     for part in (bytes(data), bytes(data[:cut])):
         assert answer(part, syntax, dict(known)) == answer(part, syntax)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_values_that_a_peer_makes_long_are_not_held_afterwards() -> None:
+    """Whatever is remembered from one image for the next has a bound."""
+
+    def take(number: int) -> None:
+        maker = f"{number:04d}" * (1 << 16)
+        data = encoded(image("1.2.3.4.5", Manufacturer=maker), IMPLICIT)
+        assert identify_beginning(data, IMPLICIT, {}) is not None
+
+    tracemalloc.start()
+    try:
+        for number in range(16):
+            take(number)
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_transfer_syntaxes_are_remembered_one_at_a_time() -> None:
+    """An association that brings many holds one layout."""
+    known: dict[str, Layout] = {}
+    for syntax in PLAIN:
+        identify_beginning(encoded(image("1.2.3.4.5"), syntax), syntax, known)
+        assert list(known) == [syntax]
 
 
 def test_a_layout_too_large_to_remember_is_not_remembered() -> None:
