@@ -32,7 +32,7 @@ _TEXTS = operator.attrgetter(
 
 # Trouble, association, flags.
 _REPLY = struct.Struct("<BqB")
-NO_TROUBLE = 0
+_NO_TROUBLE = 0
 _NEW, _CONFLICT, _REMOVED, _OWN = 1, 2, 4, 8
 
 
@@ -92,7 +92,7 @@ def pack_entered(entered: Entered) -> bytes:
     flags = _NEW * found.new | _CONFLICT * found.conflict | _REMOVED * found.removed
     flags |= _OWN * entered.own_result
     association = _NOBODY if entered.association is None else entered.association
-    return _REPLY.pack(NO_TROUBLE, association, flags)
+    return _REPLY.pack(_NO_TROUBLE, association, flags)
 
 
 def pack_trouble(trouble: int, text: str) -> bytes:
@@ -110,7 +110,7 @@ def unpack_reply(data: bytes) -> Entered | tuple[int, str]:
         trouble, association, flags = _REPLY.unpack_from(data)
     except struct.error:
         raise ValueError("a reply without its head") from None
-    if trouble != NO_TROUBLE:
+    if trouble != _NO_TROUBLE:
         return trouble, data[_REPLY.size :].decode()
     found = Recorded(bool(flags & _NEW), bool(flags & _CONFLICT), bool(flags & _REMOVED))
     row = None if association == _NOBODY else association

@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ParamSpec
+from typing import TypeVarTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -65,7 +65,7 @@ OUT_OF_RESOURCES = 0xA700
 _FIRST_LOOK = 16 * 1024
 """Bytes of a data set after which the identifiers are looked for first, then twice as many."""
 
-P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 
 log = get_logger()
 
@@ -284,9 +284,9 @@ class Receiving:
         """Remove what was written; never raises."""
         self._close()
 
-    def _attempt(self, step: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    def _attempt(self, step: Callable[[*Ts], None], *arguments: *Ts) -> None:
         try:
-            step(*args, **kwargs)
+            step(*arguments)
         except RefusedInstance as refusal:
             self._refuse(Answer(refusal.status, refusal.rule))
         except OSError as error:

@@ -25,8 +25,6 @@ _NO_DATA_SET, _DATA_SET = 0x0101, 0x0000
 _MEDIUM_PRIORITY = 0x0000
 
 _ELEMENT = struct.Struct("<HHI")
-_GROUP_LENGTH = struct.Struct("<HHII")
-_FOUR_NUMBERS = struct.Struct("<" + "HHIH" * 4)
 _COMMAND_FIELD, _RESPONDED_TO, _DATA_SET_TYPE, _STATUS = 0x0100, 0x0120, 0x0800, 0x0900
 _AFFECTED_CLASS, _REQUESTED_CLASS, _MESSAGE_ID, _PRIORITY = 0x0002, 0x0003, 0x0110, 0x0700
 _AFFECTED_INSTANCE, _REQUESTED_INSTANCE = 0x1000, 0x1001
@@ -285,21 +283,19 @@ def store_response(request: Request, status: int, comment: str = "") -> bytes:
         status: Status (0000,0900).
         comment: Error Comment (0000,0902), ASCII; cut to 64 characters, left out when empty.
     """
-    message_id = request.message_id or 0
-    # In one call, since it is for every received file.
-    body = _FOUR_NUMBERS.pack(
-        *(0, _COMMAND_FIELD, 2, STORE_RSP),
-        *(0, _RESPONDED_TO, 2, message_id),
-        *(0, _DATA_SET_TYPE, 2, _NO_DATA_SET),
-        *(0, _STATUS, 2, status),
-    )
+    elements = [
+        (_COMMAND_FIELD, _short(STORE_RSP)),
+        (_RESPONDED_TO, _short(request.message_id or 0)),
+        (_DATA_SET_TYPE, _short(_NO_DATA_SET)),
+        (_STATUS, _short(status)),
+    ]
     if comment:
-        body += _element(_ERROR_COMMENT, _padded(comment[:_COMMENT_LENGTH], b" "))
+        elements.append((_ERROR_COMMENT, _padded(comment[:_COMMENT_LENGTH], b" ")))
     if 0 < len(request.sop_class_uid) <= _UID_LENGTH:
-        body = _element(_AFFECTED_CLASS, _padded(request.sop_class_uid, b"\0")) + body
+        elements.insert(0, (_AFFECTED_CLASS, _padded(request.sop_class_uid, b"\0")))
     if 0 < len(request.sop_instance_uid) <= _UID_LENGTH:
-        body += _element(_AFFECTED_INSTANCE, _padded(request.sop_instance_uid, b"\0"))
-    return _GROUP_LENGTH.pack(0, 0, 4, len(body)) + body
+        elements.append((_AFFECTED_INSTANCE, _padded(request.sop_instance_uid, b"\0")))
+    return _command_set(*elements)
 
 
 def _elements(data: bytes) -> dict[int, bytes]:
@@ -328,12 +324,8 @@ def _padded(value: str, padding: bytes) -> bytes:
 
 
 def _command_set(*elements: tuple[int, bytes]) -> bytes:
-    body = b"".join(_element(element, value) for element, value in elements)
-    return _GROUP_LENGTH.pack(0, 0, 4, len(body)) + body
-
-
-def _element(element: int, value: bytes) -> bytes:
-    return _ELEMENT.pack(0, element, len(value)) + value
+    body = b"".join(_ELEMENT.pack(0, element, len(value)) + value for element, value in elements)
+    return _ELEMENT.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
 
 
 def _short(value: int) -> bytes:

@@ -46,6 +46,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, CTImageStorage, EnhancedMRImageStorage, ExplicitVRLittleEndian
 from rich.console import Console
 from rich.table import Table
+from support.postgres import postgres_programs
 from support.process_tree import PeakResident, cpu_seconds, resident_mib
 from support.receivers import RECEIVERS, WITH_POSTGRES, Receiver, running, synchronising_shim
 
@@ -288,6 +289,8 @@ def _available(names: tuple[str, ...], shim: Path | None, console: Console) -> t
             raise SystemExit(f"no receiver {name}; there are: {', '.join(known)}")
         if name in programs and shutil.which(programs[name]) is None:
             console.print(f"{name}: skipped, {programs[name]} is not installed")
+        elif name.partition(":")[0] == WITH_POSTGRES and postgres_programs() is None:
+            console.print(f"{name}: skipped, PostgreSQL is not installed")
         elif name == "storescp-fsync" and shim is None:
             console.print(f"{name}: skipped, there is no working cc")
         else:

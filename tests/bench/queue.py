@@ -30,7 +30,7 @@ import sqlalchemy
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import event
-from support.postgres import DURABLE, PostgresServer, postgres_programs
+from support.postgres import PostgresServer, durable_server
 
 HERE = Path(__file__).resolve().parents[2]
 QUEUED = 8000
@@ -215,21 +215,11 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _server(folder: Path, databases: list[str]) -> Generator[PostgresServer | None]:
-    programs = postgres_programs()
     if "postgresql" not in databases:
         yield None
         return
-    if programs is None:
-        raise SystemExit("PostgreSQL (initdb, postgres) is not installed")
-    data = folder / "postgres"
-    data.mkdir()
-    folder.chmod(0o755)
-    server = PostgresServer(data, programs, DURABLE)
-    try:
-        server.start()
+    with durable_server(folder) as server:
         yield server
-    finally:
-        server.stop()
 
 
 def measure(tree: Tree, url: str, workers: int, seconds: float) -> dict[str, float]:

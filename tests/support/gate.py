@@ -67,6 +67,18 @@ class Gate:
         )
 
 
+def end(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Tell a process to end, and kill it if it does not; return whether it ended in time."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return False
+    return True
+
+
 @contextmanager
 def running_gate(folder: Path, url: str, database: Database, **settings: str) -> Generator[Gate]:
     """Run `gatekeeper up` in `folder`; `settings` are further environment variables."""
@@ -101,13 +113,7 @@ def running_gate(folder: Path, url: str, database: Database, **settings: str) ->
         assert process.poll() is None, log.read_text()[-4000:]
         yield gate
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(40)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
+        assert end(process, 40), "it did not end when told to"
         # Shown by pytest beside a failure.
         sys.stderr.write(log.read_text()[-6000:])
 

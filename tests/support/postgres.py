@@ -8,11 +8,11 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-DURABLE = ("--fsync=on", "--full_page_writes=on", "--autovacuum=on")
-"""Options with which a server promises and does what a site's does, for benchmarks."""
+_DURABLE = ("--fsync=on", "--full_page_writes=on", "--autovacuum=on")
 
 
 class PostgresServer:
@@ -143,6 +143,28 @@ def quick_folder() -> Path | None:
     memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a folder of our own in it
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 1 << 30
     return memory if roomy and os.access(memory, os.W_OK) else None
+
+
+@contextmanager
+def durable_server(folder: Path) -> Generator[PostgresServer]:
+    """Run a server in `folder` that promises and does what a site's does, for benchmarks.
+
+    Raises:
+        SystemExit: if PostgreSQL is not installed.
+    """
+    programs = postgres_programs()
+    if programs is None:
+        raise SystemExit("PostgreSQL (initdb, postgres) is not installed")
+    data = folder / "postgres"
+    data.mkdir()
+    # The server runs as a user of its own, who has to get there.
+    folder.chmod(0o755)
+    server = PostgresServer(data, programs, _DURABLE)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 def postgres_programs() -> Path | None:

@@ -77,7 +77,7 @@ def cpu_seconds(*roots: int) -> float:
 
 def resident_mib(*roots: int) -> float:
     """Return the resident memory of process trees."""
-    return sum(int(fields[21]) for fields in _tree(*roots).values()) * _PAGE / (1 << 20)
+    return sum(map(_resident, _tree(*roots)))
 
 
 def connections(pid: int, port: int) -> set[int]:

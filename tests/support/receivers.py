@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,8 +20,8 @@ from storage import nodes
 from storage.engine import Database
 from storage.records import Node
 from support.blast import CALLED_AE, CALLING_AE
-from support.gate import free_port, listening
-from support.postgres import DURABLE, PostgresServer, postgres_programs
+from support.gate import end, free_port, listening
+from support.postgres import PostgresServer, durable_server
 from support.waiting import until
 
 RECEIVERS = ("storescp", "storescp-fsync", "orthanc", "protocol", "durable")
@@ -102,12 +101,7 @@ def running(name: str, folder: Path, shim: Path | None) -> Generator[Receiver]:
             until(lambda: listening(port), 60, f"{name} listens")
             yield Receiver(port, process, received, None if server is None else server.pid)
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process, 15)
 
 
 @contextmanager
@@ -116,20 +110,10 @@ def _database(name: str, home: Path) -> Generator[tuple[str, PostgresServer | No
     if name.partition(":")[0] != WITH_POSTGRES:
         yield f"sqlite:///{home / 'gatekeeper.db'}", None
         return
-    programs = postgres_programs()
-    if programs is None:
-        raise RuntimeError("PostgreSQL (initdb, postgres) is not installed")
-    data = home / "postgres"
-    data.mkdir()
-    # The server runs as a user of its own, who has to get there.
-    for closed in (home, home.parent, home.parent.parent):
+    for closed in (home.parent, home.parent.parent):
         closed.chmod(0o755)
-    server = PostgresServer(data, programs, DURABLE)
-    server.start()
-    try:
+    with durable_server(home) as server:
         yield server.url("postgres"), server
-    finally:
-        server.stop()
 
 
 def _start(
