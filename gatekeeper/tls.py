@@ -144,7 +144,12 @@ class Credentials:
         return self.call_host(connection, node.host, node.certificate)
 
     def call_host(
-        self, connection: socket.socket, host: str, certificate: str = ""
+        self,
+        connection: socket.socket,
+        host: str,
+        certificate: str = "",
+        *,
+        strict_end: bool = False,
     ) -> ssl.SSLSocket:
         """Return a `connection` to `host` as TLS, its certificate verified.
 
@@ -155,20 +160,29 @@ class Credentials:
             host: that the certificate must name.
             certificate: fingerprint of the only one that is taken, whatever it names; empty for
                 any.
+            strict_end: whether reading raises `ssl.SSLEOFError` where the peer ends without
+                close_notify, instead of giving nothing as at an end in order.
 
         Raises:
             TlsError: as `call`.
         """
         if not certificate:
-            return self._shake(self._client, connection, host)
-        secured = self._shake(self._pinned, connection, host)
+            return self._shake(self._client, connection, host, strict_end=strict_end)
+        secured = self._shake(self._pinned, connection, host, strict_end=strict_end)
         presented = presented_on(secured)
         if presented is None or presented.fingerprint != certificate:
             secured.close()
             raise TlsError("TLS: the peer's certificate is not the one entered for the node")
         return secured
 
-    def _shake(self, source: _Fresh, connection: socket.socket, host: str | None) -> ssl.SSLSocket:
+    def _shake(
+        self,
+        source: _Fresh,
+        connection: socket.socket,
+        host: str | None,
+        *,
+        strict_end: bool = False,
+    ) -> ssl.SSLSocket:
         usual = connection.gettimeout()
         secured: ssl.SSLSocket | None = None
         try:
@@ -177,6 +191,7 @@ class Credentials:
                 server_side=host is None,
                 server_hostname=host,
                 do_handshake_on_connect=False,
+                suppress_ragged_eofs=not strict_end,
             )
             # Of the handshake as a whole, however many messages and pauses it has.
             secured.settimeout(self._settings.handshake_seconds)

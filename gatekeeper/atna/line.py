@@ -77,11 +77,11 @@ def _stream(messages: Sequence[bytes], audit: AuditSettings, credentials: Creden
         with Deadline(connection, audit.attempt_seconds) as deadline:
             # The deadline comes first, whatever the connection is at.
             connection.settimeout(audit.attempt_seconds + _MARGIN_SECONDS)
-            secured = credentials.call_host(connection, audit.host, certificate)
+            secured = credentials.call_host(connection, audit.host, certificate, strict_end=True)
             connection = secured
             try:
                 secured.sendall(b"".join(counted(one) for one in messages))
-                ended = _end(secured)
+                ended = end(secured)
                 # A connection that was cut looks like one that ended.
                 if deadline.passed:
                     raise TimeoutError
@@ -96,8 +96,11 @@ def _stream(messages: Sequence[bytes], audit: AuditSettings, credentials: Creden
         connection.close()
 
 
-def _end(secured: ssl.SSLSocket) -> bool:
+def end(secured: ssl.SSLSocket) -> bool:
     """Say that nothing more comes, and wait for the end of what the repository says.
+
+    Args:
+        secured: made with ``strict_end``.
 
     Returns:
         Whether it ended with close_notify; False when the connection just ended.
@@ -107,17 +110,28 @@ def _end(secured: ssl.SSLSocket) -> bool:
     """
     usual = secured.gettimeout()
     secured.settimeout(0)
-    # Sends our close_notify; the one that it would wait for is read below, behind what else comes.
-    with contextlib.suppress(ssl.SSLWantReadError):
-        secured.unwrap()
-        return True
-    secured.settimeout(usual)
-    heard = 0
     try:
-        while data := secured.recv(_CHUNK):
-            heard += len(data)
-            if heard > _MOST_BYTES:
-                raise ConnectionError("the repository does not stop talking")
+        # What it has said already would, unread, be an error of `unwrap`.
+        with contextlib.suppress(ssl.SSLWantReadError):
+            _hear_out(secured)
+        # Sends our close_notify; the one that it would wait for is read below, behind what else
+        # comes, unless the repository was quick.
+        with contextlib.suppress(ssl.SSLWantReadError):
+            secured.unwrap()
+            return True
+        secured.settimeout(usual)
+        _hear_out(secured)
     except ssl.SSLZeroReturnError:
         return True
-    return False
+    except ssl.SSLEOFError:
+        return False
+    return True
+
+
+def _hear_out(secured: ssl.SSLSocket) -> None:
+    """Read to the end; it is one in order when nothing is raised."""
+    heard = 0
+    while data := secured.recv(_CHUNK):
+        heard += len(data)
+        if heard > _MOST_BYTES:
+            raise ConnectionError("the repository does not stop talking")
