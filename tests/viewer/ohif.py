@@ -251,6 +251,10 @@ class Viewer:
         self.page.locator("[data-cy=no-hydrate-btn]").click()
         self._until(f"{_OUTLINES} > 0", "the report's outlines are on the images")
         self.settle()
+        # On a busy machine OHIF may draw the image before it has the outlines, and then nothing
+        # more until something moves: a person's mouse does.
+        self.page.evaluate(f"{_VIEWPORTS}.forEach(viewport => viewport.render())")
+        self.settle()
 
     def next_group(self) -> None:
         """Go to the report's next group of measurements."""
