@@ -81,12 +81,14 @@ def test_rsyslog_writes_down_by_tls_what_was_recorded(
 ) -> None:
     """Mutual certificates, octet counting, in order, each once, valid after the journey.
 
-    The gtls driver ends connections without close_notify, which has to be allowed.
+    The gtls driver ends connections without close_notify, which has to be allowed. The ossl driver
+    of 8.2302 now and then loses what comes over a connection that follows another: it gets one.
     """
     identity = authority.issue("127.0.0.1")
     program = peer("rsyslogd")
     with rsyslog(program, tmp_path / "rsyslog", identity, authority, driver) as repository:
-        small.change(port=repository.port, close_notify=driver == "ossl", at_once=2)
+        small.change(port=repository.port, close_notify=driver == "ossl")
+        small.change(at_once=5 if driver == "ossl" else 2)
         # Seen once: rsyslogd answered no handshake for a while. A site tries for days, not thrice
         # within a second.
         small.change(retry_seconds=0.5, maximum_attempts=12)
