@@ -89,8 +89,9 @@ def _stream(messages: Sequence[bytes], audit: AuditSettings, credentials: Creden
                 raise TransportError(f"{where}: TLS: {reason(error)}") from None
             if audit.close_notify and not ended:
                 raise TransportError(
-                    f"{where}: the repository ended the connection without close_notify (RFC 5425 "
-                    "4.4), so that nobody knows what it has; audit.close_notify = false trusts it"
+                    f"{where}: the repository ended the connection without close_notify, or before "
+                    "ours (RFC 5425 4.4), so that nobody knows what it has; audit.close_notify = "
+                    "false trusts it"
                 )
     finally:
         connection.close()
@@ -103,7 +104,8 @@ def end(secured: ssl.SSLSocket) -> bool:
         secured: made with ``strict_end``.
 
     Returns:
-        Whether it ended with close_notify; False when the connection just ended.
+        Whether it ended with close_notify after us; False when the connection just ended, or
+        before it can have read our end.
 
     Raises:
         OSError: if it does not end, or the repository says that it refuses us.
@@ -114,6 +116,7 @@ def end(secured: ssl.SSLSocket) -> bool:
         # What it has said already would, unread, be an error of `unwrap`.
         with contextlib.suppress(ssl.SSLWantReadError):
             _hear_out(secured)
+            return False
         # Sends our close_notify; the one that it would wait for is read below, behind what else
         # comes, unless the repository was quick.
         with contextlib.suppress(ssl.SSLWantReadError):
