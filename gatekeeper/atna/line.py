@@ -19,7 +19,7 @@ from gatekeeper.certificates import parse_fingerprint
 from gatekeeper.errors import IdentifierError, TransportError
 from gatekeeper.notify.line import Deadline
 from gatekeeper.settings import AuditSettings
-from gatekeeper.tls import Credentials, reason
+from gatekeeper.tls import Credentials, reason, say_goodbye
 
 _CHUNK = 4096
 _MARGIN_SECONDS = 5.0
@@ -113,19 +113,17 @@ def end(secured: ssl.SSLSocket) -> bool:
     usual = secured.gettimeout()
     secured.settimeout(0)
     try:
-        # What it has said already would, unread, be an error of `unwrap`.
+        # What it has said already would, unread, be an error of the farewell.
         with contextlib.suppress(ssl.SSLWantReadError):
             _hear_out(secured)
             return False
-        # Sends our close_notify; the one that it would wait for is read below, behind what else
-        # comes, unless the repository was quick.
+        # Returns if the repository was quick; else its end is read below, behind what else comes.
         with contextlib.suppress(ssl.SSLWantReadError):
-            secured.unwrap()
+            say_goodbye(secured)
             return True
         secured.settimeout(usual)
-        _hear_out(secured)
-    except ssl.SSLZeroReturnError:
-        return True
+        with contextlib.suppress(ssl.SSLZeroReturnError):
+            _hear_out(secured)
     except ssl.SSLEOFError:
         return False
     return True

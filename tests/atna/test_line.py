@@ -10,7 +10,7 @@ import pytest
 from support.authority import Authority, Identity
 
 from gatekeeper.atna import line
-from gatekeeper.tls import Credentials
+from gatekeeper.tls import Credentials, say_goodbye
 
 PATIENCE = 60
 
@@ -25,10 +25,9 @@ def say(
     with context.wrap_socket(end, server_side=True) as secured:
         if words:
             secured.sendall(words)
-        secured.settimeout(0)
         if ordered:
             with pytest.raises(ssl.SSLWantReadError):
-                secured.unwrap()
+                say_goodbye(secured)
 
 
 @pytest.mark.parametrize("ordered", [True, False])

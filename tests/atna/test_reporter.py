@@ -87,8 +87,8 @@ def test_rsyslog_writes_down_by_tls_what_was_recorded(
     identity = authority.issue("127.0.0.1")
     program = peer("rsyslogd")
     with rsyslog(program, tmp_path / "rsyslog", identity, authority, driver) as repository:
-        small.change(port=repository.port, close_notify=driver == "ossl")
-        small.change(at_once=5 if driver == "ossl" else 2)
+        ossl = driver == "ossl"
+        small.change(port=repository.port, close_notify=ossl, at_once=5 if ossl else 2)
         # Seen once: rsyslogd answered no handshake for a while. A site tries for days, not thrice
         # within a second.
         small.change(retry_seconds=0.5, maximum_attempts=12)
