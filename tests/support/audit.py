@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import select
@@ -40,7 +40,7 @@ def faults_found(
     journal: Journal, database: Database, spool: Spool, archive: Orthanc
 ) -> Iterator[str]:
     """Yield, in one sentence each, whatever broke a promise."""
-    yield from _lost(journal, database, spool)
+    yield from lost(journal.acknowledged, database, spool)
     yield from _unanswered(journal, database)
     yield from _wrong_in_archive(database, archive)
     books = balance(database, spool, verify=True, overdue_seconds=0)
@@ -52,13 +52,19 @@ def faults_found(
             yield f"set aside: {entry.account} {entry.key}: {entry.cause}"
 
 
-def _lost(journal: Journal, database: Database, spool: Spool) -> Iterator[str]:
-    """Yield each instance that was answered 0000 and is not here with the same data set."""
+def lost(acknowledged: Mapping[str, str], database: Database, spool: Spool) -> Iterator[str]:
+    """Yield each instance that was answered 0000 and is not here with the same data set.
+
+    Args:
+        acknowledged: SOP Instance UID -> SHA-256 of the data set.
+        database: with the rows.
+        spool: with the files.
+    """
     with database.read() as tx:
         rows: dict[str, list[str]] = {}
         for uid, digest in tx.execute(select(instance.c.sop_instance_uid, instance.c.digest)):
             rows.setdefault(uid, []).append(digest)
-    for uid, told in journal.acknowledged.items():
+    for uid, told in acknowledged.items():
         paths = [spool.path(digest) for digest in rows.get(uid, [])]
         kept = [data_set_digest(path) for path in paths if path.exists()]
         if told not in kept:

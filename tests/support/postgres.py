@@ -149,6 +149,8 @@ def quick_folder() -> Path | None:
 def durable_server(folder: Path) -> Generator[PostgresServer]:
     """Run a server in `folder` that promises and does what a site's does, for benchmarks.
 
+    One that ran there before goes on with its data.
+
     Raises:
         SystemExit: if PostgreSQL is not installed.
     """
@@ -156,7 +158,7 @@ def durable_server(folder: Path) -> Generator[PostgresServer]:
     if programs is None:
         raise SystemExit("PostgreSQL (initdb, postgres) is not installed")
     data = folder / "postgres"
-    data.mkdir()
+    data.mkdir(exist_ok=True)
     # The server runs as a user of its own, who has to get there.
     folder.chmod(0o755)
     server = PostgresServer(data, programs, _DURABLE)
