@@ -17,6 +17,7 @@ loop devices, and mfusepy, which is one of the development packages.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import tempfile
@@ -24,6 +25,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from support.after_a_cut import Aftermath
 from support.cuts import Cut, Plan, under_load
@@ -43,12 +45,12 @@ def main() -> None:
     log.configure("CRITICAL")
     plan = Plan(arguments.cuts, arguments.senders, arguments.seconds, arguments.seed)
     found: Found = {}
-    for kind in arguments.file_systems:
-        for receiver in arguments.receivers:
-            with tempfile.TemporaryDirectory(prefix="power-", dir=arguments.folder) as made:
-                found[kind, receiver] = under_load(receiver, kind, Path(made), plan)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(_plain(found), indent=2))
+    pairs = list(itertools.product(arguments.file_systems, arguments.receivers))
+    for kind, receiver in track(pairs, "cutting", console=Console(stderr=True)):
+        with tempfile.TemporaryDirectory(prefix="power-", dir=arguments.folder) as made:
+            found[kind, receiver] = under_load(receiver, kind, Path(made), plan)
+        if arguments.json:
+            arguments.json.write_text(json.dumps(_plain(found), indent=2))
     _show(found, Console())
     ours = [one for key, cuts in found.items() if key[1].startswith("durable") for one in cuts]
     if any(left.lost or left.damaged or left.faults for _, left in ours):
@@ -72,7 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="longest time between two cuts")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
     parser.add_argument("--folder", type=Path, help="where the disks are kept; default: temporary")
-    parser.add_argument("--json", type=Path, help="file for every single cut")
+    parser.add_argument("--json", type=Path, help="file for every single cut, as they come")
     return parser.parse_args()
 
 

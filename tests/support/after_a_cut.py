@@ -67,10 +67,15 @@ def look(receiver: str, home: Path, acknowledged: Mapping[str, str], sent: Set[s
         files = [path for path in files if len(path.name) == _ATTACHMENT]
     whole = {digest for path in files if (digest := _digest(path)) in sent}
     here = {uid for uid, digest in acknowledged.items() if digest in whole}
+    faults: tuple[str, ...] = ()
     if kind == "orthanc":
-        here &= _indexed(home / "store" / "index")
+        try:
+            here &= _indexed(home / "store" / "index")
+        except sqlite3.DatabaseError as error:
+            # Then by its files alone: what it would still find is its own affair.
+            faults = (f"the index is damaged: {error}",)
     damaged = sum(_digest(path) not in sent for path in files)
-    return Aftermath(len(acknowledged), len(acknowledged) - len(here), damaged)
+    return Aftermath(len(acknowledged), len(acknowledged) - len(here), damaged, faults)
 
 
 def _digest(path: Path) -> str:

@@ -5,10 +5,12 @@ Linux, as root, with FUSE and loop devices.
 
 from __future__ import annotations
 
+import ctypes.util
 import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -60,8 +62,13 @@ def missing() -> str | None:
         return "file systems can be mounted by root on Linux alone"
     if not Path("/dev/fuse").exists() or not Path("/dev/loop-control").exists():
         return "there is no /dev/fuse or no /dev/loop-control"
-    if importlib.util.find_spec("mfusepy") is None:
-        return "mfusepy is not installed"
+    if importlib.util.find_spec("mfusepy") is None or ctypes.util.find_library("fuse3") is None:
+        return "mfusepy or libfuse is not installed"
+    with tempfile.TemporaryDirectory() as root:
+        mount = ["mount", "-t", "tmpfs", "tmpfs", root]
+        if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+            return "no file system may be mounted here"
+        subprocess.run(["umount", root], check=True)
     return None
 
 
