@@ -7,13 +7,10 @@ its index and its files; storescp by its files.
 from __future__ import annotations
 
 import sqlite3
-import struct
 from collections.abc import Iterator, Mapping, Set
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-
-from pydicom.errors import InvalidDicomError
 
 from gatekeeper import residue
 from gatekeeper.ledger import balance
@@ -65,7 +62,7 @@ def look(receiver: str, home: Path, acknowledged: Mapping[str, str], sent: Set[s
     files = [path for path in (home / "store").rglob("*") if path.is_file()]
     if kind == "orthanc":
         files = [path for path in files if len(path.name) == _ATTACHMENT]
-    whole = {digest for path in files if (digest := _digest(path)) in sent}
+    whole = {digest for path in files if (digest := data_set_digest(path)) in sent}
     here = {uid for uid, digest in acknowledged.items() if digest in whole}
     faults: tuple[str, ...] = ()
     if kind == "orthanc":
@@ -74,16 +71,8 @@ def look(receiver: str, home: Path, acknowledged: Mapping[str, str], sent: Set[s
         except sqlite3.DatabaseError as error:
             # Then by its files alone: what it would still find is its own affair.
             faults = (f"the index is damaged: {error}",)
-    damaged = sum(_digest(path) not in sent for path in files)
+    damaged = sum(data_set_digest(path) not in sent for path in files)
     return Aftermath(len(acknowledged), len(acknowledged) - len(here), damaged, faults)
-
-
-def _digest(path: Path) -> str:
-    """Return the digest of a file's data set, or nothing when it cannot be read."""
-    try:
-        return data_set_digest(path)
-    except (InvalidDicomError, EOFError, ValueError, struct.error):
-        return ""
 
 
 def _indexed(index: Path) -> set[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import struct
 import subprocess
 import threading
 from abc import ABC, abstractmethod
@@ -19,6 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from pydicom.errors import InvalidDicomError
 from pynetdicom.dsutils import split_dataset
 from work.phantoms import ROOT, encoded, image
 
@@ -48,8 +50,11 @@ _SUCCESS = "I: Received Store Response (Success)"
 
 
 def data_set_digest(path: Path) -> str:
-    """Return the SHA-256 of a DICOM file's data set, without its meta information."""
-    _meta, offset = split_dataset(path)
+    """Return the SHA-256 of a file's data set, without its meta information; "" for no DICOM file."""
+    try:
+        _meta, offset = split_dataset(path)
+    except (InvalidDicomError, EOFError, ValueError, struct.error):
+        return ""
     return sha256(path.read_bytes()[offset:]).hexdigest()
 
 
