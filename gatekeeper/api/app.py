@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,12 +74,13 @@ def make_api(console: Console) -> FastAPI:
     @described.get("/openapi.json", Permission.VIEW)
     def openapi() -> dict[str, Any]:
         """Describe this API by OpenAPI 3.1."""
-        return description
+        return description()
 
     for routes in (*RESOURCES, described):
         application.include_router(routes.router)
     handle_errors(application, web.retry_after_seconds)
-    description = describe(application)
+    # Takes longer than all else that a web role does before it is up.
+    description = functools.cache(lambda: describe(application))
     return application
 
 

@@ -200,8 +200,9 @@ def test_one_upload_too_many_is_asked_to_come_again(tmp_path: Path, database: Da
     body = multipart([part10("1.2.3.1")])
     with limited(tmp_path, database, uploads=1) as web:
         with connected(web) as slow:
-            slow.sendall(head(web, len(body)) + body[:100])
-            until(lambda: web.stow(body).status_code == 503, SECONDS, "one upload is all")
+            slow.sendall(head(web, len(body), "Expect: 100-continue"))
+            assert status(slow.recv(65536)) == 100  # its body is waited for
+            slow.sendall(body[:100])
             refused = web.stow(body)
             assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
             assert web.get("/studies").status_code == 200
