@@ -11,7 +11,7 @@ import httpx
 import pytest
 from support.pages import Pages, make_people
 from support.passage import Passage
-from support.web import running_web, settings_for
+from support.web import running_web, settings_for, trust
 
 from gatekeeper.api.entry import ROOT
 from gatekeeper.identity import tokens
@@ -53,7 +53,8 @@ class Api:
         given = {name.replace("_", "-"): text for name, text in headers.items()}
         if token:
             given["Authorization"] = f"Bearer {token}"
-        return httpx.request(method, self.url + path, json=body, headers=given, timeout=60)
+        url = self.url + path
+        return httpx.request(method, url, json=body, headers=given, timeout=60, verify=trust())
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from storage import accounts
 from storage.engine import Database
 from storage.records import Account, AccountRole
 from storage.spool import Spool
-from support.web import running_web
+from support.web import running_web, trust
 
 PASSWORD = "correct horse battery"  # noqa: S105 - of accounts that a test makes
 PEOPLE: Mapping[str, tuple[AccountRole, ...]] = {
@@ -46,9 +46,8 @@ class Pages:
     def of(self, name: str = "anna") -> httpx.Client:
         """Return a browser in which somebody is signed in; '' for nobody."""
         if name not in self._clients:
-            client = httpx.Client(
-                base_url=self.url, timeout=60, headers={"Sec-Fetch-Site": "same-origin"}
-            )
+            ours = {"Sec-Fetch-Site": "same-origin"}
+            client = httpx.Client(base_url=self.url, timeout=60, headers=ours, verify=trust())
             if name:
                 with self.database.read() as tx:
                     account = accounts.get(tx, name)

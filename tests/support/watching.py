@@ -11,7 +11,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatekeeper.settings import Settings
-from support.web import Web, settings_for
+from support.web import Web, settings_for, trust
 
 
 def watched(folder: Path, metrics: Mapping[str, Any] | None = None, **spool: Any) -> Settings:
@@ -31,7 +31,8 @@ def ask(web: Web, path: str, token: str = "", **headers: str) -> httpx.Response:
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     if token:
         given["Authorization"] = f"Bearer {token}"
-    return httpx.get(f"http://127.0.0.1:{web.port}{path}", headers=given, timeout=60)
+    url = f"http://127.0.0.1:{web.port}{path}"
+    return httpx.get(url, headers=given, timeout=60, verify=trust())
 
 
 def scrape(web: Web) -> str:
