@@ -59,21 +59,27 @@ def clean(t1: Assessor, template: Volume) -> Finding:
     return t1.detect(template)
 
 
+@pytest.fixture(scope="module")
+def faulty(t1: Assessor, template: Volume) -> list[Finding]:
+    """Return what the detector says of the template with strong motion, noise and spikes."""
+    kinds = (Kind.MOTION, Kind.NOISE, Kind.SPIKE)
+    return [t1.detect(artefacts.apply(template, kind, Strength.STRONG, seed=0)) for kind in kinds]
+
+
 @cache
 def _empty(shape: tuple[int, int, int]) -> Volume:
     return Volume(np.zeros(shape, np.float32), np.diag([2.0, 1.0, 1.0, 1.0]), "MR")
 
 
 def test_the_template_is_closer_to_the_reference_than_its_faulty_copies(
-    t1: Assessor, template: Volume, clean: Finding
+    clean: Finding, faulty: list[Finding]
 ) -> None:
     """Strong motion, noise and spikes score higher and are flagged; the template is not."""
     assert clean.p_value > 0.05
 
-    for kind in (Kind.MOTION, Kind.NOISE, Kind.SPIKE):
-        faulty = t1.detect(artefacts.apply(template, kind, Strength.STRONG, seed=0))
-        assert faulty.score > 2 * clean.score
-        assert faulty.p_value <= 0.05
+    for found in faulty:
+        assert found.score > 2 * clean.score
+        assert found.p_value <= 0.05
 
 
 def test_a_finding_is_complete_and_on_the_source_grid(template: Volume, clean: Finding) -> None:
@@ -93,12 +99,10 @@ def test_a_finding_is_complete_and_on_the_source_grid(template: Volume, clean: F
 
 
 def test_no_p_value_is_smaller_than_its_calibration_allows(
-    t1: Assessor, template: Volume, clean: Finding
+    clean: Finding, faulty: list[Finding]
 ) -> None:
     """However strong the fault, p is at least 1 / (n + 1), for the whole and for each level."""
-    worst = t1.detect(artefacts.apply(template, Kind.SPIKE, Strength.STRONG, seed=1))
-
-    for finding in (clean, worst):
+    for finding in (clean, *faulty):
         least = 1 / (finding.levels[0].calibration_size + 1)
         assert finding.p_value >= least
         assert all(level.p_value >= least for level in finding.levels)
