@@ -50,7 +50,7 @@ _SUCCESS = "I: Received Store Response (Success)"
 
 
 def data_set_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's data set, without its meta information; "" for no DICOM file."""
+    """Return the SHA-256 of a file's data set without meta information, "" for no DICOM file."""
     try:
         _meta, offset = split_dataset(path)
     except (InvalidDicomError, EOFError, ValueError, struct.error):
