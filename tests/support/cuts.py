@@ -17,6 +17,8 @@ from support.scanners import Journal, Scanner, TransportScanner
 from support.waiting import until
 
 _END_SECONDS = 120.0
+_TIMES = 8
+"""Makes images of some 100 kB, which the disk takes in several writes."""
 _RECOVERY_SECONDS = 0.1
 """About what recovery takes; a cut waits for the next flush."""
 
@@ -151,7 +153,8 @@ def _scanners(
     scanners: list[Scanner] = []
     for number in range(1, count + 1):
         seed = chance.randrange(1 << 30)
-        scanner = TransportScanner(number, port, folder / str(number), journal, seed)
+        home = folder / str(number)
+        scanner = TransportScanner(number, port, home, journal, seed, _TIMES)
         scanner.ae_title = CALLING_AE
         scanner.start()
         scanners.append(scanner)

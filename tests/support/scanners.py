@@ -58,10 +58,17 @@ def data_set_digest(path: Path) -> str:
     return sha256(path.read_bytes()[offset:]).hexdigest()
 
 
-def write_study(folder: Path, study: str, seed: int) -> list[Path]:
-    """Write the images of a made-up pelvis, and return their files by SOP Instance UID."""
+def write_study(folder: Path, study: str, seed: int, times: int = 1) -> list[Path]:
+    """Write the images of a made-up pelvis, and return their files by SOP Instance UID.
+
+    Args:
+        folder: a new one.
+        study: the Study Instance UID.
+        seed: of the pelvis.
+        times: how often it stands in each row and column of an image; only one can be judged.
+    """
     folder.mkdir(parents=True)
-    voxels = np.clip(body(seed), 0, None).astype("<u2")
+    voxels = np.tile(np.clip(body(seed), 0, None).astype("<u2"), (1, times, times))
     paths: list[Path] = []
     for index in range(SLICES):
         dataset = image(
@@ -113,15 +120,25 @@ class Scanner(ABC):
         folder: for the files that it has not been told are kept.
         journal: shared with the others.
         seed: of what it does.
+        times: of `write_study`.
     """
 
-    def __init__(self, number: int, port: int, folder: Path, journal: Journal, seed: int) -> None:
+    def __init__(
+        self,
+        number: int,
+        port: int,
+        folder: Path,
+        journal: Journal,
+        seed: int,
+        times: int = 1,
+    ) -> None:
         self.ae_title = f"SCANNER{number}"
         self._number = number
         self._port = port
         self._folder = folder
         self._journal = journal
         self._chance = random.Random(f"{seed} {number}")
+        self._times = times
         self._stopping = threading.Event()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.ae_title, daemon=True)
@@ -168,7 +185,8 @@ class Scanner(ABC):
         while not self._stopping.is_set():
             number += 1
             study = f"{ROOT}.{self._number}.{number}"
-            paths = write_study(self._folder / study, study, self._chance.randrange(1 << 30))
+            seed = self._chance.randrange(1 << 30)
+            paths = write_study(self._folder / study, study, seed, self._times)
             with self._journal.lock:
                 self._journal.studies.add(study)
             self._chance.shuffle(paths)
