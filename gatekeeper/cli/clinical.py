@@ -12,6 +12,7 @@ from gatekeeper.cli.output import console, emit_json, emit_rows, fail, moment, s
 from gatekeeper.cli.site import AsJson, site_of
 from gatekeeper.clinical import service
 from gatekeeper.clinical.quantities import QUANTITIES
+from gatekeeper.clinical.reported import of_report
 from gatekeeper.clinical.structured import measurements
 from gatekeeper.errors import ClinicalRefused
 from gatekeeper.pseudonym import patient as pseudonym_of
@@ -76,7 +77,7 @@ def _of_report(file: Path, key: bytes) -> tuple[list[ClinicalValue], tuple[str, 
         reasons = "".join(f"\n{sentence}" for sentence in found.refused)
         raise ClinicalRefused(f"the report has no measurement that is known{reasons}")
     whose = pseudonym_of(key, patient, issuer) if patient else ""
-    return service.of_report(found.measured, study, whose, sop), found.refused
+    return of_report(found.measured, study, whose, sop), found.refused
 
 
 @app.command(name="list")

@@ -1,4 +1,4 @@
-"""Taking clinical values: rows of a CSV file, a document of the API, or a report's measurements.
+"""Taking clinical values: rows of a CSV file or a document of the API.
 
 `keep` is what the command line and the REST API call. A document is taken as a whole or not at
 all, so that whoever sent it knows what is here; each row that is wrong is named with its number.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,7 +17,6 @@ from sqlalchemy import Connection
 
 from gatekeeper import pseudonym
 from gatekeeper.clinical.quantities import named
-from gatekeeper.clinical.structured import Measured
 from gatekeeper.errors import ClinicalRefused, IdentifierError
 from gatekeeper.identifiers import Uid
 from storage import clinical_values
@@ -103,34 +102,6 @@ def rows_of_csv(content: bytes) -> list[dict[str, object]]:
         raise ClinicalRefused(
             f"the file is no CSV table in UTF-8 ({type(error).__name__})"
         ) from None
-
-
-def of_report(
-    measured: Sequence[Measured], study_uid: str, patient: str, reference: str
-) -> list[ClinicalValue]:
-    """Return a report's measurements as values.
-
-    They are of the study that the report is in, and, where its patient is known, of the patient:
-    lung function is seldom filed under the study of the scan.
-
-    Args:
-        measured: of `gatekeeper.clinical.structured`.
-        study_uid: the report's Study Instance UID.
-        patient: pseudonym; empty where the report names nobody.
-        reference: the report's SOP Instance UID.
-    """
-    found: list[ClinicalValue] = []
-    for one in measured:
-        for study, whose in ((study_uid, ""), ("", patient)):
-            # Of a patient only with a time: without, nobody can say of when it is.
-            if study or (whose and one.observed_at):
-                found.append(
-                    ClinicalValue(
-                        study, whose, one.observed_at, one.name, one.value,
-                        named(one.name).unit, one.given_value, one.given_unit, "sr", reference,
-                    )
-                )  # fmt: skip
-    return found
 
 
 def _checked(row: Mapping[str, object], source: str, reference: str, key: bytes) -> ClinicalValue:

@@ -12,9 +12,9 @@ import numpy as np
 
 from gatekeeper.clinical.finding import ClinicalFinding
 from gatekeeper.clinical.matching import chosen
-from gatekeeper.clinical.service import of_report
+from gatekeeper.clinical.reported import of_report
 from gatekeeper.clinical.structured import Measured, measurements
-from gatekeeper.work.clinical import MAXIMUM_MEASURED, ClinicalRequest
+from gatekeeper.work.clinical_request import MAXIMUM_MEASURED, ClinicalRequest
 from gatekeeper.work.protocol import Protocol
 from gatekeeper.work.series import ReceivedSeries
 from gatekeeper.work.source import quiet

@@ -20,7 +20,7 @@ from gatekeeper.results import kinds
 from gatekeeper.results.catalogue import ENGLISH
 from gatekeeper.results.earlier import EarlierReport
 from gatekeeper.rules.verdict import Verdict
-from gatekeeper.work.clinical import ClinicalRequest, measured_of
+from gatekeeper.work.clinical_request import ClinicalRequest, measured_of
 from gatekeeper.work.lesion_request import LesionRequest
 
 LARGEST_ANSWER = 64 << 20

@@ -8,7 +8,7 @@ from pathlib import Path
 from gatekeeper.configuration.judging import Judging
 from gatekeeper.results.earlier import EarlierReport
 from gatekeeper.settings import WorkSettings
-from gatekeeper.work.clinical import ClinicalRequest
+from gatekeeper.work.clinical_request import ClinicalRequest
 from gatekeeper.work.destinations import wanted
 from gatekeeper.work.lesion_request import lesions_asked
 from gatekeeper.work.messages import ReceivedFile, Request

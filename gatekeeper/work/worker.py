@@ -46,6 +46,7 @@ from gatekeeper.log import error_name, get_logger
 from gatekeeper.notify import losses
 from gatekeeper.settings import Settings
 from gatekeeper.work import clinical
+from gatekeeper.work.clinical_request import measured_of
 from gatekeeper.work.earlier import earlier_reports
 from gatekeeper.work.heartbeat import Heartbeat
 from gatekeeper.work.messages import ANSWER, Answer, ResultFile
@@ -253,7 +254,7 @@ class Worker:
         stages = dict(answer.stages)
         stages["store"] = round((time.perf_counter() - started) * 1000, 3)
         stages["queued"] = round(((job.claimed_at or job.created_at) - job.created_at) * 1000, 3)
-        measured = clinical.brought(clinical.measured_of(answer.measured), job, owner)
+        measured = clinical.brought(measured_of(answer.measured), job, owner)
         self._settle(job, answer, stages, results, content, measured)
 
     def _store(self, scratch: Path, file: ResultFile) -> Result:

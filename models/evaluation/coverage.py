@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 CONFIDENCE = 0.95
 """Of every interval here, central."""
@@ -61,9 +61,10 @@ def coverage(size: int, rate: float) -> Coverage:
     rank = math.floor(rate * (size + 1) + _ROUNDING)
     if rank == 0:
         return Coverage(size, rate, 0, 0.0, 0.0, 0.0)
-    law = stats.beta(rank, size + 1 - rank)
     tail = (1.0 - CONFIDENCE) / 2.0
-    low, high = float(law.ppf(tail)), float(law.ppf(1.0 - tail))
+    low, high = (
+        float(special.betaincinv(rank, size + 1 - rank, part)) for part in (tail, 1.0 - tail)
+    )
     return Coverage(size, rate, rank, rank / (size + 1), low, high)
 
 
@@ -72,6 +73,9 @@ def plausible(known: Coverage, judged: int) -> tuple[int, int]:
     """Return the least and the most normal scans of `judged` that are held in 95 % of cases."""
     if known.rank == 0 or judged == 0:
         return 0, 0
+    # Loading it takes a quarter of a second, which who asks for `coverage` alone need not wait for.
+    from scipy import stats
+
     law = stats.betabinom(judged, known.rank, known.size + 1 - known.rank)
     tail = (1.0 - CONFIDENCE) / 2.0
     return int(law.ppf(tail)), int(law.ppf(1.0 - tail))

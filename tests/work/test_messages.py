@@ -127,3 +127,17 @@ def test_the_worker_imports_no_models() -> None:
     ).stdout
 
     assert shown.strip() == "[]"
+
+
+def test_the_child_imports_no_database_and_no_network() -> None:
+    """What meets foreign bytes can reach neither, and starts sooner."""
+    program = (
+        "import sys, gatekeeper.work.child, gatekeeper.work.assess, gatekeeper.work.compose\n"
+        "import gatekeeper.work.summary, gatekeeper.results.catalogue, models.registry\n"
+        "print(sorted({'sqlalchemy', 'pynetdicom', 'httpx'} & sys.modules.keys()))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert shown.strip() == "[]"
