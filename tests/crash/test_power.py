@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.cuts import Plan, under_load
 from support.power import missing
-from support.volatile_disk import SECTOR, VolatileDisk
+from support.volatile_disk import CACHE, SECTOR, VolatileDisk
 from support.waiting import until
 
 SIZE = 1 << 20
@@ -70,3 +70,15 @@ def test_a_patient_cut_comes_just_before_a_flush(disk: VolatileDisk, tmp_path: P
     disk.flush()
     cutting.join()
     assert cached == [2]
+
+
+def test_of_more_than_the_cache_holds_the_oldest_has_reached_the_platter(
+    disk: VolatileDisk, tmp_path: Path
+) -> None:
+    more = CACHE // SIZE + 2
+    for number in range(1, more + 1):
+        disk.write(0, bytes([number]) * SIZE)
+    for seed in range(5):
+        image = tmp_path / f"{seed}"
+        assert disk.cut(random.Random(seed), image) == CACHE // SIZE
+        assert set(image.read_bytes()) <= set(range(2, more + 1))

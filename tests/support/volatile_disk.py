@@ -11,6 +11,7 @@ to that file, and the disk runs on. Needs mfusepy and libfuse; everything else i
 
 from __future__ import annotations
 
+import collections
 import errno
 import os
 import random
@@ -28,6 +29,8 @@ NAME = "disk"
 """Of the one file that is offered."""
 _PIECE = 4 << 20
 _PATIENCE = 0.5
+CACHE = 64 << 20
+"""Bytes that it holds; when more are written, the oldest go to the platter."""
 
 
 class VolatileDisk:
@@ -50,7 +53,8 @@ class VolatileDisk:
             with content.open("rb") as file:
                 for state in (self._current, self._platter):
                     _copy(file.fileno(), state, size)
-        self._cache: list[tuple[int, bytes]] = []
+        self._cache: collections.deque[tuple[int, bytes]] = collections.deque()
+        self._cached = 0
         self._changed = threading.Condition()
         self._order: Callable[[], None] | None = None
 
@@ -64,6 +68,9 @@ class VolatileDisk:
         with self._changed:
             os.pwrite(self._current, data, offset)
             self._cache.append((offset, data))
+            self._cached += len(data)
+            while self._cached > CACHE:
+                self._keep_oldest()
         return len(data)
 
     def flush(self) -> None:
@@ -71,9 +78,13 @@ class VolatileDisk:
         with self._changed:
             if self._cache:
                 self._carry_out_order()
-            for offset, data in self._cache:
-                os.pwrite(self._platter, data, offset)
-            self._cache.clear()
+            while self._cache:
+                self._keep_oldest()
+
+    def _keep_oldest(self) -> None:
+        offset, data = self._cache.popleft()
+        self._cached -= len(data)
+        os.pwrite(self._platter, data, offset)
 
     def cut(self, chance: random.Random, into: Path, patience: float = 0.0) -> int:
         """Write the platter to `into` as a power cut would leave it; the disk runs on.
