@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import tempfile
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from support.after_a_cut import Aftermath, look
 from support.blast import CALLING_AE
-from support.power import cached_disk, flush_all, mounted
+from support.power import cached_disk, mounted
 from support.receivers import running
 from support.scanners import Journal, Scanner, TransportScanner
 from support.waiting import until
@@ -71,14 +72,15 @@ def under_load(receiver: str, kind: str, folder: Path, plan: Plan) -> list[tuple
     chance = random.Random(f"{plan.seed} {receiver} {kind}")
     journal = Journal()
     found: list[tuple[Cut, Aftermath]] = []
-    for cut in _while_it_receives(receiver, kind, folder, plan, journal):
+    received = _while_it_receives(receiver, kind, folder, plan, journal)
+    sent = set(journal.acknowledged.values())
+    for cut in received:
         with tempfile.TemporaryDirectory(dir=folder) as again:
             cuts = [cut]
             if receiver.startswith("durable"):
                 cuts += _while_it_recovers(receiver, kind, root, Path(again), cut, chance)
             for one in cuts:
                 with mounted(one.image, kind, root):
-                    sent = set(journal.acknowledged.values())
                     left = look(receiver, _home(root, receiver), one.acknowledged, sent)
                 found.append((one, left))
         cut.image.unlink()
@@ -97,7 +99,7 @@ def _while_it_receives(
         running(receiver, root, None) as up,
     ):
         # An installation is older than the load.
-        flush_all()
+        os.sync()
         scanners = _scanners(plan.senders, up.port, folder / "sent", journal, chance)
         pause = threading.Event()
         for number in range(plan.cuts):

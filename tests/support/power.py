@@ -72,11 +72,6 @@ def missing() -> str | None:
     return None
 
 
-def flush_all() -> None:
-    """Flush every file system, as time does."""
-    os.sync()
-
-
 @contextmanager
 def cached_disk(
     folder: Path, root: Path, kind: str, content: Path | None = None

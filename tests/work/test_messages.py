@@ -116,28 +116,23 @@ def test_an_endless_answer_is_not_read(tmp_path: Path) -> None:
         Answer.read(path)
 
 
+def loaded(modules: str, names: str) -> str:
+    """Return which of these packages a fresh interpreter has after importing the modules."""
+    program = f"import sys, {modules}\nprint(sorted(set({names.split()}) & sys.modules.keys()))"
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
 def test_the_worker_imports_no_models() -> None:
     """Torch and the DICOM libraries live in the child alone."""
-    program = (
-        "import sys, gatekeeper.work.worker\n"
-        "print(sorted({'torch', 'highdicom', 'monai', 'pydicom', 'scipy'} & sys.modules.keys()))"
-    )
-    shown = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout
-
-    assert shown.strip() == "[]"
+    assert loaded("gatekeeper.work.worker", "torch highdicom monai pydicom scipy") == "[]"
 
 
 def test_the_child_imports_no_database_and_no_network() -> None:
     """What meets foreign bytes can reach neither, and starts sooner."""
-    program = (
-        "import sys, gatekeeper.work.child, gatekeeper.work.assess, gatekeeper.work.compose\n"
-        "import gatekeeper.work.summary, gatekeeper.results.catalogue, models.registry\n"
-        "print(sorted({'sqlalchemy', 'pynetdicom', 'httpx'} & sys.modules.keys()))"
+    modules = (
+        "gatekeeper.work.child, gatekeeper.work.assess, gatekeeper.work.compose, "
+        "gatekeeper.work.summary, gatekeeper.results.catalogue, models.registry"
     )
-    shown = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout
-
-    assert shown.strip() == "[]"
+    assert loaded(modules, "sqlalchemy pynetdicom httpx") == "[]"
