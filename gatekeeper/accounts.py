@@ -299,6 +299,25 @@ def _judge_slot(slot: Slot, overdue_seconds: float, at: float) -> Iterator[Entry
     yield Entry("slot", slot.name, cause, remark=True)
 
 
+def judge_vouched(slot: Slot, overdue_seconds: float, at: float) -> Iterator[Entry]:
+    """Yield what is to be said of a file that may have been acknowledged and has no row yet.
+
+    Args:
+        slot: where it lies.
+        overdue_seconds: longest time that its row may take.
+        at: the time of the look.
+    """
+    if slot.size is None:
+        return
+    if at - slot.changed_at > overdue_seconds:
+        late = "its listener" if slot.living else "recovery"
+        cause = f"its instance, perhaps acknowledged, has no row for long; {late} is to write it"
+        yield Entry("slot", slot.name, cause)
+    elif not slot.living:
+        cause = "waits for recovery: the listener that received it has ended"
+        yield Entry("slot", slot.name, cause, remark=True)
+
+
 def judge_unkept(file: SpoolFile, at: float, rows: Collection[Kept] = ()) -> Iterator[Entry]:
     """Yield what is to be said of a file that no row needs.
 

@@ -5,6 +5,7 @@ a remark (`gatekeeper.accounts`):
 
 - Every row of an instance or a result has its file, of its size and, when asked for, its content.
   A file just received may be in its slot still; one that retention removed is gone on purpose.
+- Every file that vouches for itself has a row soon; one that waits for long is a difference.
 - Every file has a row. One without is a remark: its sender got no success and sends it again, or
   the worker makes it again; either adopts it by its digest.
 - Every complete study has one job a model for its content, and every revision had one.
@@ -47,6 +48,7 @@ from gatekeeper.accounts import (
     judge_study,
     judge_unkept,
     judge_unsent,
+    judge_vouched,
 )
 from gatekeeper.forward_accounts import judge_forward, judge_uncopied
 from storage import ledger as facts
@@ -180,6 +182,7 @@ class _Comparison:
         self._overdue = overdue_seconds
         self._at = time.time()
         self._in_slots = stocktake.in_slots(tx)
+        self._vouched = stocktake.vouched_slots(spool.root)
         self._rows = stocktake.kept(tx)
         self._files = stocktake.files(spool.root)
 
@@ -201,6 +204,11 @@ class _Comparison:
         while file is not None:
             yield from self._of_file(file, owners)
             file, owners = next(self._files, None), []
+        # Of the rest no row knows yet.
+        for slot in self._looked_up([slot for names in self._vouched.values() for slot in names]):
+            self._books.counts["files without a row yet"] += slot.size is not None
+            for entry in judge_vouched(slot, self._overdue, self._at):
+                yield entry, ""
 
     def _slots(self, row: Kept) -> list[stocktake.Slot]:
         names = (
@@ -209,9 +217,10 @@ class _Comparison:
             else []
         )
         self._books.counts["unsettled rows"] += len(names)
-        if not names:
-            return []
-        return stocktake.slot_files(self._root, names, self._living)
+        return self._looked_up(names + self._vouched.pop(row.digest, []))
+
+    def _looked_up(self, names: list[str]) -> list[stocktake.Slot]:
+        return stocktake.slot_files(self._root, names, self._living) if names else []
 
     @functools.cached_property
     def _living(self) -> dict[str, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gatekeeper.errors import IdentifierError
 from gatekeeper.identifiers import Uid
+from gatekeeper.listen.described import described
 from gatekeeper.log import get_logger
 from storage.engine import Database
 from storage.recovery import recover
@@ -19,13 +20,13 @@ def sweep(database: Database, spool: Spool, residue_seconds: float) -> int:
         SQLAlchemyError: if the database could not answer.
         OSError: if the spool could not be used.
     """
-    found = recover(database, spool, residue_seconds)
+    found = recover(database, spool, residue_seconds, described)
     if found.settled or found.withdrawn:
-        log.info("intake_recovered", count=found.settled)
+        log.info("intake_recovered", count=found.settled, instances=found.entered)
     for uid in found.withdrawn:
         log.warning("instance_withdrawn", rule="its file was not whole", **_loggable(uid))
     if found.left:
-        log.error("intake_not_recovered", reason="files cannot be read", count=found.left)
+        log.error("intake_not_recovered", reason="files cannot be used", count=found.left)
     if found.elsewhere:
         reason = "listeners have their files in another spool"
         log.warning("intake_not_recovered", reason=reason, count=found.elsewhere)

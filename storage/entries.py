@@ -41,11 +41,13 @@ class Entry:
         slot: under whose name its bytes are.
         instance: what it is. Whether it is one of our own results is looked up besides.
         bearer: who brings it; None to note nobody.
+        vouched: whether the file says as much of itself; then ``unsettled`` need not know the slot.
     """
 
     slot: str
     instance: Instance
     bearer: Bearer | None
+    vouched: bool = False
 
     @property
     def order(self) -> str:
@@ -82,9 +84,10 @@ def enter(tx: Connection, entry: Entry) -> Entered:
         instance = replace(instance, own_result=True)
     linked = bearer is None or bearer.linked
     recorded = instances.record(tx, instance, None if linked else row)
-    unsettled.add(
-        tx, Unsettled(entry.slot, instance.sop_instance_uid, instance.digest, recorded.new)
-    )
+    if not entry.vouched:
+        unsettled.add(
+            tx, Unsettled(entry.slot, instance.sop_instance_uid, instance.digest, recorded.new)
+        )
     failpoint.reached("receive.committing", instance.study_instance_uid)
     return Entered(recorded, row, instance.own_result)
 

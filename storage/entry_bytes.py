@@ -18,7 +18,7 @@ _NOBODY = -1
 
 # Deadline, size, association, flags.
 _ENTRY = struct.Struct("<dqqB")
-_OWN_RESULT, _PRIOR, _BEARER, _LINKED = 1, 2, 4, 8
+_OWN_RESULT, _PRIOR, _BEARER, _LINKED, _VOUCHED = 1, 2, 4, 8, 16
 _TEXTS = operator.attrgetter(
     "sop_instance_uid",
     "sop_class_uid",
@@ -48,7 +48,7 @@ def pack_entry(entry: Entry, deadline: float) -> bytes:
         ValueError: if a text has a NUL in it.
     """
     instance, bearer = entry.instance, entry.bearer
-    flags = _OWN_RESULT * instance.own_result | _PRIOR * instance.prior
+    flags = _OWN_RESULT * instance.own_result | _PRIOR * instance.prior | _VOUCHED * entry.vouched
     texts = [entry.slot, *_TEXTS(instance)]
     association = _NOBODY
     if bearer is not None:
@@ -83,7 +83,7 @@ def unpack_entry(data: bytes) -> tuple[Entry, float]:
     instance = Instance(
         uid, sop_class, syntax, study, series, modality, digest, size, source, own, prior
     )
-    return Entry(slot, instance, bearer), deadline
+    return Entry(slot, instance, bearer, bool(flags & _VOUCHED)), deadline
 
 
 def pack_entered(entered: Entered) -> bytes:

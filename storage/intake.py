@@ -1,10 +1,13 @@
-"""The intake: a received file and its row, both durable, for one wait on the disk.
+"""The intake: a received file and what its row says, both durable, for one wait on the disk.
 
 Three things must survive a power cut before an instance may be acknowledged: the bytes, a name to
-find them by, and the row that knows the name. The file is written into a slot, whose name is
-durable already, so bytes and row are left; they are made durable at the same time, the row together
-with those of other associations. The file's own name under ``objects/`` is given before the answer
-and made durable after it, with many others at once, by `storage.settler`.
+find them by, and what the row says. The file is written into a slot, whose name is durable already.
+What the row says that is not in the bytes, the file says of itself (`storage.voucher`) and one
+flush makes both durable; its row is written after the answer, with many others, by
+`storage.bookkeeper`. Where it cannot (the first instance of a study in its association, a file
+system without attributes, `Limits.enter_seconds` 0), file and row are made durable at the same
+time, the row together with those of other associations. The file's own name under ``objects/`` is
+given before the answer and made durable after it, with many others at once, by `storage.settler`.
 
 ============  ==================================================================================
 step          what a crash after it leaves
@@ -14,6 +17,16 @@ row, no file  an unsettled row whose slot is not whole: the instance is withdraw
 file, no row  a whole file that no row knows: adopted when the sender tries again
 both          an unsettled row whose slot is whole: the file gets its name (again)
 answered      the same
+settled       nothing to do
+============  ==================================================================================
+
+And of a file that vouches for itself:
+
+============  ==================================================================================
+vouched       a slot that is not what it says: swept
+synchronised  a slot that is what it says: entered, and named (again)
+answered      the same
+entered       the same; entering twice is harmless
 settled       nothing to do
 ============  ==================================================================================
 
@@ -32,9 +45,11 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection
 
 from storage import entries, instances
+from storage.bookkeeper import Bookkeeper, Vouched
 from storage.committer import Committer
 from storage.engine import Database, DatabaseUnavailableError
 from storage.entries import Bearer, Entered, Entry
+from storage.gathering import Rhythm
 from storage.recorder import Recorder
 from storage.records import Instance
 from storage.settler import Named, Settler, Withdrawal
@@ -58,6 +73,8 @@ class Limits:
         settle_seconds: how long names are gathered before they are synchronised together.
         wait_seconds: longest wait for the backlog, and for the database's turn.
         rows: most instances in one transaction.
+        enter_seconds: how long acknowledged files that vouch for themselves are gathered before
+            their rows are written together; 0 to write every row before its answer.
     """
 
     slots: int = 64
@@ -65,6 +82,7 @@ class Limits:
     settle_seconds: float = 0.5
     wait_seconds: float = 20.0
     rows: int = 64
+    enter_seconds: float = 0.0
 
 
 class _Result(Protocol[T_co]):
@@ -84,6 +102,7 @@ class Intake:
         limits: see there.
         trouble: told what went wrong in the background, once for each attempt.
         recorder: enters the rows in a process of its own; None to enter them here.
+        told: told what was found on entering a file that was acknowledged before.
     """
 
     def __init__(
@@ -93,6 +112,7 @@ class Intake:
         limits: Limits,
         trouble: Callable[[Exception], None],
         recorder: Recorder | None = None,
+        told: Callable[[Entry, Entered], None] = lambda _entry, _entered: None,
     ) -> None:
         self._database = database
         self._recorder = recorder
@@ -103,6 +123,9 @@ class Intake:
         self._settler = Settler(
             spool, self._slots, self._committer, limits.backlog, limits.settle_seconds, trouble
         )
+        rhythm = Rhythm(limits.enter_seconds, limits.rows, limits.rows, limits.backlog)
+        self._bookkeeper = Bookkeeper(self._hand_in, self._follow, rhythm, trouble)
+        self._told = told
 
     def prepare(self) -> None:
         """Do ahead, as far as it can be done, what would hold up the first files.
@@ -124,16 +147,22 @@ class Intake:
         Raises:
             BacklogError: if too much waits to be settled.
         """
+        self._bookkeeper.wait_for_room(self._limits.wait_seconds)
         self._settler.wait_for_room(self._limits.wait_seconds)
         return self._spool.writer(limit, self._slots.take)
 
-    def keep(self, writer: SpoolWriter, instance: Instance, bearer: Bearer | None) -> Entered:
-        """Make file and row durable and return what was found; then it may be acknowledged.
+    def keep(
+        self, writer: SpoolWriter, instance: Instance, bearer: Bearer | None
+    ) -> Entered | None:
+        """Make a file, and what its row says, durable; then it may be acknowledged.
 
         Args:
             writer: from `writer`, with all bytes written.
             instance: what it holds, with the writer's digest and size.
             bearer: the association that brings it; None to note nobody.
+
+        Returns:
+            What was found on entering it; None if it is entered later, and told then.
 
         Raises:
             OSError: if the file could not be written, synchronised or named.
@@ -142,6 +171,11 @@ class Intake:
         """
         uid, digest, size = instance.sop_instance_uid, Digest(instance.digest), instance.size
         slot = self._slots.name(writer.path)
+        # A row that an association has for its study already says nothing new of either.
+        known = bearer is not None and bearer.id is not None and bearer.linked
+        if known and self._limits.enter_seconds and writer.vouch(instance.source_ae):
+            self._keep_vouched(writer, Entry(slot, instance, bearer, vouched=True))
+            return None
         row = self._enter(Entry(slot, instance, bearer))
         try:
             writer.synchronise()
@@ -152,33 +186,70 @@ class Intake:
                 writer.discard()
             name = str(self._spool.path(digest))
             self._withdraw(Withdrawal(slot, writer.path, uid, name), row)
-            if error.errno in (errno.ENOENT, errno.ESTALE):
-                self._slots.renew()
+            self._renew_after(error)
             raise
         writer.keep()
         try:
             entered = self._answer(row)
             if entered.recorded.removed:
-                self._take_back_removed(uid, digest)
-                # Retention may have unlinked the name until a moment ago.
-                self._spool.name(writer.path, digest, size)
+                self._restore(instance, writer.path)
             return entered
         finally:
             # Without an answer the row may be there all the same; then its file has to be, too.
             self._settler.add(Named(slot, writer.path, name))
+
+    def enter(self) -> bool:
+        """Have the rows of what was acknowledged so far written now, as `keep` would wait for them.
+
+        Returns:
+            Whether they are durable; not so when the database is in trouble or takes too long.
+        """
+        return self._bookkeeper.flush(self._limits.wait_seconds)
+
+    def _keep_vouched(self, writer: SpoolWriter, entry: Entry) -> None:
+        instance = entry.instance
+        try:
+            writer.synchronise()
+            name = self._spool.name(writer.path, Digest(instance.digest), instance.size)
+        except OSError as error:
+            # Nobody may take it for whole.
+            with contextlib.suppress(OSError):
+                writer.discard()
+            self._renew_after(error)
+            raise
+        writer.keep()
+        self._bookkeeper.add(Vouched(entry, Named("", writer.path, name)))
+
+    def _hand_in(self, entry: Entry) -> Callable[[], Entered]:
+        row = self._enter(entry)
+        return lambda: self._answer(row)
+
+    def _follow(self, one: Vouched, entered: Entered) -> None:
+        """Settle an acknowledged file now that it has its row."""
+        instance, named = one.entry.instance, one.named
+        if entered.recorded.removed:
+            self._restore(instance, named.path)
+        self._settler.add(named)
+        self._told(one.entry, entered)
+
+    def _renew_after(self, error: OSError) -> None:
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            self._slots.renew()
 
     def _enter(self, entry: Entry) -> _Result[Entered]:
         if self._recorder is not None:
             return self._recorder.enter(entry)
         return self._committer.submit(entry.order, lambda tx: entries.enter(tx, entry))
 
-    def _take_back_removed(self, sop_instance_uid: str, digest: Digest) -> None:
+    def _restore(self, instance: Instance, path: str) -> None:
         """Count an instance that retention removed as kept again, now that its file is durable."""
 
         def back(tx: Connection) -> None:
-            instances.take_back(tx, sop_instance_uid, digest)
+            instances.take_back(tx, instance.sop_instance_uid, instance.digest)
 
         self._answer(self._committer.submit("", back))
+        # Retention may have unlinked the name until a moment ago.
+        self._spool.name(path, Digest(instance.digest), instance.size)
 
     def _withdraw(self, withdrawal: Withdrawal, row: _Result[Entered]) -> None:
         """See to it that a row whose file failed is not there, now or as soon as possible."""
@@ -200,6 +271,7 @@ class Intake:
 
     def close(self, deadline_seconds: float = 30.0) -> None:
         """Settle what was taken in and end the threads; what is left, recovery does."""
+        self._bookkeeper.stop(deadline_seconds)
         self._settler.stop(deadline_seconds)
         self._committer.stop(deadline_seconds)
         if self._recorder is not None:

@@ -7,22 +7,36 @@ durable before an answer, so it was never acknowledged, and its sender still has
 row knows are kept for a while, since a commit may still be under way on a distant server, and then
 removed.
 
+A slot that says of itself what it holds (`storage.voucher`), and holds it, may have been
+acknowledged before it had its row: first of all it is entered. One that does not hold it was not.
+
 May run at any time, in several processes at once, and be killed at any point: what is left is done
 by the next. Slots of a process that lives are not touched.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from storage import failpoint, unsettled
-from storage.engine import Database
+from sqlalchemy.exc import SQLAlchemyError
+
+from storage import entries, failpoint, instances, unsettled, voucher
+from storage.engine import Database, DatabaseUnavailableError
+from storage.entries import Entry
+from storage.records import Instance
 from storage.slots import Abandoned, abandoned, owners, sweep_unnamed
 from storage.spool import Spool
 from storage.unsettled import Unsettled, Withdrawn
+from storage.voucher import Voucher
 
 _PIECE = 1 << 20
+
+Describe = Callable[[Path, Voucher], Instance]
+"""Reads what a whole file is; raises ValueError when it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +45,7 @@ class Recovered:
 
     Attributes:
         settled: files whose names are durable now.
+        entered: of them, those that had no row or were not known to have one.
         withdrawn: SOP Instance UIDs of instances that were removed again.
         swept: files that no row knew, removed.
         left: files that could not be read; they stay as they are.
@@ -38,6 +53,7 @@ class Recovered:
     """
 
     settled: int = 0
+    entered: int = 0
     withdrawn: tuple[str, ...] = ()
     swept: int = 0
     left: int = 0
@@ -47,6 +63,7 @@ class Recovered:
         """Return both together."""
         return Recovered(
             self.settled + other.settled,
+            self.entered + other.entered,
             self.withdrawn + other.withdrawn,
             self.swept + other.swept,
             self.left + other.left,
@@ -54,12 +71,15 @@ class Recovered:
         )
 
 
-def recover(database: Database, spool: Spool, residue_seconds: float) -> Recovered:
+def recover(
+    database: Database, spool: Spool, residue_seconds: float, describe: Describe
+) -> Recovered:
     """Settle or withdraw what ended processes left.
 
     Args:
         database: with the rows.
         spool: with the slots.
+        describe: see there.
         residue_seconds: age at which a slot that no row knows is removed.
 
     Raises:
@@ -69,18 +89,68 @@ def recover(database: Database, spool: Spool, residue_seconds: float) -> Recover
     found = Recovered()
     older_than = time.time() - residue_seconds
     for slots in abandoned(spool.root):
-        found = found.and_also(_recover(database, spool, slots, older_than))
+        entered = _enter(database, slots, describe)
+        found = found.and_also(_recover(database, spool, slots, older_than, entered))
     sweep_unnamed(spool.root, older_than)
     return replace(found, elsewhere=_elsewhere(database, spool))
 
 
-def _recover(database: Database, spool: Spool, slots: Abandoned, older_than: float) -> Recovered:
-    """Do so for one process."""
+@dataclass(frozen=True, slots=True)
+class _Entered:
+    """What was entered of vouched slots.
+
+    Attributes:
+        count: slots that have a row now.
+        removed: of them, the instances whose file retention had removed.
+        left: slots that could not be read or entered.
+    """
+
+    count: int
+    removed: tuple[Unsettled, ...]
+    left: int
+
+
+def _enter(database: Database, slots: Abandoned, describe: Describe) -> _Entered:
+    """Enter the slots of one process that are what they say of themselves."""
+    removed: list[Unsettled] = []
+    count = left = 0
+    for slot, mine in slots.vouched().items():
+        path = slots.path(slot)
+        try:
+            if not _is_whole(path, mine):
+                voucher.take_off(path)
+                continue
+            instance = describe(path, mine)
+            with database.begin() as tx:
+                found = entries.enter(tx, Entry(slot, instance, None))
+        except DatabaseUnavailableError:
+            raise
+        except (OSError, ValueError, SQLAlchemyError):
+            # It may have been acknowledged; what cannot be done now may be possible later.
+            left += 1
+            continue
+        failpoint.reached("recovery.entered")
+        count += 1
+        if found.recorded.removed:
+            uid, digest = instance.sop_instance_uid, instance.digest
+            removed.append(Unsettled(slot, uid, digest, found.recorded.new))
+    return _Entered(count, tuple(removed), left)
+
+
+def _is_whole(path: Path, mine: Voucher) -> bool:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest() == mine.digest
+
+
+def _recover(
+    database: Database, spool: Spool, slots: Abandoned, older_than: float, entered: _Entered
+) -> Recovered:
+    """Do so for one process, whose vouched slots have been entered."""
     with database.read() as tx:
         rows = unsettled.listing(tx, slots.owner)
     whole: list[Unsettled] = []
     withdrawn: list[str] = []
-    left = 0
+    left = entered.left
     for row in rows:
         try:
             named = _named(spool, slots, row)
@@ -99,12 +169,14 @@ def _recover(database: Database, spool: Spool, slots: Abandoned, older_than: flo
     if whole:
         spool.synchronise([str(spool.path(row.digest)) for row in whole])
         with database.begin() as tx:
+            for row in entered.removed:
+                instances.take_back(tx, row.sop_instance_uid, row.digest)
             unsettled.settle(tx, [row.slot for row in whole])
     failpoint.reached("recovery.settled")
     swept = 0
     if not left:
         swept = slots.sweep([slots.path(row.slot) for row in rows], older_than)
-    return Recovered(len(whole), tuple(withdrawn), swept, left)
+    return Recovered(len(whole), entered.count, tuple(withdrawn), swept, left)
 
 
 def _named(spool: Spool, slots: Abandoned, row: Unsettled) -> bool:

@@ -19,8 +19,10 @@ import threading
 from collections.abc import Generator, Iterable
 from pathlib import Path
 
+from storage import voucher
 from storage.filesystem import synchronise_folder, unlink
-from storage.spool import FILE_MODE, FOLDER_MODE
+from storage.spool import FOLDER_MODE, SLOT_MODE
+from storage.voucher import Voucher
 
 _LOCK = "lock"
 _MAKING = "."
@@ -76,7 +78,7 @@ class Slots:
                 for _ in range(missing):
                     path = f"{folder}/{next(self._numbers):08d}"
                     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-                    made.append((os.open(path, flags, FILE_MODE), path))
+                    made.append((os.open(path, flags, SLOT_MODE), path))
                 synchronise_folder(folder)
             except OSError:
                 _remove(made)
@@ -162,6 +164,14 @@ class Abandoned:
         """Return where the slot of this name lies or lay."""
         return self._folder / slot.rpartition("/")[2]
 
+    def vouched(self) -> dict[str, Voucher]:
+        """Return the slots that say of themselves what they hold, in their order.
+
+        Raises:
+            OSError: if one cannot be read.
+        """
+        return _vouched(self._folder)
+
     def sweep(self, done: Iterable[Path], older_than: float) -> int:
         """Remove slots that are done with and those not written since; then an empty folder.
 
@@ -237,6 +247,30 @@ def living(root: Path) -> dict[str, bool]:
                 found[owner] = True
             finally:
                 os.close(lock)
+    return found
+
+
+def vouched(root: Path) -> dict[str, Voucher]:
+    """Return all slots that say of themselves what they hold, of processes living or not.
+
+    One that goes away meanwhile is left out.
+
+    Raises:
+        OSError: if one cannot be read.
+    """
+    found: dict[str, Voucher] = {}
+    for owner in sorted(_named(root)):
+        with contextlib.suppress(FileNotFoundError):
+            found |= _vouched(root / "slots" / owner)
+    return found
+
+
+def _vouched(folder: Path) -> dict[str, Voucher]:
+    found: dict[str, Voucher] = {}
+    for one in sorted(folder.iterdir()):
+        with contextlib.suppress(FileNotFoundError):
+            if one.name != _LOCK and (read := voucher.read(one)) is not None:
+                found[f"{folder.name}/{one.name}"] = read
     return found
 
 

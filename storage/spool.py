@@ -25,11 +25,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from storage import failpoint
+from storage import failpoint, voucher
 from storage.filesystem import synchronise_folder, synchronise_names, unlink
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 FILE_MODE = 0o440
+SLOT_MODE = 0o640
+"""While it is written: only who may write to a file may have it vouch for itself."""
 FOLDER_MODE = 0o750
 
 
@@ -244,9 +246,7 @@ class Spool:
         return Stored(digest, size, target)
 
     def _temporary(self) -> tuple[int, str]:
-        descriptor, name = tempfile.mkstemp(".part", dir=self._incoming)
-        os.fchmod(descriptor, FILE_MODE)
-        return descriptor, name
+        return tempfile.mkstemp(".part", dir=self._incoming)
 
     def _ensure_folder(self, folder: Path) -> None:
         """Make ``objects/ab`` and make its name durable.
@@ -273,6 +273,7 @@ class SpoolWriter:
         self._descriptor: int | None = None
         self._path = ""
         self._kept = False
+        self._vouched = False
         self.size = 0
 
     def open(self) -> Self:
@@ -332,6 +333,19 @@ class SpoolWriter:
             self._hash.update(part)
         self.size += length
 
+    def vouch(self, calling_ae: str) -> bool:
+        """Have the file say of itself what it holds and who brought it; see `storage.voucher`.
+
+        Returns:
+            Whether it will once it is synchronised; not on a file system that cannot hold that.
+
+        Raises:
+            OSError: if the file is in trouble.
+        """
+        mine = voucher.Voucher(self.digest, calling_ae)
+        self._vouched = voucher.put(self._opened(), mine)
+        return self._vouched
+
     def commit(self) -> Stored:
         """Put the file in the spool and return where, once it survives a power cut.
 
@@ -353,7 +367,9 @@ class SpoolWriter:
         descriptor = self._opened()
         try:
             failpoint.reached("spool.written")
-            os.fdatasync(descriptor)
+            os.fchmod(descriptor, FILE_MODE)
+            # Of a file's own attributes only fsync promises anything.
+            (os.fsync if self._vouched else os.fdatasync)(descriptor)
             failpoint.reached("spool.synchronised")
         finally:
             # From here on nobody can write to it.

@@ -1,7 +1,8 @@
 """Stocktaking: which rows need a file, and which files there are.
 
 Rows are read in one transaction, as a stream in the order of the digests, and so are the files.
-What is in a slot still (`storage.unsettled`) is at most the backlog of each listener.
+What is in a slot still (`storage.unsettled`, `storage.voucher`) is at most the backlog of each
+listener.
 """
 
 from __future__ import annotations
@@ -171,6 +172,18 @@ def in_slots(tx: Connection) -> dict[tuple[str, str], list[str]]:
     query = select(unsettled.c.sop_instance_uid, unsettled.c.digest, unsettled.c.slot)
     for uid, digest, slot in tx.execute(query.order_by(unsettled.c.slot)):
         found.setdefault((uid, digest), []).append(slot)
+    return found
+
+
+def vouched_slots(spool: Path) -> dict[str, list[str]]:
+    """Return the slots that say of themselves what they hold, by digest.
+
+    Raises:
+        OSError: if one cannot be read.
+    """
+    found: dict[str, list[str]] = {}
+    for slot, voucher in slots.vouched(spool).items():
+        found.setdefault(voucher.digest, []).append(slot)
     return found
 
 

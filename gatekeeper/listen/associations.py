@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -45,6 +46,7 @@ class OpenAssociation:
         study: the study that it was last linked to.
         stored: instances answered with success.
         refused: instances answered with a failure.
+        owed: whether instances were answered whose rows may not be written yet.
         opened: when it was accepted, by the monotonic clock.
         may_send: whether it may bring studies to analyse.
         moved_to: our AE title, when the node may bring priors that we asked it for by C-MOVE.
@@ -58,6 +60,7 @@ class OpenAssociation:
     study: str = ""
     stored: int = 0
     refused: int = 0
+    owed: bool = False
     opened: float = field(default_factory=time.monotonic)
     may_send: bool = True
     moved_to: str = ""
@@ -72,13 +75,19 @@ class OpenAssociations:
         database: where they are recorded.
         heartbeat_seconds: how often they are renewed; well under the lease.
         seats: where they are counted together with those of other processes; None for no others.
+        enter: has the rows written of what was brought so far; an association has not ended before.
     """
 
     def __init__(
-        self, database: Database, heartbeat_seconds: float, seats: Seats | None = None
+        self,
+        database: Database,
+        heartbeat_seconds: float,
+        seats: Seats | None = None,
+        enter: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._seats = seats
+        self._enter = enter
         self._heartbeat_seconds = heartbeat_seconds
         self._lock = threading.Lock()
         self._open: dict[Served, OpenAssociation] = {}
@@ -169,6 +178,8 @@ class OpenAssociations:
             ended = tuple(self._ended)
         if not ids and not ended:
             return
+        if ended:
+            self._enter()
         try:
             with self._database.begin() as tx:
                 if ids:

@@ -58,11 +58,13 @@ class Reception:
     Attributes:
         begin: told the association, a C-STORE request and its transfer syntax UID; returns what
             takes its data set.
+        catch_up: told the association before any other request of it is served, or its end.
         budgets: largest sizes.
         message_seconds: longest time for the bytes of one message.
     """
 
     begin: Callable[[Association, Request, str], Incoming]
+    catch_up: Callable[[Association], None]
     budgets: Budgets
     message_seconds: float
 
@@ -221,6 +223,7 @@ class GuardedProvider(DULServiceProvider):
 
     def _replay(self, whole: bytes) -> None:
         """Give a PDU to the state machine as if pynetdicom had read it."""
+        self._reception.catch_up(self.assoc)
         try:
             pdu, event = self._decode_pdu(bytearray(whole))
         except Exception as error:  # noqa: BLE001 - whatever a foreign PDU makes it raise
@@ -266,6 +269,7 @@ class GuardedProvider(DULServiceProvider):
         """Give a message to pynetdicom as if it had read it; what we asked for is taken here."""
         if self.asking.is_answer(command):
             return
+        self._reception.catch_up(self.assoc)
         if self.assoc.dimse.msg_queue.qsize() >= MAXIMUM_OUTSTANDING:
             raise ProtocolError("requests are sent without waiting for answers")
         values = [[context, b"\x03" + command]]

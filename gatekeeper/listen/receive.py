@@ -1,10 +1,11 @@
 """From C-STORE to durable to status, in this order and no other.
 
 Enough free space, at the command; then what the data set is, from its beginning; then the bytes,
-into the spool as they come. When all are here: the file and one transaction with the instance, its
-study and its association, both durable (`storage.intake`), and only then success. What was answered
-with success survives a power cut; what was not, the sender keeps. What is refused on the way is
-read to its end, without keeping it, and answered then.
+into the spool as they come. When all are here: the file and what its row says, both durable
+(`storage.intake`), and only then success. The row itself, with study and association, may be
+written some hundredths of a second later; before anything else is answered, it is there. What was
+answered with success survives a power cut; what was not, the sender keeps. What is refused on the
+way is read to its end, without keeping it, and answered then.
 
 Memory does not grow with the object: at most `headers.MAXIMUM_BEGINNING` bytes are held, for the
 few objects whose identifiers lie so far behind.
@@ -40,18 +41,18 @@ from gatekeeper.listen.headers import (
 )
 from gatekeeper.listen.messages import Answer
 from gatekeeper.listen.scan import CANNOT_UNDERSTAND
-from gatekeeper.listen.telling import loggable, tell_kept
+from gatekeeper.listen.telling import loggable, tell_entered, tell_kept
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.metrics.tally import Tally
 from gatekeeper.settings import Settings
 from storage import failpoint
 from storage.engine import Database, SynchronisationError
 from storage.entries import Bearer
+from storage.gathering import BacklogError
 from storage.instances import Recorded
 from storage.intake import Intake, Limits
 from storage.recorder import Recorder
 from storage.records import Instance
-from storage.settler import BacklogError
 from storage.spool import Spool, SpoolWriter
 
 SUCCESS = 0x0000
@@ -109,7 +110,9 @@ class Receiver:
         """Counts what is answered."""
         self._database = database
         self._disk = backpressure.disk(database, spool, low_water_mib, resume_mib)
-        self._intake = Intake(database, spool, limits, self._background_trouble, recorder)
+        self._intake = Intake(
+            database, spool, limits, self._background_trouble, recorder, tell_entered
+        )
 
     def begin(self, arrival: Arrival, association: OpenAssociation) -> Receiving:
         """Return what takes the data set of the instance; never raises."""
@@ -158,8 +161,11 @@ class Receiver:
         association: OpenAssociation,
         *,
         prior: bool = False,
-    ) -> Recorded:
-        """Make the file, whose bytes are all in `writer`, and its row durable.
+    ) -> Recorded | None:
+        """Make the file, whose bytes are all in `writer`, and what its row says durable.
+
+        Returns:
+            What recording it found; None if its row is written later.
 
         Raises:
             RefusedInstance: with status 0xA700 after a failed synchronisation.
@@ -186,12 +192,28 @@ class Receiver:
         bearer = Bearer(association.id, association.calling_ae, association.address, linked)
         entered = self._intake.keep(writer, instance, None if prior else bearer)
         failpoint.reached("receive.committed", study)
+        if entered is None:
+            association.owed = True
+            return None
         if not prior:
             # Only now are the rows certain.
             association.id = entered.association
             if not entered.own_result:
                 association.study = study
         return entered.recorded
+
+    def catch_up(self, association: OpenAssociation) -> None:
+        """Have the rows written of all that an association brought, in bounded time.
+
+        To be called before anything else than another instance is answered: who has released an
+        association, or asks what became of an instance, finds it in the database.
+        """
+        if association.owed:
+            association.owed = not self._intake.enter()
+
+    def enter(self) -> None:
+        """Have the rows written of all that was brought so far, in bounded time."""
+        self._intake.enter()
 
     def spool_trouble(self, error: OSError) -> Answer:
         """Return what to answer after `error` of the spool, and take note of it."""
@@ -236,6 +258,7 @@ def receiver_of(
         settle_seconds=settings.spool.settle_seconds,
         wait_seconds=settings.spool.wait_seconds,
         rows=settings.database.rows_at_once,
+        enter_seconds=settings.spool.enter_seconds,
     )
     low, resume = settings.spool.low_water_mib, settings.spool.resume_mib
     return Receiver(database, spool, low, limits, resume, tally, recorder)

@@ -86,6 +86,7 @@ class Listener:
             database,
             self._settings.association_lease / 3,
             None if share is None else share.table.associations,
+            self._receiver.enter,
         )
         self._tally.open = self._associations.count
         self._commitment = CommitmentService(settings, database, spool, self._associations)
@@ -166,6 +167,7 @@ class Listener:
         self._classes = frozenset(storage_classes(settings.private_sop_classes))
         reception = Reception(
             self._begin,
+            self._catch_up,
             Budgets(
                 object=settings.maximum_object_mib << 20,
                 request=settings.maximum_request_mib << 20,
@@ -329,6 +331,11 @@ class Listener:
         uids = request.sop_class_uid, request.sop_instance_uid, transfer_syntax_uid
         arrival = Arrival(*uids, move_originator=request.move_originator)
         return self._receiver.begin(arrival, association)
+
+    def _catch_up(self, thread: Association) -> None:
+        association = self._associations.of(thread)
+        if association is not None:
+            self._receiver.catch_up(association)
 
     def _ended(self, event: evt.Event) -> None:
         association = self._associations.close(event.assoc)

@@ -44,9 +44,17 @@ class SpoolSettings:
         minimum=0,
         maximum=60,
     )
+    enter_seconds: float = setting(
+        0.05,
+        "how long acknowledged files that vouch for themselves gather before their rows are "
+        "written together; 0 to write every row before the answer",
+        unit="s",
+        minimum=0,
+        maximum=5,
+    )
     backlog: int = setting(
         2048,
-        "acknowledged files whose folders are not synchronised; above it, instances wait",
+        "acknowledged files whose rows or folders are not synchronised; above it, instances wait",
         minimum=1,
         maximum=10000,
     )

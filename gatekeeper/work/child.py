@@ -16,6 +16,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ def main() -> None:
     for line in requests:
         reply = server.answer(Path(json.loads(line)["request"]))
         say(answers, reply)
-        if "failed" in reply:
+        if "failed" in reply or "worn" in reply:
             # Memory may be fragmented and libraries half-way; the next job gets a fresh process.
             return
 
@@ -115,6 +116,9 @@ class _Server:
         answer = _answer(assessment, request, stages)
         failpoint.reached("child.answer", request.study_instance_uid)
         answer.write(Path(request.scratch) / ANSWER)
+        loaded = self._detectors.values()
+        if any(isinstance(one, WithFallback) and one.fell_back for one in loaded):
+            return {"answer": request.job, "worn": True}
         return {"answer": request.job}
 
     def _forget_other_models(self, registry: Registry) -> None:
@@ -147,28 +151,40 @@ def _load(info: BundleInfo, request: Request) -> Detector:
     torch.set_num_threads(request.threads or len(os.sched_getaffinity(0)))
     if request.device == "cpu" or not torch.cuda.is_available():
         return load(info, "cpu")
-    return WithFallback(info, load(info, "cuda"))
+    return WithFallback(partial(load, info))
 
 
 class WithFallback:
-    """A detector on the accelerator; a scan too large for it is judged once on the processor."""
+    """A detector on the accelerator; what that cannot judge is judged on the processor.
 
-    def __init__(self, info: BundleInfo, primary: Detector) -> None:
-        self._info = info
-        self._primary = primary
+    A scan may be too large for it, or others may have filled it, and then it says so in many ways:
+    CUDA and its libraries have no one error for what they could not set up for want of memory. So
+    any error there gives the processor its turn, once a scan; a defect shows up there, too.
+
+    Args:
+        load: returns the detector on a device, ``cuda`` or ``cpu``.
+
+    Attributes:
+        fell_back: whether it did. What an error left of CUDA in this process is not to be relied
+            on, so the next job should have a fresh one.
+    """
+
+    def __init__(self, load: Callable[[str], Detector]) -> None:
+        self._load = load
+        self._primary: Detector | None = None
+        self.fell_back = False
 
     def detect(self, volume: Volume) -> Finding:
         """Return the finding; see `Detector.detect`."""
-        import torch
-
-        from models.detector import load
-
-        try:
-            return self._primary.detect(volume)
-        except torch.OutOfMemoryError:
-            pass  # Handled below, where its traceback no longer holds the memory.
-        torch.cuda.empty_cache()
-        return load(self._info, "cpu").detect(volume)
+        if not self.fell_back:
+            try:
+                self._primary = self._primary or self._load("cuda")
+                return self._primary.detect(volume)
+            except RuntimeError:
+                self.fell_back = True
+        # Here its traceback no longer holds the memory.
+        self._primary = None
+        return self._load("cpu").detect(volume)
 
 
 def _answer(assessment: StudyAssessment, request: Request, stages: Stages) -> Answer:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gatekeeper.errors import ChildFailed
+from gatekeeper.log import get_logger
 from gatekeeper.work import limits
 
 START_SECONDS = 120.0
@@ -36,6 +37,8 @@ END_SECONDS = 10.0
 """Wait for a killed child to be gone."""
 
 _LOCATION = re.compile(r'File "[^"]*?([A-Za-z0-9_]+\.py)", line (\d+) in ([A-Za-z0-9_<>]+)')
+
+log = get_logger()
 
 
 class ChildStopped(ChildFailed):
@@ -93,6 +96,8 @@ class Child:
     ) -> dict[str, Any]:
         """Return the child's reply to the request in the file `request`.
 
+        A child whose accelerator failed answers from the processor and is gone afterwards.
+
         Raises:
             ChildStopped: when `cancelled` was set; the child is killed.
             ChildOutOfSpace: when it found a disk full; the child is gone.
@@ -109,6 +114,9 @@ class Child:
             self.stop()
             kind = ChildOutOfSpace if reply.get("out_of_space") is True else ChildFailed
             raise kind(str(reply["failed"]))
+        if "worn" in reply:
+            log.warning("accelerator_failed", reason="judged on the processor")
+            self.stop()
         return reply
 
     def stop(self) -> None:

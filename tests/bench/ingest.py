@@ -17,9 +17,10 @@ Receivers:
   orthanc         Orthanc with its default storage, which synchronises each file
   protocol        our reader alone, files without synchronisation, digest or row: no product, a
                   measure of the wire against storescp
-  durable         what users run: digest, fsync and commit before each 0x0000
-  durable-postgres   the same on PostgreSQL, whose processes count as the receiver's
-The last three take a number of processes (`listen.processes`): durable:1; else the default's.
+  durable         what users run: before each 0x0000 the fsync of the file and of what its row says
+  durable-first   the same with `spool.enter_seconds = 0`: fsync and commit before each 0x0000
+  durable-postgres   what users run, on PostgreSQL, whose processes count as the receiver's
+The last four take a number of processes (`listen.processes`): durable:1; else the default's.
 """
 
 from __future__ import annotations
@@ -48,7 +49,14 @@ from rich.console import Console
 from rich.table import Table
 from support.postgres import postgres_programs
 from support.process_tree import PeakResident, cpu_seconds, resident_mib
-from support.receivers import RECEIVERS, WITH_POSTGRES, Receiver, running, synchronising_shim
+from support.receivers import (
+    RECEIVERS,
+    ROW_FIRST,
+    WITH_POSTGRES,
+    Receiver,
+    running,
+    synchronising_shim,
+)
 
 _WARMING = 32
 """Images of each sender before those that count."""
@@ -284,7 +292,7 @@ def _available(names: tuple[str, ...], shim: Path | None, console: Console) -> t
     programs = {"storescp": "storescp", "storescp-fsync": "storescp", "orthanc": "Orthanc"}
     found: list[str] = []
     for name in names:
-        known = (*RECEIVERS, WITH_POSTGRES)
+        known = (*RECEIVERS, ROW_FIRST, WITH_POSTGRES)
         if name.partition(":")[0] not in known:
             raise SystemExit(f"no receiver {name}; there are: {', '.join(known)}")
         if name in programs and shutil.which(programs[name]) is None:

@@ -32,6 +32,8 @@ STEPS = (
     "receive.answering",
 )
 """Failpoints, some on the way of the file and some on that of the row: both go on at once."""
+BEHIND = ("bookkeeper.entering", "bookkeeper.entered")
+"""Failpoints around the rows that are written after their answers."""
 
 
 class Room:
@@ -85,18 +87,30 @@ def room(tmp_path: Path, database_url: str, database: Database) -> Room:
 
 
 @pytest.mark.usefixtures("raw_sending")
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    ("step", "enter_seconds"),
+    [
+        *(pytest.param(f"{step}=kill@2", 0, id=f"row first-{step}") for step in STEPS),
+        *(pytest.param(f"{step}=kill@2", 0.05, id=f"row after-{step}") for step in STEPS),
+        *(pytest.param(f"{step}=kill@1", 0.05, id=f"row after-{step}") for step in BEHIND),
+    ],
+)
 def test_a_listener_killed_at_any_step_has_lost_nothing_it_acknowledged(
-    room: Room, step: str
+    room: Room, step: str, enter_seconds: float
 ) -> None:
     """What was answered is there; what was not is sent again, as a success, into one row."""
     first, second = (image_file(room.folder / "files", f"1.2.3.{number}") for number in (1, 2))
-    with room.listener(f"{step}=kill@2", SPOOL_SETTLE_SECONDS=60) as doomed:
-        assert room.send(first, second) == [0x0000, None]
+    settings = {"SPOOL_SETTLE_SECONDS": 60, "SPOOL_ENTER_SECONDS": enter_seconds}
+    with room.listener(step, **settings) as doomed:
+        answers = room.send(first, second)
         assert doomed.died()
+    acknowledged = answers.count(0x0000)
+    assert answers == ([0x0000, None] if acknowledged == 1 else [0x0000, 0x0000])
+    assert acknowledged == 1 or enter_seconds
 
-    assert room.rows() in (1, 2)
+    assert balance(room.database, room.spool, verify=True).balanced
     with room.listener():
+        assert room.rows() >= acknowledged
         assert balance(room.database, room.spool, verify=True).balanced
         assert room.send(first, second) == [0x0000, 0x0000]
 

@@ -27,9 +27,9 @@ from support.waiting import until
 from gatekeeper.listen.inherited import Inherited, settings_in_memory
 from gatekeeper.send import pdu
 from gatekeeper.settings import Settings
-from storage import instances, nodes
+from storage import instances, nodes, unsettled
 from storage.engine import Database
-from storage.records import Node
+from storage.records import Instance, Node
 from storage.spool import Spool
 
 SECONDS = 60.0
@@ -140,10 +140,20 @@ def one_each(
 
 
 def kept(database: Database, folder: Path, uid: str) -> bool:
-    """Return whether row and file of an instance are there."""
-    with database.read() as tx:
-        [row] = instances.find(tx, uid)
+    """Return whether row and file of an instance are there, soon after its answer."""
+
+    def rows() -> list[Instance]:
+        with database.read() as tx:
+            return instances.find(tx, uid)
+
+    [row] = until(rows, SECONDS, "the instance is entered")
     return Spool(folder / "spool").path(row.digest).is_file()
+
+
+def not_settled(database: Database) -> int:
+    """Return how many files wait for their names to be durable."""
+    with database.read() as tx:
+        return unsettled.count(tx)
 
 
 def admitted(stack: ExitStack, listener: Several) -> RawScanner | None:
@@ -215,6 +225,8 @@ def test_a_killed_recorder_breaks_no_association_and_loses_nothing(
             scanner.send(store(f"1.2.3.{number}"))
         assert [scanner.status() for scanner in served.values()] == [0x0000, 0x0000]
 
+        # The listeners commit no more themselves: the point is for the recorder.
+        until(lambda: not_settled(database) == 0, SECONDS, "what was received is settled")
         Path(killing).touch()
         for number, scanner in enumerate(served.values(), 4):
             scanner.send(store(f"1.2.3.{number}"))

@@ -135,7 +135,10 @@ def test_without_a_database_nobody_is_let_in(tmp_path: Path, database: Database)
 @pytest.mark.filterwarnings("ignore")
 @sqlite_only
 def test_every_file_of_pydicom_is_kept_as_sent(tmp_path: Path, database: Database) -> None:
-    """Byte by byte, in every transfer syntax there, or refused for what the scan refuses."""
+    """Byte by byte, in every transfer syntax there, or refused for what the scan refuses.
+
+    And read back from its file, as recovery does, each is what was recorded of it.
+    """
     settings = settings_for(tmp_path / "spool", accept_deflated=True)
     known, syntaxes = set(storage_classes()), set(transfer_syntaxes(accept_deflated=True))
     files: dict[str, Path] = {}
@@ -158,6 +161,9 @@ def test_every_file_of_pydicom_is_kept_as_sent(tmp_path: Path, database: Databas
                         assert "is missing" in explain(path) or "differs" in explain(path), path
                         continue
                     assert listening.data_set(meta.MediaStorageSOPInstanceUID) == data_set_of(path)
+                    again = listening.read_back(meta.MediaStorageSOPInstanceUID)
+                    row = listening.one(meta.MediaStorageSOPInstanceUID)
+                    assert again == replace(row, received_at=0.0)
                     kept[str(meta.TransferSyntaxUID)] += 1
     assert len(kept) >= 10
     assert sum(kept.values()) > 120
@@ -214,8 +220,7 @@ def test_every_transfer_syntax_is_negotiated_and_kept(listening: Listening, tmp_
             path = written(tmp_path / "one.dcm", data, f"1.2.3.{number}", syntax=syntax)
             assert store(association, path).Status == 0x0000
             assert listening.data_set(f"1.2.3.{number}") == data
-            [row] = listening.kept(f"1.2.3.{number}")
-            assert row.transfer_syntax_uid == syntax
+            assert listening.one(f"1.2.3.{number}").transfer_syntax_uid == syntax
 
 
 @sqlite_only
@@ -245,7 +250,7 @@ def test_private_and_unknown_classes(tmp_path: Path, database: Database) -> None
         for number, sop_class in enumerate((configured, csa)):
             path = image_file(tmp_path / "files", f"1.2.9.{number}", sop_class=sop_class)
             assert store(association, path).Status == 0x0000
-            assert listening.kept(f"1.2.9.{number}")[0].sop_class_uid == sop_class
+            assert listening.one(f"1.2.9.{number}").sop_class_uid == sop_class
 
 
 @sqlite_only

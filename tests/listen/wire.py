@@ -23,7 +23,9 @@ from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from support.files import written_files
+from support.waiting import until
 
+from gatekeeper.listen.described import described
 from gatekeeper.listen.file_meta import part10_header
 from gatekeeper.listen.server import Listener
 from gatekeeper.settings import Settings
@@ -31,6 +33,7 @@ from storage import instances, nodes
 from storage.engine import Database
 from storage.records import Instance, Node
 from storage.spool import Spool
+from storage.voucher import Voucher
 
 OWN_AE = "GATEKEEPER"
 SCANNER = "SCANNER"
@@ -41,6 +44,8 @@ IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
+
+SECONDS = 30.0
 
 DCMTK_ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 """Without it, Nagle's algorithm and delayed acknowledgement cost DCMTK 44 ms an image."""
@@ -74,15 +79,24 @@ class Listening:
         with self.database.read() as tx:
             return instances.count(tx)
 
+    def one(self, sop_instance_uid: str) -> Instance:
+        """Return the only row of a UID; it may be written shortly after the answer."""
+        rows = until(lambda: self.kept(sop_instance_uid), SECONDS, "the instance is entered")
+        [instance] = rows
+        return instance
+
     def file(self, sop_instance_uid: str) -> bytes:
         """Return the bytes of the only content kept under a UID."""
-        [instance] = self.kept(sop_instance_uid)
-        return self.spool.path(instance.digest).read_bytes()
+        return self.spool.path(self.one(sop_instance_uid).digest).read_bytes()
+
+    def read_back(self, sop_instance_uid: str) -> Instance:
+        """Return what recovery would record of the file that is kept under a UID."""
+        row = self.one(sop_instance_uid)
+        return described(self.spool.path(row.digest), Voucher(row.digest, row.source_ae))
 
     def data_set(self, sop_instance_uid: str) -> bytes:
         """Return the encoded data set kept under a UID, as it was sent."""
-        [instance] = self.kept(sop_instance_uid)
-        return data_set_of(self.spool.path(instance.digest))
+        return data_set_of(self.spool.path(self.one(sop_instance_uid).digest))
 
 
 def settings_for(folder: Path, **listen: Any) -> Settings:

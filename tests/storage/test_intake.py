@@ -8,22 +8,20 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 from support.files import written_files
+from support.intakes import TAKE_IN, Site, described, sound
 from support.waiting import until
 
-from storage import failpoint, instances, studies, unsettled
+from storage import failpoint, instances, studies
 from storage.engine import Database, DatabaseUnavailableError, SynchronisationError
+from storage.gathering import BacklogError
 from storage.instances import Recorded
-from storage.intake import Intake, Limits
+from storage.intake import Limits
 from storage.records import Instance
 from storage.recovery import recover
-from storage.settler import BacklogError
 from storage.spool import Spool
 
 STEPS = (
@@ -38,42 +36,18 @@ STEPS = (
     "settler.settled",
 )
 """Where a killed process stops, on its second object; the last three while the first is settled."""
-
-TAKE_IN = """
-import os, sys
-from pathlib import Path
-from storage import failpoint
-from storage.engine import Database
-from storage.intake import Intake, Limits
-from storage.records import Instance
-from storage.spool import Spool
-
-def trouble(error):
-    print("trouble", type(error).__name__, flush=True)
-
-def take_in(study, objects, settle_seconds):
-    database, spool = Database.connect(sys.argv[2], 30), Spool(Path(sys.argv[1]))
-    intake = Intake(database, spool, Limits(slots=2, settle_seconds=settle_seconds), trouble)
-    for number in range(objects):
-        uid = f"{study}.{number}"
-        with intake.writer() as writer:
-            writer.write(f"content of {uid}".encode())
-            content = writer.digest, writer.size
-            made = Instance(uid, "1.3", "1.4", study, "1.6", "MR", *content, "SCANNER")
-            intake.keep(writer, made, None)
-        failpoint.reached("test.answering")
-        print("acknowledged", uid, flush=True)
-    return intake
-"""
+VOUCHED_STEPS = (*STEPS, "bookkeeper.entering", "bookkeeper.entered")
+"""The same, and the last two while the second, which was acknowledged, is entered."""
 
 KILLED_AT_EACH_STEP = (
     TAKE_IN
     + """
-for number, step in enumerate(sys.argv[3:], 1):
+enter_seconds = float(sys.argv[3])
+for number, step in enumerate(sys.argv[4:], 1):
     if os.fork() == 0:
-        settling = step.startswith("settler")
-        with failpoint.armed(f"{step}=kill@{1 if settling else 2}"):
-            take_in(f"1.2.{number}", 3, 0 if settling else 60).close()
+        settling, behind = step.startswith("settler"), step.startswith("bookkeeper")
+        with failpoint.armed(f"{step}=kill@{1 if settling or behind else 2}"):
+            take_in(f"1.2.{number}", 3, 0 if settling else 60, enter_seconds).close()
         os._exit(1)
     print("ended", step, os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 """
@@ -83,30 +57,6 @@ ONE = TAKE_IN + 'take_in("1.2.1", 1, 60)\n'
 ONE_AND_CLOSE = TAKE_IN + 'take_in("1.2.1", 1, 0).close()\n'
 
 Start = Callable[..., subprocess.Popen[str]]
-
-
-class Site:
-    """An intake with its spool and database."""
-
-    def __init__(self, folder: Path, database: Database, limits: Limits) -> None:
-        self.database = database
-        self.spool = Spool(folder)
-        self.troubles: list[Exception] = []
-        self.intake = Intake(database, self.spool, limits, self.troubles.append)
-
-    def take_in(self, instance: Instance, content: bytes = b"content") -> Recorded:
-        with self.intake.writer() as writer:
-            writer.write(content)
-            whole = replace(instance, digest=writer.digest, size=writer.size)
-            return self.intake.keep(writer, whole, None).recorded
-
-    def unsettled(self) -> int:
-        with self.database.read() as tx:
-            return unsettled.count(tx)
-
-    def instances(self) -> int:
-        with self.database.read() as tx:
-            return instances.count(tx)
 
 
 @pytest.fixture
@@ -123,20 +73,6 @@ def slow(tmp_path: Path, database: Database) -> Iterator[Site]:
     made = Site(tmp_path / "spool", database, limits)
     yield made
     made.intake.close()
-
-
-def sound(database: Database, spool: Spool) -> set[str]:
-    """Check that rows and files agree, and return the SOP Instance UIDs that are kept."""
-    with database.read() as tx:
-        rows = tx.execute(text("SELECT sop_instance_uid, digest FROM instance")).all()
-        assert unsettled.count(tx) == 0
-    kept = {path.name for path in (spool.root / "objects").rglob("*") if path.is_file()}
-    for name in kept:
-        assert sha256(spool.path(name).read_bytes()).hexdigest() == name
-    assert {row.digest for row in rows} <= kept
-    assert list((spool.root / "incoming").iterdir()) == []
-    assert list((spool.root / "slots").iterdir()) == []
-    return {row.sop_instance_uid for row in rows}
 
 
 def test_what_is_taken_in_is_kept_and_settled(
@@ -169,24 +105,37 @@ def test_a_resend_and_a_conflict_are_seen(site: Site, an_instance: Callable[...,
     assert site.instances() == 2
 
 
+@pytest.mark.parametrize(
+    ("enter_seconds", "steps"),
+    [
+        pytest.param("0", STEPS, id="row before answer"),
+        pytest.param("0.01", VOUCHED_STEPS, id="row after answer"),
+    ],
+)
 def test_nothing_acknowledged_is_lost_at_whatever_step_the_process_is_killed(
-    tmp_path: Path, database: Database, database_url: str, other_process: Start
+    tmp_path: Path,
+    database: Database,
+    database_url: str,
+    other_process: Start,
+    enter_seconds: str,
+    steps: tuple[str, ...],
 ) -> None:
     """After a restart every acknowledged instance has row and file, and nothing half is left."""
-    process = other_process(KILLED_AT_EACH_STEP, str(tmp_path / "spool"), database_url, *STEPS)
+    arguments = str(tmp_path / "spool"), database_url, enter_seconds, *steps
+    process = other_process(KILLED_AT_EACH_STEP, *arguments)
     out, error = process.communicate(timeout=120)
     ended = re.findall(r"ended (\S+) (-?\d+)", out)
-    assert ended == [(step, "-9") for step in STEPS], error
+    assert ended == [(step, "-9") for step in steps], error
     acknowledged = set(re.findall(r"acknowledged (\S+)", out))
-    assert len(acknowledged) >= len(STEPS) - 3
+    assert len(acknowledged) >= len(steps) - 3
 
     spool = Spool(tmp_path / "spool")
-    found = recover(database, spool, -60)
+    found = recover(database, spool, -60, described)
 
     assert acknowledged <= sound(database, spool)
     assert found.settled >= len(acknowledged) - 1
     assert found.left == found.elsewhere == 0
-    assert recover(database, spool, -60).settled == 0
+    assert recover(database, spool, -60, described).settled == 0
 
 
 @pytest.mark.parametrize("content", [b"content of", b"content of 1.2.1.0"])
@@ -209,7 +158,7 @@ def test_a_file_torn_by_a_power_cut_withdraws_its_instance(
     slot.write_bytes(content)
 
     spool = Spool(tmp_path / "spool")
-    found = recover(database, spool, -60)
+    found = recover(database, spool, -60, described)
 
     whole = content == b"content of 1.2.1.0"
     assert sound(database, spool) == ({"1.2.1.0"} if whole else set())
@@ -228,7 +177,7 @@ def test_a_name_lost_by_a_power_cut_is_given_again(
     (lost,) = [path for path in (spool.root / "objects").rglob("*") if path.is_file()]
     lost.unlink()
 
-    assert recover(database, spool, -60).settled == 1
+    assert recover(database, spool, -60, described).settled == 1
 
     assert sound(database, spool) == {"1.2.1.0"}
 
@@ -239,7 +188,7 @@ def test_slots_of_a_living_process_are_left_alone(
     """Recovery knows the dead by their locks."""
     slow.take_in(an_instance())
 
-    assert recover(slow.database, slow.spool, -60).settled == 0
+    assert recover(slow.database, slow.spool, -60, described).settled == 0
 
     assert slow.unsettled() == 1
     slow.intake.close()
@@ -255,9 +204,9 @@ def test_a_slot_that_no_row_knows_waits_for_a_late_commit(
     spool = Spool(tmp_path / "spool")
     content = {b"content of 1.2.1.0"}
 
-    assert recover(database, spool, 3600).swept == 0
+    assert recover(database, spool, 3600, described).swept == 0
     assert {path.read_bytes() for path in spool.root.glob("slots/*/0*")} >= content
-    assert recover(database, spool, -60).swept == 1
+    assert recover(database, spool, -60, described).swept == 1
     assert sound(database, spool) == set()
 
 
@@ -267,7 +216,7 @@ def test_rows_of_another_spool_are_counted_and_kept(
     """Two listeners on one database and two spools: neither judges the other's files."""
     slow.take_in(an_instance())
 
-    assert recover(slow.database, Spool(tmp_path / "other"), -60).elsewhere == 1
+    assert recover(slow.database, Spool(tmp_path / "other"), -60, described).elsewhere == 1
 
     assert slow.unsettled() == slow.instances() == 1
 

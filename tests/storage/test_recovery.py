@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from storage import failpoint, instances, studies, unsettled
+from storage import failpoint, instances, studies, unsettled, voucher
 from storage.engine import Database
 from storage.filesystem import synchronise_names
 from storage.records import Instance, StudyState
@@ -24,6 +24,7 @@ from storage.recovery import recover
 from storage.slots import Slots
 from storage.spool import Digest, Spool
 from storage.unsettled import Unsettled, Withdrawn
+from storage.voucher import Voucher
 
 
 class Step(enum.Enum):
@@ -38,12 +39,48 @@ class Step(enum.Enum):
     ANSWERED = enum.auto()
     ANSWERED_NAME_LOST = enum.auto()
     SETTLED = enum.auto()
+    VOUCHED_AND_TORN = enum.auto()
+    VOUCHED = enum.auto()
+    VOUCHED_AND_NAME = enum.auto()
+    ENTERED = enum.auto()
+    ENTERED_NAME_LOST = enum.auto()
 
 
-HAS_ROW = set(Step) - {Step.PARTLY_WRITTEN, Step.WRITTEN, Step.FILE_WITH_NAME}
-HAS_NAME = {Step.FILE_WITH_NAME, Step.ROW_AND_NAME, Step.ANSWERED, Step.SETTLED}
-TORN = {Step.PARTLY_WRITTEN, Step.ROW_AND_TORN_FILE}
-ACKNOWLEDGED = {Step.ANSWERED, Step.ANSWERED_NAME_LOST, Step.SETTLED}
+VOUCHED = {
+    Step.VOUCHED_AND_TORN,
+    Step.VOUCHED,
+    Step.VOUCHED_AND_NAME,
+    Step.ENTERED,
+    Step.ENTERED_NAME_LOST,
+}
+HAS_ROW = {
+    Step.ROW_AND_TORN_FILE,
+    Step.ROW_AND_WHOLE_FILE,
+    Step.ROW_AND_NAME,
+    Step.ANSWERED,
+    Step.ANSWERED_NAME_LOST,
+    Step.SETTLED,
+    Step.ENTERED,
+    Step.ENTERED_NAME_LOST,
+}
+HAS_NAME = {
+    Step.FILE_WITH_NAME,
+    Step.ROW_AND_NAME,
+    Step.ANSWERED,
+    Step.SETTLED,
+    Step.VOUCHED_AND_NAME,
+    Step.ENTERED,
+}
+TORN = {Step.PARTLY_WRITTEN, Step.ROW_AND_TORN_FILE, Step.VOUCHED_AND_TORN}
+ACKNOWLEDGED = {
+    Step.ANSWERED,
+    Step.ANSWERED_NAME_LOST,
+    Step.SETTLED,
+    Step.VOUCHED,
+    Step.VOUCHED_AND_NAME,
+    Step.ENTERED,
+    Step.ENTERED_NAME_LOST,
+}
 
 
 @dataclass(frozen=True)
@@ -92,6 +129,8 @@ def test_whatever_was_left_rows_and_files_agree_afterwards(
     shutil.copyfile(_sqlite_template, folder / "gatekeeper.db")
     database = Database.connect(f"sqlite:///{folder}/gatekeeper.db")
     spool = Spool(folder / "spool")
+    acknowledged = {one.instance.digest for one in left if one.step in ACKNOWLEDGED}
+    entered = {one.instance.digest for one in left if one.step in HAS_ROW}
     listeners = [Slots(spool.root, 2), Slots(spool.root, 2)]
     try:
         for one in left:
@@ -100,12 +139,12 @@ def test_whatever_was_left_rows_and_files_agree_afterwards(
             die(listener)
             point = "recovery.settled=raise@1" if interrupted else ""
             with failpoint.armed(point), contextlib.suppress(RuntimeError):
-                recover(database, spool, -60)
-            acknowledged = {one.instance.digest for one in left if one.step in ACKNOWLEDGED}
-            listed = rows(database)
-            assert acknowledged <= listed
-        found = recover(database, spool, -60)
+                recover(database, spool, -60, described)
+            # What vouches for itself is entered by its listener, or by a recovery that ends.
+            assert acknowledged & entered <= rows(database)
+        found = recover(database, spool, -60, described)
 
+        assert acknowledged <= rows(database)
         assert found.left == found.elsewhere == 0
         with database.read() as tx:
             assert unsettled.count(tx) == 0
@@ -126,13 +165,16 @@ def stop_at(database: Database, spool: Spool, slots: Slots, one: Arrival) -> Non
     """Leave what an intake leaves when it stops at this step."""
     descriptor, path = slots.take()
     os.write(descriptor, one.data[: 3 if one.step in TORN else None])
-    os.close(descriptor)
     instance = one.instance
+    if one.step in VOUCHED:
+        assert voucher.put(descriptor, Voucher(instance.digest, instance.source_ae))
+    os.close(descriptor)
     if one.step in HAS_ROW:
         uid, digest = instance.sop_instance_uid, instance.digest
         with database.begin() as tx:
             recorded = instances.record(tx, instance, None)
-            unsettled.add(tx, Unsettled(slots.name(path), uid, digest, recorded.new))
+            if one.step not in VOUCHED:
+                unsettled.add(tx, Unsettled(slots.name(path), uid, digest, recorded.new))
     if one.step in HAS_NAME:
         spool.name(path, Digest(instance.digest), instance.size)
     if one.step is Step.SETTLED:
@@ -146,6 +188,14 @@ def die(slots: Slots) -> None:
     with slots._filling:  # pyright: ignore[reportPrivateUsage]
         for _, lock in slots._held:  # pyright: ignore[reportPrivateUsage]
             os.close(lock)
+
+
+def described(path: Path, voucher: Voucher) -> Instance:
+    """Return what was said of the instance whose whole content is here."""
+    uid, content = path.read_bytes()[:3].decode().split()
+    instance = Arrival(int(uid), int(content), 0, Step.VOUCHED).instance
+    assert instance.digest == voucher.digest
+    return instance
 
 
 def rows(database: Database) -> set[str]:
@@ -165,7 +215,7 @@ def test_a_withdrawn_instance_reopens_its_study(tmp_path: Path, database: Databa
         assert study is not None
         assert studies.complete(tx, "1.2.3", Digest.of(b"both"), study.last_received_at) == 1
 
-    assert recover(database, spool, -60).withdrawn == ("1.2.3.1",)
+    assert recover(database, spool, -60, described).withdrawn == ("1.2.3.1",)
 
     with database.read() as tx:
         study = studies.get(tx, "1.2.3")
@@ -184,9 +234,9 @@ def test_a_slot_that_cannot_be_read_is_left_as_it_is(
     with monkeypatch.context() as patch:
         patch.setattr("storage.recovery._PIECE", "no number of bytes")
         patch.setattr(Path, "open", unreadable)
-        assert recover(database, spool, -60).left == 1
+        assert recover(database, spool, -60, described).left == 1
 
-    assert recover(database, spool, -60).settled == 1
+    assert recover(database, spool, -60, described).settled == 1
 
 
 def test_an_instance_that_rests_on_another_file_is_not_withdrawn(

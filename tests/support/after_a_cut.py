@@ -18,7 +18,7 @@ from storage.engine import Database
 from storage.spool import Spool
 from support.audit import lost
 from support.postgres import durable_server
-from support.receivers import WITH_POSTGRES
+from support.receivers import ROW_FIRST, WITH_POSTGRES
 from support.scanners import data_set_digest
 
 _NO_RESIDUE_SECONDS = 3600.0
@@ -56,7 +56,7 @@ def look(receiver: str, home: Path, acknowledged: Mapping[str, str], sent: Set[s
     if kind == WITH_POSTGRES:
         with durable_server(home) as server:
             return _ours(home, server.url("postgres"), acknowledged, [])
-    if kind == "durable":
+    if kind in {"durable", ROW_FIRST}:
         path = home / "gatekeeper.db"
         return _ours(home, f"sqlite:///{path}", acknowledged, list(_unsound(path)))
     files = [path for path in (home / "store").rglob("*") if path.is_file()]

@@ -24,6 +24,7 @@ from support.gate import end, free_port, listening
 from support.postgres import PostgresServer, durable_server
 from support.waiting import until
 
+ROW_FIRST = "durable-first"
 RECEIVERS = ("storescp", "storescp-fsync", "orthanc", "protocol", "durable")
 WITH_POSTGRES = "durable-postgres"
 LARGEST_PDU = 131072
@@ -128,7 +129,7 @@ def _start(
         configuration.write_text(json.dumps(_orthanc(store, port)))
         kept = lambda: sum(1 for path in store.rglob("*") if len(path.name) == 36)  # noqa: E731
         return ["Orthanc", str(configuration)], environment, kept
-    if name.partition(":")[0] in {"protocol", "durable", WITH_POSTGRES}:
+    if name.partition(":")[0] in {"protocol", "durable", ROW_FIRST, WITH_POSTGRES}:
         return _ours(name, home, store, port, environment, url)
     if shim is not None and name == "storescp-fsync":
         environment["LD_PRELOAD"] = str(shim)
@@ -157,6 +158,8 @@ def _ours(
         "GATEKEEPER_LOG_LEVEL": "ERROR",
     }
     name, _, processes = name.partition(":")
+    if name == ROW_FIRST:
+        environment["GATEKEEPER_SPOOL_ENTER_SECONDS"] = "0"
     if processes:
         environment["GATEKEEPER_LISTEN_PROCESSES"] = processes
     if name == "protocol":

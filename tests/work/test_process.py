@@ -162,6 +162,29 @@ def test_resident_memory_is_watched_from_outside(
         unlimited.stop()
 
 
+WORN = """
+from gatekeeper.work.answering import say, take_pipes
+requests, answers = take_pipes()
+say(answers, {"ready": 1})
+for line in requests:
+    say(answers, {"answer": 1, "worn": True})
+"""
+
+
+def test_a_child_whose_accelerator_failed_answers_and_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its answer counts, the log says that it came from the processor, the next job has another."""
+    (tmp_path / "worn.py").write_text(WORN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    worn = Child(ChildLimits(MEMORY_MIB, "cpu", 1), "worn")
+    for _ in range(2):
+        reply = worn.ask(tmp_path / "request.json", 60, 60, threading.Event())
+        assert reply["answer"] == 1
+        assert worn.pid is None
+    assert capsys.readouterr().out.count("accelerator_failed") == 2
+
+
 def test_a_cancelled_job_ends_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that lost its lease stops the work, and says that it did."""
     monkeypatch.setenv(VARIABLE, "child.read=hang")
