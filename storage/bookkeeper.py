@@ -8,6 +8,7 @@ after it recovery enters the file.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,7 +57,7 @@ class Bookkeeper(Gathering[Vouched]):
     def _keep(self, batch: list[Vouched]) -> list[Vouched]:
         failpoint.reached("bookkeeper.entering")
         # All before the first is waited for: they share transactions.
-        results = [self._hand_in(one.entry) for one in batch]
+        results = [self._handed_in(one.entry) for one in batch]
         left: list[Vouched] = []
         first: Exception | None = None
         for one, result in zip(batch, results, strict=True):
@@ -71,3 +72,13 @@ class Bookkeeper(Gathering[Vouched]):
             self._tell(first)
         failpoint.reached("bookkeeper.entered")
         return left
+
+    def _handed_in(self, entry: Entry) -> Callable[[], Entered]:
+        try:
+            return self._hand_in(entry)
+        except Exception as error:  # noqa: BLE001 - raised where the result would be had
+            return functools.partial(_raise, error)
+
+
+def _raise(error: Exception) -> Entered:
+    raise error

@@ -89,31 +89,20 @@ def recover(
     found = Recovered()
     older_than = time.time() - residue_seconds
     for slots in abandoned(spool.root):
-        entered = _enter(database, slots, describe)
-        found = found.and_also(_recover(database, spool, slots, older_than, entered))
+        entered, left = _enter(database, slots, describe)
+        found = found.and_also(Recovered(entered=entered, left=left))
+        found = found.and_also(_recover(database, spool, slots, older_than, keep=left > 0))
     sweep_unnamed(spool.root, older_than)
     return replace(found, elsewhere=_elsewhere(database, spool))
 
 
-@dataclass(frozen=True, slots=True)
-class _Entered:
-    """What was entered of vouched slots.
+def _enter(database: Database, slots: Abandoned, describe: Describe) -> tuple[int, int]:
+    """Enter the slots of one process that are what they say of themselves.
 
-    Attributes:
-        count: slots that have a row now.
-        removed: of them, the instances whose file retention had removed.
-        left: slots that could not be read or entered.
+    Returns:
+        How many have a row now, and how many could not be read or entered.
     """
-
-    count: int
-    removed: tuple[Unsettled, ...]
-    left: int
-
-
-def _enter(database: Database, slots: Abandoned, describe: Describe) -> _Entered:
-    """Enter the slots of one process that are what they say of themselves."""
-    removed: list[Unsettled] = []
-    count = left = 0
+    entered = left = 0
     for slot, mine in slots.vouched().items():
         path = slots.path(slot)
         try:
@@ -123,6 +112,9 @@ def _enter(database: Database, slots: Abandoned, describe: Describe) -> _Entered
             instance = describe(path, mine)
             with database.begin() as tx:
                 found = entries.enter(tx, Entry(slot, instance, None))
+                if found.recorded.removed:
+                    # Now that nothing unlinks its name any more, it gets one.
+                    instances.take_back(tx, instance.sop_instance_uid, instance.digest)
         except DatabaseUnavailableError:
             raise
         except (OSError, ValueError, SQLAlchemyError):
@@ -130,11 +122,8 @@ def _enter(database: Database, slots: Abandoned, describe: Describe) -> _Entered
             left += 1
             continue
         failpoint.reached("recovery.entered")
-        count += 1
-        if found.recorded.removed:
-            uid, digest = instance.sop_instance_uid, instance.digest
-            removed.append(Unsettled(slot, uid, digest, found.recorded.new))
-    return _Entered(count, tuple(removed), left)
+        entered += 1
+    return entered, left
 
 
 def _is_whole(path: Path, mine: Voucher) -> bool:
@@ -143,14 +132,14 @@ def _is_whole(path: Path, mine: Voucher) -> bool:
 
 
 def _recover(
-    database: Database, spool: Spool, slots: Abandoned, older_than: float, entered: _Entered
+    database: Database, spool: Spool, slots: Abandoned, older_than: float, *, keep: bool
 ) -> Recovered:
-    """Do so for one process, whose vouched slots have been entered."""
+    """Do so for one process, whose vouched slots have been entered; `keep` those without a row."""
     with database.read() as tx:
         rows = unsettled.listing(tx, slots.owner)
     whole: list[Unsettled] = []
     withdrawn: list[str] = []
-    left = entered.left
+    left = 0
     for row in rows:
         try:
             named = _named(spool, slots, row)
@@ -169,14 +158,12 @@ def _recover(
     if whole:
         spool.synchronise([str(spool.path(row.digest)) for row in whole])
         with database.begin() as tx:
-            for row in entered.removed:
-                instances.take_back(tx, row.sop_instance_uid, row.digest)
             unsettled.settle(tx, [row.slot for row in whole])
     failpoint.reached("recovery.settled")
     swept = 0
-    if not left:
+    if not left and not keep:
         swept = slots.sweep([slots.path(row.slot) for row in rows], older_than)
-    return Recovered(len(whole), entered.count, tuple(withdrawn), swept, left)
+    return Recovered(len(whole), 0, tuple(withdrawn), swept, left)
 
 
 def _named(spool: Spool, slots: Abandoned, row: Unsettled) -> bool:

@@ -1,5 +1,8 @@
 """What we commit to when a node asks (PS3.4 annex J): an instance that we keep, row and file.
 
+One that was acknowledged a moment ago, in whatever process, may have its row still to be written;
+then its file tells what the row will say (`storage.voucher`).
+
 Committed is an instance of the SOP class and UID asked for whose every content that we keep has
 its file in the spool, of the size on record; with `check_digest` each file is read, too, and must
 have its digest. Removed by retention, an instance counts as not here. The decision is written
@@ -8,12 +11,14 @@ before it is reported, so that a report which is sent twice says the same.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from gatekeeper.commitment import CLASS_CONFLICT, NO_SUCH_INSTANCE, PROCESSING_FAILURE
-from storage import commitments, instances
+from gatekeeper.listen.described import described
+from storage import commitments, instances, slots
 from storage.engine import Database
 from storage.records import Commitment, CommitmentItem, Instance
 from storage.spool import Spool
@@ -50,6 +55,10 @@ def decide(
         if commitment.decided_at is not None:
             return items
         here = {item.sop_instance_uid: instances.find(tx, item.sop_instance_uid) for item in items}
+    if not all(here.values()):
+        for one in _without_row(spool):
+            if one.sop_instance_uid in here:
+                here[one.sop_instance_uid].append(one)
     decided = [
         dataclasses.replace(
             item,
@@ -65,6 +74,14 @@ def decide(
         failures = [item.failure for item in decided]
         held = commitments.decide(tx, commitment.id, commitment.attempt, failures)
     return decided if held else None
+
+
+def _without_row(spool: Spool) -> Iterator[Instance]:
+    """Yield what was received, or is being received, and perhaps has no row yet."""
+    for slot, voucher in slots.vouched(spool.root).items():
+        # Who has its row by now has no slot any more, or not for long; a torn file has no name.
+        with contextlib.suppress(OSError, ValueError):
+            yield described(slots.path(spool.root, slot), voucher)
 
 
 def is_whole(spool: Spool, instance: Instance, *, check_digest: bool) -> bool:

@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 from listen.raw_scanner import RawScanner, echo, raw_scanner, store
-from listen.wire import Listening, running, settings_for, sqlite_only
+from listen.wire import MR, SCANNER, Listening, running, settings_for, sqlite_only
 from support.dicom_peers import read_pdu
 from support.waiting import until
 
+from gatekeeper.commitment import NO_SUCH_INSTANCE
+from gatekeeper.listen import promise
 from gatekeeper.send import pdu
-from storage import studies
+from storage import commitments, studies
 from storage.engine import Database
+from storage.records import CommitmentItem
 
 pytestmark = sqlite_only
 
@@ -84,6 +87,23 @@ def test_an_association_has_not_ended_before_all_its_rows_are_written(
             scanner.connection.close()
         until(lambda: active() == 0, SECONDS, "the association has ended")
         assert listening.count() == SENT
+
+
+def test_what_was_answered_is_committed_to_before_its_row_is_written(
+    listening: Listening,
+) -> None:
+    """Another association may ask, of another process; what never came is still not here."""
+    asked = [CommitmentItem(MR, f"1.2.3.{number}") for number in (*range(SENT), 77)]
+    with raw_scanner(listening.port) as scanner:
+        send(scanner)
+        with listening.database.begin() as tx:
+            request = commitments.request(tx, SCANNER, "1.2.3.4", asked, "test", 60.0)
+        assert request is not None
+        items = promise.decide(listening.database, listening.spool, request, check_digest=True)
+        assert listening.count() == 1
+        assert items is not None
+        assert [one.failure for one in items] == [*[None] * SENT, NO_SUCH_INSTANCE]
+        scanner.release()
 
 
 def test_a_listener_that_stops_has_written_all_rows(listening: Listening) -> None:

@@ -149,6 +149,8 @@ def test_a_database_in_trouble_holds_up_no_answer_until_too_much_waits(
     back.append(True)
 
     until(lambda: patient.instances() == 3, SECONDS, "all rows are written")
+    slots = patient.spool.root / "slots"
+    until(lambda: len(written_files(slots)) < 3, SECONDS, "there is room")
     assert {type(error) for error in patient.troubles} == {DatabaseUnavailableError}
     assert patient.keep(an_instance(3), b"3", bearer) is None
 
@@ -217,6 +219,42 @@ def test_what_retention_removed_is_kept_again_when_it_comes_again(
     assert row.removed_at is None
     site.intake.close()
     assert sound(site.database, site.spool) == {made.sop_instance_uid}
+
+
+def test_recovery_keeps_again_what_retention_removed(
+    tmp_path: Path, patient: Site, an_instance: Make
+) -> None:
+    """Sent again, acknowledged, and then the listener died before it looked at the row."""
+    made = an_instance()
+    patient.take_in(made, content_of(made))
+    with patient.database.begin() as tx:
+        tx.execute(text("UPDATE instance SET removed_at = received_at"))
+    assert patient.keep(made, content_of(made), opened(patient.database)) is None
+
+    left = Spool(shutil.copytree(patient.spool.root, tmp_path / "copy"))
+    assert recover(patient.database, left, -60, described).entered == 1
+
+    with patient.database.read() as tx:
+        [row] = instances.find(tx, made.sop_instance_uid)
+    assert row.removed_at is None
+    assert sound(patient.database, left) == {made.sop_instance_uid}
+
+
+def test_a_slot_that_cannot_be_understood_is_left_as_it_is(
+    tmp_path: Path, patient: Site, an_instance: Make
+) -> None:
+    """It may have been acknowledged: told again and again, never removed, whatever its age."""
+    made = an_instance()
+    patient.keep(made, content_of(made), opened(patient.database))
+    left = Spool(shutil.copytree(patient.spool.root, tmp_path / "copy"))
+
+    def fail(_path: Path, _voucher: Voucher) -> Instance:
+        raise ValueError("not understood")
+
+    for _ in range(2):
+        found = recover(patient.database, left, -60, fail)
+        assert (found.entered, found.left, found.swept) == (0, 1, 0)
+    assert recover(patient.database, left, -60, described).entered == 1
 
 
 def test_a_slot_that_is_not_what_it_says_was_never_acknowledged(

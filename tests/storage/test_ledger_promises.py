@@ -42,6 +42,19 @@ with intake.writer() as writer:
     intake.keep(writer, made, None)
 os._exit(0)
 """
+DIES_WITHOUT_A_ROW = """
+import os, sys
+from pathlib import Path
+from storage.slots import Slots
+from storage.spool import Spool
+
+spool = Spool(Path(sys.argv[1]))
+with spool.writer(make=Slots(spool.root, 2).take) as writer:
+    writer.write(b"received, and no row yet")
+    assert writer.vouch("CT1")
+    writer.synchronise()
+    os._exit(0)
+"""
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -376,3 +389,17 @@ def test_a_job_that_waits_for_space_is_a_remark() -> None:
     assert list(judge_job(job, 300.0)) == [
         Entry("job", "7", "it waits for space: Quota exceeded", remark=True)
     ]
+
+
+def test_a_file_that_vouches_for_itself_has_a_row_soon(
+    site: Site, tmp_path: Path, other_process: Start
+) -> None:
+    """While recovery is still to come it is a remark; when it never comes, a difference."""
+    assert other_process(DIES_WITHOUT_A_ROW, str(tmp_path / "spool")).wait(60) == 0
+
+    books = site.books()
+    assert (books.balanced, books.counts["files without a row yet"]) == (True, 1)
+    assert remarks(books) == ["slot: waits for recovery: the listener that received it has ended"]
+
+    late = "slot: its instance, perhaps acknowledged, has no row for long; recovery is to write it"
+    assert late in causes(site.books(overdue=-1.0))
