@@ -5,8 +5,8 @@ a remark (`gatekeeper.accounts`):
 
 - Every row of an instance or a result has its file, of its size and, when asked for, its content.
   A file just received may be in its slot still; one that retention removed is gone on purpose.
-- Every file that vouches for itself has a row soon; while recovery is to write it that is a remark, and
-  after long a difference.
+- Every file that vouches for itself has a row soon; while recovery is to write it that is a
+  remark, and after long a difference.
 - Every file has a row. One without is a remark: its sender got no success and sends it again, or
   the worker makes it again; either adopts it by its digest.
 - Every complete study has one job a model for its content, and every revision had one.

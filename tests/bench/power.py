@@ -8,10 +8,11 @@ disks is mounted, the receiver recovers, and every instance that had been answer
 cut must be there: its file whole, its entry in the index, and, for ours, the ledger balanced with
 every file read. While ours recovers the power is cut three times more, and all that is asked again.
 
-Receivers are those of `gatekeeper bench ingest`: durable[:PROCESSES], durable-postgres[:PROCESSES]
-with its database on the same disk, orthanc, storescp. One that is known to lose something shows
-that this measurement finds it. Exits with 1 when ours has lost anything. Needs Linux, root, FUSE,
-loop devices, and mfusepy, which is one of the development packages.
+Receivers are those of `gatekeeper bench ingest`: durable[:PROCESSES], durable-first[:PROCESSES],
+durable-postgres[:PROCESSES] with its database on the same disk, orthanc, storescp. One that is
+known to lose something shows that this measurement finds it. Exits with 1 when ours has lost
+anything. Needs Linux, root, FUSE, loop devices, and mfusepy, which is one of the development
+packages.
 """
 
 from __future__ import annotations
