@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from support.waiting import until
 from work.phantoms import STUDY, encoded, series, stored
 
@@ -172,17 +173,19 @@ for line in requests:
 
 
 def test_a_child_whose_accelerator_failed_answers_and_is_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its answer counts, the log says that it came from the processor, the next job has another."""
     (tmp_path / "worn.py").write_text(WORN)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     worn = Child(ChildLimits(MEMORY_MIB, "cpu", 1), "worn")
-    for _ in range(2):
-        reply = worn.ask(tmp_path / "request.json", 60, 60, threading.Event())
-        assert reply["answer"] == 1
-        assert worn.pid is None
-    assert capsys.readouterr().out.count("accelerator_failed") == 2
+    structlog.reset_defaults()  # Whatever an earlier test has silenced.
+    with structlog.testing.capture_logs() as events:
+        for _ in range(2):
+            reply = worn.ask(tmp_path / "request.json", 60, 60, threading.Event())
+            assert reply["answer"] == 1
+            assert worn.pid is None
+    assert [one["event"] for one in events] == ["accelerator_failed"] * 2
 
 
 def test_a_cancelled_job_ends_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
