@@ -55,9 +55,9 @@ def decide(
         if commitment.decided_at is not None:
             return items
         here = {item.sop_instance_uid: instances.find(tx, item.sop_instance_uid) for item in items}
-    if not all(here.values()):
+    if lacking := {uid for uid, rows in here.items() if not rows}:
         for one in _without_row(spool):
-            if one.sop_instance_uid in here:
+            if one.sop_instance_uid in lacking:
                 here[one.sop_instance_uid].append(one)
     decided = [
         dataclasses.replace(
