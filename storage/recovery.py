@@ -89,9 +89,7 @@ def recover(
     found = Recovered()
     older_than = time.time() - residue_seconds
     for slots in abandoned(spool.root):
-        entered, left = _enter(database, slots, describe)
-        found = found.and_also(Recovered(entered=entered, left=left))
-        found = found.and_also(_recover(database, spool, slots, older_than, keep=left > 0))
+        found = found.and_also(_recover(database, spool, slots, older_than, describe))
     sweep_unnamed(spool.root, older_than)
     return replace(found, elsewhere=_elsewhere(database, spool))
 
@@ -132,14 +130,14 @@ def _is_whole(path: Path, mine: Voucher) -> bool:
 
 
 def _recover(
-    database: Database, spool: Spool, slots: Abandoned, older_than: float, *, keep: bool
+    database: Database, spool: Spool, slots: Abandoned, older_than: float, describe: Describe
 ) -> Recovered:
-    """Do so for one process, whose vouched slots have been entered; `keep` those without a row."""
+    """Do so for one process."""
+    entered, left = _enter(database, slots, describe)
     with database.read() as tx:
         rows = unsettled.listing(tx, slots.owner)
     whole: list[Unsettled] = []
     withdrawn: list[str] = []
-    left = 0
     for row in rows:
         try:
             named = _named(spool, slots, row)
@@ -161,9 +159,9 @@ def _recover(
             unsettled.settle(tx, [row.slot for row in whole])
     failpoint.reached("recovery.settled")
     swept = 0
-    if not left and not keep:
+    if not left:
         swept = slots.sweep([slots.path(row.slot) for row in rows], older_than)
-    return Recovered(len(whole), 0, tuple(withdrawn), swept, left)
+    return Recovered(len(whole), entered, tuple(withdrawn), swept, left)
 
 
 def _named(spool: Spool, slots: Abandoned, row: Unsettled) -> bool:

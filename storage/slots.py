@@ -21,8 +21,8 @@ from pathlib import Path
 
 from storage import voucher
 from storage.filesystem import synchronise_folder, unlink
-from storage.spool import FOLDER_MODE, SLOT_MODE
-from storage.voucher import Voucher
+from storage.spool import FOLDER_MODE
+from storage.voucher import SLOT_MODE, Voucher
 
 _LOCK = "lock"
 _MAKING = "."

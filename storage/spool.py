@@ -30,8 +30,6 @@ from storage.filesystem import synchronise_folder, synchronise_names, unlink
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 FILE_MODE = 0o440
-SLOT_MODE = 0o640
-"""While it is written: only who may write to a file may have it vouch for itself."""
 FOLDER_MODE = 0o750
 
 

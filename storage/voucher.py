@@ -16,6 +16,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+SLOT_MODE = 0o640
+"""Of a file while it is written: only who may write to one may set its attributes."""
+
 _NAME = "user.gatekeeper"
 _VERSION = b"\x01"
 _DIGEST_BYTES = 32
@@ -96,5 +99,5 @@ def take_off(path: Path) -> None:
     Raises:
         OSError: if it cannot be done.
     """
-    path.chmod(0o640)
+    path.chmod(SLOT_MODE)
     os.removexattr(path, _NAME)

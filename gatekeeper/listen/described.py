@@ -13,7 +13,7 @@ from pydicom.filereader import read_file_meta_info
 
 from gatekeeper.errors import RefusedInstance
 from gatekeeper.listen.file_meta import part10_header
-from gatekeeper.listen.headers import MAXIMUM_BEGINNING, identify, identify_beginning
+from gatekeeper.listen.headers import MAXIMUM_BEGINNING, Identity, identify, identify_beginning
 from storage.records import Instance
 from storage.voucher import Voucher
 
@@ -40,15 +40,29 @@ def described(path: Path, voucher: Voucher) -> Instance:
         identity = identify_beginning(beginning, syntax) or identify(beginning, syntax)
     except RefusedInstance as refusal:
         raise ValueError(refusal.rule) from refusal
+    return recorded_of(identity, syntax, voucher.digest, size, voucher.calling_ae)
+
+
+def recorded_of(
+    identity: Identity,
+    transfer_syntax_uid: str,
+    digest: str,
+    size: int,
+    calling_ae: str,
+    *,
+    prior: bool = False,
+) -> Instance:
+    """Return what is recorded of an instance, when it comes and when it is read back alike."""
     return Instance(
         sop_instance_uid=identity.sop_instance_uid,
         sop_class_uid=identity.sop_class_uid,
-        transfer_syntax_uid=syntax,
+        transfer_syntax_uid=transfer_syntax_uid,
         study_instance_uid=identity.study_instance_uid,
         series_instance_uid=identity.series_instance_uid,
         modality=identity.modality,
-        digest=voucher.digest,
+        digest=digest,
         size=size,
-        source_ae=voucher.calling_ae,
+        source_ae=calling_ae,
         own_result=identity.own_marks,
+        prior=prior,
     )

@@ -30,6 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gatekeeper.errors import RefusedInstance
 from gatekeeper.listen import backpressure
 from gatekeeper.listen.associations import OpenAssociation
+from gatekeeper.listen.described import recorded_of
 from gatekeeper.listen.fetched import is_prior
 from gatekeeper.listen.file_meta import part10_header
 from gatekeeper.listen.headers import (
@@ -52,7 +53,6 @@ from storage.gathering import BacklogError
 from storage.instances import Recorded
 from storage.intake import Intake, Limits
 from storage.recorder import Recorder
-from storage.records import Instance
 from storage.spool import Spool, SpoolWriter
 
 SUCCESS = 0x0000
@@ -174,17 +174,12 @@ class Receiver:
         """
         self._check_sound()
         study = identity.study_instance_uid
-        instance = Instance(
-            sop_instance_uid=identity.sop_instance_uid,
-            sop_class_uid=identity.sop_class_uid,
-            transfer_syntax_uid=arrival.transfer_syntax_uid,
-            study_instance_uid=study,
-            series_instance_uid=identity.series_instance_uid,
-            modality=identity.modality,
-            digest=writer.digest,
-            size=writer.size,
-            source_ae=association.calling_ae,
-            own_result=identity.own_marks,
+        instance = recorded_of(
+            identity,
+            arrival.transfer_syntax_uid,
+            writer.digest,
+            writer.size,
+            association.calling_ae,
             prior=prior,
         )
         # The link between association and study is made once.

@@ -108,6 +108,7 @@ def test_a_listener_killed_at_any_step_has_lost_nothing_it_acknowledged(
     assert answers == ([0x0000, None] if acknowledged == 1 else [0x0000, 0x0000])
     assert acknowledged == 1 or enter_seconds
 
+    assert room.rows() in (1, 2)
     assert balance(room.database, room.spool, verify=True).balanced
     with room.listener():
         assert room.rows() >= acknowledged

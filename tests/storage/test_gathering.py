@@ -68,6 +68,16 @@ def make(doing: Doing, troubles: list[Exception]) -> Iterator[Make]:
         one.stop(SECONDS)
 
 
+def failed(make: Make, doing: Doing, troubles: list[Exception], code: int) -> Gathering[int]:
+    """Return a gathering whose work has failed, was told to have failed, and would succeed now."""
+    gathering = make(seconds=0)
+    doing.error = OSError(code, os.strerror(code))
+    gathering.add(1)
+    until(lambda: troubles, SECONDS, "it is told")
+    doing.error = None
+    return gathering
+
+
 def test_a_flush_has_all_done_in_order_and_no_more_at_once_than_it_may(
     doing: Doing, make: Make
 ) -> None:
@@ -119,12 +129,7 @@ def test_a_failure_of_all_is_told_and_tried_again(
     doing: Doing, make: Make, troubles: list[Exception]
 ) -> None:
     """A full disk today is not one tomorrow."""
-    gathering = make(seconds=0)
-    doing.error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    gathering.add(1)
-    until(lambda: troubles, SECONDS, "it is told")
-
-    doing.error = None
+    failed(make, doing, troubles, errno.ENOSPC)
 
     until(lambda: doing.done == [1], SECONDS, "it is done")
 
@@ -133,11 +138,7 @@ def test_after_a_lost_write_nothing_is_tried_again(
     doing: Doing, make: Make, troubles: list[Exception]
 ) -> None:
     """The process has to end; until then nothing more is taken."""
-    gathering = make(seconds=0)
-    doing.error = OSError(errno.EIO, os.strerror(errno.EIO))
-    gathering.add(1)
-    until(lambda: troubles, SECONDS, "it is told")
-    doing.error = None
+    gathering = failed(make, doing, troubles, errno.EIO)
 
     with pytest.raises(BacklogError):
         gathering.wait_for_room(SECONDS)
