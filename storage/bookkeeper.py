@@ -8,9 +8,10 @@ after it recovery enters the file.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from storage import failpoint
 from storage.engine import SynchronisationError
@@ -36,7 +37,8 @@ class Bookkeeper(Gathering[Vouched]):
     """Enters vouched files in a thread of its own, which starts with the first.
 
     Args:
-        hand_in: hands in an entry, and returns what waits until its row is durable.
+        enter: enters all of these together and returns what was found, or why it was not done, of
+            each; its row is durable then. What it raises (OSError, SQLAlchemyError) concerns all.
         entered: told of each file that has its row; what it raises is tried again.
         rhythm: see there.
         trouble: told of the first failure of each attempt.
@@ -44,25 +46,23 @@ class Bookkeeper(Gathering[Vouched]):
 
     def __init__(
         self,
-        hand_in: Callable[[Entry], Callable[[], Entered]],
+        enter: Callable[[Sequence[Entry]], Sequence[Entered | Exception]],
         entered: Callable[[Vouched, Entered], None],
         rhythm: Rhythm,
         trouble: Callable[[Exception], None],
     ) -> None:
         super().__init__("bookkeeper", rhythm, self._keep, trouble)
-        self._hand_in = hand_in
+        self._enter = enter
         self._entered = entered
         self._tell = trouble
 
     def _keep(self, batch: list[Vouched]) -> list[Vouched]:
         failpoint.reached("bookkeeper.entering")
-        # All before the first is waited for: they share transactions.
-        results = [self._handed_in(one.entry) for one in batch]
         left: list[Vouched] = []
         first: Exception | None = None
-        for one, result in zip(batch, results, strict=True):
+        for one, result in zip(batch, self._results(batch), strict=True):
             try:
-                self._entered(one, result())
+                self._entered(one, _found(result))
             except SynchronisationError:
                 raise
             except Exception as error:  # noqa: BLE001 - told, and only this one is tried again
@@ -73,12 +73,18 @@ class Bookkeeper(Gathering[Vouched]):
         failpoint.reached("bookkeeper.entered")
         return left
 
-    def _handed_in(self, entry: Entry) -> Callable[[], Entered]:
+    def _results(self, batch: list[Vouched]) -> Sequence[Entered | Exception]:
         try:
-            return self._hand_in(entry)
-        except Exception as error:  # noqa: BLE001 - raised where the result would be had
-            return functools.partial(_raise, error)
+            return self._enter([one.entry for one in batch])
+        except (OSError, SQLAlchemyError):
+            raise
+        except Exception as error:  # noqa: BLE001 - one that cannot even be handed in fails alone
+            if len(batch) == 1:
+                return [error]
+            return [result for one in batch for result in self._results([one])]
 
 
-def _raise(error: Exception) -> Entered:
-    raise error
+def _found(result: Entered | Exception) -> Entered:
+    if isinstance(result, Exception):
+        raise result
+    return result

@@ -14,7 +14,7 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -56,6 +56,48 @@ class Request:
     work: Callable[[Connection], Any]
     deadline: float
     answer: Answer
+
+
+class Collecting:
+    """The answers of several requests, told together once the last of them is there.
+
+    Args:
+        count: how many there will be.
+        told: told them in their order: what the work of each returned, or why it was not done.
+    """
+
+    def __init__(self, count: int, told: Callable[[list[Any]], None]) -> None:
+        self._results: list[Any] = [None] * count
+        self._missing = count
+        self._told = told
+        self._lock = threading.Lock()
+
+    def answers(self) -> list[Answer]:
+        """Return where the result of each goes."""
+        return [_Collected(self, place) for place in range(len(self._results))]
+
+    def put(self, place: int, result: Any) -> None:
+        """Take the result of the request at this place."""
+        with self._lock:
+            self._results[place] = result
+            self._missing -= 1
+            missing = self._missing
+        if not missing:
+            self._told(self._results)
+
+
+@dataclass(frozen=True, slots=True)
+class _Collected:
+    """See `Answer`."""
+
+    collecting: Collecting
+    place: int
+
+    def set_result(self, result: Any, /) -> None:
+        self.collecting.put(self.place, result)
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        self.collecting.put(self.place, exception)
 
 
 def commit(database: Database, batch: list[Request]) -> None:
@@ -119,17 +161,36 @@ class Committer:
             work: may run more than once; only the last time is committed.
         """
         answer = Future[T]()
-        request = Request(order, work, time.monotonic() + self._wait_seconds, answer)
+        self._add([(order, work)], [answer])
+        return answer
+
+    def submit_each(
+        self, works: Sequence[tuple[str, Callable[[Connection], T]]]
+    ) -> Future[list[T | Exception]]:
+        """Return the future results of several, each there once all are; see `submit`.
+
+        What cannot be done fails alone: the exception is its result.
+        """
+        answer = Future[list[T | Exception]]()
+        self._add(works, Collecting(len(works), answer.set_result).answers())
+        return answer
+
+    def _add(
+        self, works: Sequence[tuple[str, Callable[[Connection], Any]]], answers: Sequence[Answer]
+    ) -> None:
+        deadline = time.monotonic() + self._wait_seconds
         with self._changed:
             if self._stopping:
                 raise DatabaseUnavailableError("this process is ending")
-            self._waiting.append(request)
+            self._waiting.extend(
+                Request(order, work, deadline, answer)
+                for (order, work), answer in zip(works, answers, strict=True)
+            )
             if not self._idle and len(self._threads) < _THREADS[self._database.dialect]:
                 thread = threading.Thread(target=self._run, name="committer", daemon=True)
                 self._threads.append(thread)
                 thread.start()
             self._changed.notify()
-        return answer
 
     def stop(self, deadline_seconds: float) -> None:
         """Commit what was handed in, take no more, and end the threads."""

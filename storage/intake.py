@@ -38,7 +38,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -124,7 +125,7 @@ class Intake:
             spool, self._slots, self._committer, limits.backlog, limits.settle_seconds, trouble
         )
         rhythm = Rhythm(limits.enter_seconds, limits.rows, limits.rows, limits.backlog)
-        self._bookkeeper = Bookkeeper(self._hand_in, self._follow, rhythm, trouble)
+        self._bookkeeper = Bookkeeper(self._enter_all, self._follow, rhythm, trouble)
         self._told = told
 
     def prepare(self) -> None:
@@ -176,7 +177,7 @@ class Intake:
         if known and self._limits.enter_seconds and writer.vouch(instance.source_ae):
             self._keep_vouched(writer, Entry(slot, instance, bearer, vouched=True))
             return None
-        row = self._enter(Entry(slot, instance, bearer))
+        row = self._enter([Entry(slot, instance, bearer)])
         try:
             writer.synchronise()
             name = self._spool.name(writer.path, digest, size)
@@ -190,7 +191,7 @@ class Intake:
             raise
         writer.keep()
         try:
-            entered = self._answer(row)
+            entered = self._entered(row)
             if entered.recorded.removed:
                 self._restore(instance, writer.path)
             return entered
@@ -220,9 +221,8 @@ class Intake:
         writer.keep()
         self._bookkeeper.add(Vouched(entry, Named("", writer.path, name)))
 
-    def _hand_in(self, entry: Entry) -> Callable[[], Entered]:
-        row = self._enter(entry)
-        return lambda: self._answer(row)
+    def _enter_all(self, batch: Sequence[Entry]) -> Sequence[Entered | Exception]:
+        return self._answer(self._enter(batch))
 
     def _follow(self, one: Vouched, entered: Entered) -> None:
         """Settle an acknowledged file now that it has its row."""
@@ -236,10 +236,18 @@ class Intake:
         if error.errno in (errno.ENOENT, errno.ESTALE):
             self._slots.renew()
 
-    def _enter(self, entry: Entry) -> _Result[Entered]:
+    def _enter(self, batch: Sequence[Entry]) -> _Result[list[Entered | Exception]]:
         if self._recorder is not None:
-            return self._recorder.enter(entry)
-        return self._committer.submit(entry.order, lambda tx: entries.enter(tx, entry))
+            return self._recorder.enter(batch)
+        return self._committer.submit_each(
+            [(one.order, functools.partial(entries.enter, entry=one)) for one in batch]
+        )
+
+    def _entered(self, row: _Result[list[Entered | Exception]]) -> Entered:
+        [result] = self._answer(row)
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def _restore(self, instance: Instance, path: str) -> None:
         """Count an instance that retention removed as kept again, now that its file is durable."""
@@ -251,10 +259,10 @@ class Intake:
         # Retention may have unlinked the name until a moment ago.
         self._spool.name(path, Digest(instance.digest), instance.size)
 
-    def _withdraw(self, withdrawal: Withdrawal, row: _Result[Entered]) -> None:
+    def _withdraw(self, withdrawal: Withdrawal, row: _Result[list[Entered | Exception]]) -> None:
         """See to it that a row whose file failed is not there, now or as soon as possible."""
         try:
-            self._answer(row)
+            self._entered(row)
             back = self._answer(self._committer.submit("", withdrawal.carry_out))
         except DatabaseUnavailableError:
             back = withdrawal

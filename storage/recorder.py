@@ -17,19 +17,24 @@ from __future__ import annotations
 import collections
 import contextlib
 import enum
+import functools
 import select
 import socket
 import struct
 import time
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from storage import entries
-from storage.committer import Request, commit
+from storage.committer import Collecting, Request, commit
 from storage.engine import Database, DatabaseUnavailableError, SynchronisationError
 from storage.entries import Entered, Entry
-from storage.entry_bytes import pack_entered, pack_entry, pack_trouble, unpack_entry, unpack_reply
+from storage.entry_bytes import pack_entries, pack_replies, unpack_entries, unpack_replies
 
 MAXIMUM_MESSAGE = 64 * 1024
-"""Bytes; an entry has some 600."""
+"""Bytes."""
+_TOGETHER = 32
+"""Entries in one message; one has some 600 bytes, and never 1,000."""
 _ATTEMPTS = 3
 _NEW_CHANNEL = b"c"
 
@@ -47,26 +52,31 @@ class RefusedEntryError(Exception):
 
 
 class Pending:
-    """An entry that was handed in; see `Future`."""
+    """Entries that were handed in; see `Future`."""
 
-    def __init__(self, recorder: Recorder, message: bytes, channel: _Channel) -> None:
+    def __init__(self, recorder: Recorder, sent: list[tuple[bytes, _Channel]]) -> None:
         self._recorder = recorder
-        self._message = message
-        self._channel = channel
+        self._sent = sent
 
-    def result(self, timeout: float) -> Entered:
-        """Return what was found, once it is durable; each attempt waits as many seconds.
+    def result(self, timeout: float) -> list[Entered | Exception]:
+        """Return what was found of each entry, once it is durable, or why it was not entered.
+
+        That is DatabaseUnavailableError if the database could not do it, and RefusedEntryError if
+        this entry cannot be written. Each attempt waits as many seconds.
 
         Raises:
-            DatabaseUnavailableError: if the database, or the recorder, could not do it.
-            RefusedEntryError: if this entry cannot be written.
-            TimeoutError: if there is no answer in time; it may be entered all the same.
+            DatabaseUnavailableError: if the recorder could not do it.
+            TimeoutError: if there is no answer in time; all may be entered all the same.
         """
+        replies = [self._reply(message, channel, timeout) for message, channel in self._sent]
+        return [_result(one) for reply in replies for one in unpack_replies(reply)]
+
+    def _reply(self, message: bytes, channel: _Channel, timeout: float) -> bytes:
         for attempt in range(_ATTEMPTS):
             if attempt:
-                self._channel = self._recorder.send(self._message)
-            if reply := self._recorder.receive(self._channel, timeout):
-                return _entered(reply)
+                channel = self._recorder.send(message)
+            if reply := self._recorder.receive(channel, timeout):
+                return reply
         raise DatabaseUnavailableError("the recorder ends again and again")
 
 
@@ -112,14 +122,17 @@ class Recorder:
         self._wait_seconds = wait_seconds
         self._free: collections.deque[_Channel] = collections.deque()
 
-    def enter(self, entry: Entry) -> Pending:
-        """Hand in an entry; the result is there once it is durable.
+    def enter(self, entries: Sequence[Entry]) -> Pending:
+        """Hand in entries; their results are there once they are durable.
 
         Raises:
             DatabaseUnavailableError: if the recorder has not taken up others for a long time.
+            ValueError: if one of them cannot be handed in.
         """
-        message = pack_entry(entry, time.monotonic() + self._wait_seconds)
-        return Pending(self, message, self.send(message))
+        deadline = time.monotonic() + self._wait_seconds
+        parts = range(0, len(entries), _TOGETHER)
+        messages = [pack_entries(entries[at : at + _TOGETHER], deadline) for at in parts]
+        return Pending(self, [(message, self.send(message)) for message in messages])
 
     def send(self, message: bytes) -> _Channel:
         """Send over a channel that is free, or a new one, and return it."""
@@ -176,29 +189,37 @@ class Recorder:
         return _Channel(ours)
 
 
-class _Reply:
-    """Where the result of an entry goes; see `committer.Answer`."""
+class _Reply(Collecting):
+    """Where the results of one message of so many entries go.
 
-    def __init__(self, channel: socket.socket) -> None:
+    Attributes:
+        lost: whether the disk lost a write.
+    """
+
+    def __init__(self, channel: socket.socket, count: int) -> None:
+        super().__init__(count, self._send)
         self._channel = channel
         self.lost = False
 
-    def set_result(self, result: Entered) -> None:
-        self._send(pack_entered(result))
+    def put(self, place: int, result: Any) -> None:
+        """See there. Of a lost write nobody waits for the others to hear."""
+        self.lost = self.lost or isinstance(result, SynchronisationError)
+        super().put(place, result)
 
-    def set_exception(self, exception: BaseException) -> None:
-        if isinstance(exception, SynchronisationError):
-            self.lost = True
-            self._send(pack_trouble(_Trouble.LOST, str(exception)))
-        elif isinstance(exception, DatabaseUnavailableError):
-            self._send(pack_trouble(_Trouble.UNAVAILABLE, str(exception)))
-        else:
-            self._send(pack_trouble(_Trouble.REFUSED, type(exception).__name__))
-
-    def _send(self, reply: bytes) -> None:
+    def _send(self, results: Sequence[Entered | Exception]) -> None:
         # Who is gone needs no answer.
         with contextlib.suppress(OSError):
-            self._channel.send(reply)
+            self._channel.send(pack_replies([_said(one) for one in results]))
+
+
+def _said(result: Entered | Exception) -> Entered | tuple[int, str]:
+    if isinstance(result, Entered):
+        return result
+    if isinstance(result, SynchronisationError):
+        return _Trouble.LOST, str(result)
+    if isinstance(result, DatabaseUnavailableError):
+        return _Trouble.UNAVAILABLE, str(result)
+    return _Trouble.REFUSED, type(result).__name__
 
 
 def serve(database: Database, control: socket.socket, at_once: int) -> bool:
@@ -220,12 +241,15 @@ def serve(database: Database, control: socket.socket, at_once: int) -> bool:
     listeners = True
     try:
         while listeners or channels:
-            batch: list[tuple[Request, _Reply]] = []
+            batch: list[Request] = []
+            replies: list[_Reply] = []
             # From one poll to the next, what every channel has is gathered.
             for number, _ in poller.poll():
                 if (channel := channels.get(number)) is not None:
                     if message := _received(channel):
-                        batch.append(_request(message, channel))
+                        found, deadline = unpack_entries(message)
+                        replies.append(reply := _Reply(channel, len(found)))
+                        batch += _requests(found, deadline, reply)
                     else:
                         channels.pop(number).close()
                     continue
@@ -237,9 +261,8 @@ def serve(database: Database, control: socket.socket, at_once: int) -> bool:
                     listeners = False
                     poller.unregister(control)
             for start in range(0, len(batch), at_once):
-                part = batch[start : start + at_once]
-                commit(database, [request for request, _ in part])
-                if any(reply.lost for _, reply in part):
+                commit(database, batch[start : start + at_once])
+                if any(reply.lost for reply in replies):
                     return False
         return True
     finally:
@@ -268,21 +291,20 @@ def _received(channel: socket.socket) -> bytes:
         return b""
 
 
-def _request(message: bytes, channel: socket.socket) -> tuple[Request, _Reply]:
-    entry, deadline = unpack_entry(message)
-    reply = _Reply(channel)
-    return Request(entry.order, lambda tx: entries.enter(tx, entry), deadline, reply), reply
+def _requests(found: Sequence[Entry], deadline: float, reply: _Reply) -> Iterator[Request]:
+    for entry, answer in zip(found, reply.answers(), strict=True):
+        work = functools.partial(entries.enter, entry=entry)
+        yield Request(entry.order, work, deadline, answer)
 
 
-def _entered(reply: bytes) -> Entered:
-    found = unpack_reply(reply)
+def _result(found: Entered | tuple[int, str]) -> Entered | Exception:
     if isinstance(found, Entered):
         return found
     trouble, words = found
     match trouble:
         case _Trouble.UNAVAILABLE:
-            raise DatabaseUnavailableError(words)
+            return DatabaseUnavailableError(words)
         case _Trouble.LOST:
-            raise SynchronisationError(words)
+            return SynchronisationError(words)
         case _:
-            raise RefusedEntryError(words)
+            return RefusedEntryError(words)

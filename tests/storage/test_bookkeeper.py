@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -184,6 +184,28 @@ def test_one_that_cannot_be_entered_holds_up_no_other_and_is_not_lost(
 
     assert (found.entered, found.left) == (1, 0)
     assert sound(site.database, left) == {one.sop_instance_uid for one in made}
+
+
+def test_one_that_cannot_even_be_handed_in_holds_up_no_other(
+    site: Site, an_instance: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect of ours with one entry is told, and the others of its batch are entered."""
+    bearer = opened(site.database)
+    made = [an_instance(number) for number in range(3)]
+    enter = site.intake._enter  # pyright: ignore[reportPrivateUsage]
+
+    def picky(batch: Sequence[Entry]) -> object:
+        if any(one.instance.sop_instance_uid == made[1].sop_instance_uid for one in batch):
+            raise ValueError("an entry with a NUL in a text")
+        return enter(batch)
+
+    monkeypatch.setattr(site.intake, "_enter", picky)
+    for one in made:
+        site.keep(one, content_of(one), bearer)
+
+    until(lambda: len(site.troubles) > 1, SECONDS, "it was tried again")
+    assert named(site.database) == {made[0].sop_instance_uid, made[2].sop_instance_uid}
+    assert {type(error) for error in site.troubles} == {ValueError}
 
 
 def test_a_file_that_fails_is_neither_acknowledged_nor_entered(

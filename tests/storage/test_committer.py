@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -88,6 +89,23 @@ def test_one_that_cannot_be_written_fails_alone(
         bad[1].result(30)
     with database.read() as tx:
         assert instances.count(tx) == 2
+
+
+def test_several_handed_in_together_are_answered_together_each_with_its_own(
+    committer: Committer, an_instance: Callable[..., Instance]
+) -> None:
+    """Over as many transactions as it takes; one that cannot be written is one result."""
+
+    def record(tx: Connection, number: int) -> bool:
+        if number == 7:
+            raise ValueError("seven")
+        return instances.record(tx, an_instance(number), None).new
+
+    works = [("", functools.partial(record, number=number)) for number in range(25)]
+    found = committer.submit_each(works).result(30)
+
+    assert [one for one in found if one is True] == [True] * 24
+    assert isinstance(found[7], ValueError)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -14,9 +14,10 @@ import pytest
 from sqlalchemy import text
 from support.waiting import until
 
-from storage import instances, recorder
+from storage import entries, instances, recorder
 from storage.engine import Database, DatabaseUnavailableError, SynchronisationError
-from storage.entries import Bearer, Entry
+from storage.entries import Bearer, Entered, Entry
+from storage.entry_bytes import unpack_entries
 from storage.recorder import Recorder, RefusedEntryError
 from storage.records import Instance
 
@@ -62,6 +63,18 @@ def serving(database: Database, wait_seconds: float = SECONDS) -> Generator[Reco
         assert found.in_order is True
 
 
+def enter(client: Recorder, entry: Entry) -> Entered:
+    """Hand in an entry and return what was found on entering it.
+
+    Raises:
+        Exception: why it was not entered.
+    """
+    [found] = client.enter([entry]).result(SECONDS)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
 def entry(instance: Instance, slot: str = "owner/1", bearer: Bearer | None = None) -> Entry:
     return Entry(slot, instance, bearer)
 
@@ -72,10 +85,11 @@ def test_an_entry_is_durable_with_its_association_and_slot_when_its_result_is_th
     """What comes back is what was found, and other processes see it at once."""
     bearer = Bearer(None, "CT1", "192.0.2.1", linked=False)
     with serving(database) as client:
-        first = client.enter(entry(an_instance(1), "owner/1", bearer)).result(SECONDS)
-        again = client.enter(
-            entry(an_instance(1), "owner/2", replace(bearer, id=first.association, linked=True))
-        ).result(SECONDS)
+        first = enter(client, entry(an_instance(1), "owner/1", bearer))
+        again = enter(
+            client,
+            entry(an_instance(1), "owner/2", replace(bearer, id=first.association, linked=True)),
+        )
     assert first.recorded.new
     assert not again.recorded.new
     assert first.association == again.association is not None
@@ -101,9 +115,11 @@ def test_many_threads_share_transactions_and_each_gets_its_own_answer(
         commit(database, batch)
 
     def bring(number: int) -> bool:
-        pending = client.enter(entry(an_instance(number // 2), f"owner/{number}"))
+        pending = client.enter([entry(an_instance(number // 2), f"owner/{number}")])
         handed_in.append(number)
-        return pending.result(SECONDS).recorded.new
+        [found] = pending.result(SECONDS)
+        assert isinstance(found, Entered)
+        return found.recorded.new
 
     monkeypatch.setattr(recorder, "commit", counting)
     with serving(database) as client, ThreadPoolExecutor(8) as threads:
@@ -122,8 +138,52 @@ def test_an_entry_that_cannot_be_written_fails_alone(
     bad = replace(an_instance(1), modality="\ud800")
     with serving(database) as client:
         with pytest.raises(RefusedEntryError, match="UnicodeEncodeError"):
-            client.enter(entry(bad)).result(SECONDS)
-        assert client.enter(entry(an_instance(2))).result(SECONDS).recorded.new
+            enter(client, entry(bad))
+        assert enter(client, entry(an_instance(2))).recorded.new
+
+
+def test_what_is_handed_in_together_is_entered_together_and_answered_in_its_order(
+    database: Database, an_instance: Callable[..., Instance]
+) -> None:
+    """More than fit into one message, and one among them that cannot be written."""
+    made = [an_instance(number) for number in range(100)]
+    made[70] = replace(made[70], modality="\ud800")
+    made[99] = made[0]
+    with serving(database) as client:
+        found = client.enter([entry(one, f"owner/{at}") for at, one in enumerate(made)])
+        results = found.result(SECONDS)
+    assert isinstance(results[70], RefusedEntryError)
+    rest = [one.recorded.new for one in results if isinstance(one, Entered)]
+    assert rest == [True] * 98 + [False]
+    with database.read() as tx:
+        assert instances.count(tx) == 98
+
+
+def test_of_what_was_handed_in_together_all_is_entered_by_the_next_recorder(
+    database: Database, an_instance: Callable[..., Instance]
+) -> None:
+    """One that dies with some of it entered leaves none out; entering twice is harmless."""
+    made = [entry(an_instance(number), f"owner/{number}") for number in range(40)]
+    ours, theirs = pair()
+    client = Recorder(ours, SECONDS)
+    with theirs:
+        answer = client.enter(made)
+        data, numbers, *_ = socket.recv_fds(theirs, 1, 1)
+        assert data
+        with socket.socket(fileno=numbers[0]) as channel:
+            taken, _ = unpack_entries(channel.recv(recorder.MAXIMUM_MESSAGE))
+            with database.begin() as tx:
+                for one in taken[:5]:
+                    assert entries.enter(tx, one).recorded.new
+        found = Serving(database, theirs)
+        results = answer.result(SECONDS)
+        client.close()
+        found.thread.join(SECONDS)
+    assert found.in_order
+    new = [one.recorded.new for one in results if isinstance(one, Entered)]
+    assert new == [False] * 5 + [True] * 35
+    with database.read() as tx:
+        assert instances.count(tx) == 40
 
 
 def test_a_database_that_stays_locked_is_unavailable_in_bounded_time(
@@ -133,8 +193,8 @@ def test_a_database_that_stays_locked_is_unavailable_in_bounded_time(
     other = Database.connect(f"sqlite:///{tmp_path / 'gatekeeper.db'}", lock_seconds=0.1)
     with serving(other) as client:
         with database.begin(), pytest.raises(DatabaseUnavailableError, match="locked"):
-            client.enter(entry(an_instance(1))).result(SECONDS)
-        assert client.enter(entry(an_instance(1))).result(SECONDS).recorded.new
+            enter(client, entry(an_instance(1)))
+        assert enter(client, entry(an_instance(1))).recorded.new
     other.dispose()
 
 
@@ -146,7 +206,7 @@ def test_what_waited_for_too_long_is_not_begun(
         serving(database, wait_seconds=-1) as client,
         pytest.raises(DatabaseUnavailableError, match="too long"),
     ):
-        client.enter(entry(an_instance(1))).result(SECONDS)
+        enter(client, entry(an_instance(1)))
     with database.read() as tx:
         assert instances.count(tx) == 0
 
@@ -158,14 +218,16 @@ def test_what_was_under_way_when_a_recorder_died_is_entered_by_the_next(
     ours, theirs = pair()
     client = Recorder(ours, SECONDS)
     with theirs:
-        answer = client.enter(entry(an_instance(1)))
+        answer = client.enter([entry(an_instance(1))])
         # One takes the channel up and dies with it.
         data, numbers, *_ = socket.recv_fds(theirs, 1, 1)
         assert data
         socket.socket(fileno=numbers[0]).close()
         found = Serving(database, theirs)
-        assert answer.result(SECONDS).recorded.new
-        assert client.enter(entry(an_instance(2))).result(SECONDS).recorded.new
+        [result] = answer.result(SECONDS)
+        assert isinstance(result, Entered)
+        assert result.recorded.new
+        assert enter(client, entry(an_instance(2))).recorded.new
         client.close()
         found.thread.join(SECONDS)
     assert found.in_order
@@ -178,7 +240,7 @@ def test_recorders_that_die_again_and_again_are_given_up(
     ours, theirs = pair()
     client = Recorder(ours, SECONDS)
     with theirs:
-        answer = client.enter(entry(an_instance(1)))
+        answer = client.enter([entry(an_instance(1))])
         with ThreadPoolExecutor(1) as threads:
             found = threads.submit(answer.result, SECONDS)
             theirs.settimeout(SECONDS)
@@ -198,12 +260,38 @@ def test_a_recorder_that_hangs_is_waited_for_no_longer_than_asked(
     client = Recorder(ours, SECONDS)
     with theirs:
         with pytest.raises(TimeoutError):
-            client.enter(entry(an_instance(1))).result(0.05)
+            client.enter([entry(an_instance(1))]).result(0.05)
         _data, numbers, *_ = socket.recv_fds(theirs, 1, 1)
         with socket.socket(fileno=numbers[0]) as channel:
             assert channel.recv(recorder.MAXIMUM_MESSAGE)
             with pytest.raises(OSError, match="Broken pipe"):
                 channel.send(b"late")
+    client.close()
+
+
+def test_after_a_lost_write_nothing_more_of_what_came_together_is_tried(
+    database: Database, an_instance: Callable[..., Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next transaction might seem to succeed on pages that the kernel has dropped."""
+    begun: list[int] = []
+
+    def lost(_database: Database, batch: list[recorder.Request]) -> None:
+        begun.append(len(batch))
+        for request in batch:
+            request.answer.set_exception(SynchronisationError("disk I/O error"))
+
+    monkeypatch.setattr(recorder, "commit", lost)
+    ours, theirs = pair()
+    client = Recorder(ours, SECONDS)
+    with theirs:
+        pending = client.enter([entry(an_instance(number)) for number in range(32)])
+        assert recorder.serve(database, theirs, at_once=10) is False
+        assert begun == [10]
+        # The process ends, and its channels with it; nobody takes up the next.
+        with ThreadPoolExecutor(1) as threads:
+            found = threads.submit(pending.result, 0.2)
+            with pytest.raises(TimeoutError):
+                found.result(SECONDS)
     client.close()
 
 
@@ -213,7 +301,7 @@ def test_nobody_to_hand_in_to_is_told_at_once(an_instance: Callable[..., Instanc
     theirs.close()
     client = Recorder(ours, SECONDS)
     with pytest.raises(DatabaseUnavailableError, match="takes up nothing"):
-        client.enter(entry(an_instance(1)))
+        client.enter([entry(an_instance(1))])
     client.close()
 
 
@@ -231,7 +319,7 @@ def test_after_a_lost_write_the_recorder_ends_and_says_so(
     with theirs:
         found = Serving(database, theirs)
         with pytest.raises(SynchronisationError, match="disk I/O error"):
-            client.enter(entry(an_instance(1))).result(SECONDS)
+            enter(client, entry(an_instance(1)))
         found.thread.join(SECONDS)
     assert found.in_order is False
     client.close()
