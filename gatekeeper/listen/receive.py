@@ -245,15 +245,20 @@ def receiver_of(
     spool: Spool,
     tally: Tally | None = None,
     recorder: Recorder | None = None,
+    *,
+    rows_first: bool = False,
 ) -> Receiver:
-    """Return a receiver with the limits of the settings, which counts in `tally`."""
+    """Return a receiver with the limits of the settings, which counts in `tally`.
+
+    Every row is written before its answer with `rows_first`, whatever `spool.enter_seconds` says.
+    """
     limits = Limits(
         slots=settings.spool.slots,
         backlog=settings.spool.backlog,
         settle_seconds=settings.spool.settle_seconds,
         wait_seconds=settings.spool.wait_seconds,
         rows=settings.database.rows_at_once,
-        enter_seconds=settings.spool.enter_seconds,
+        enter_seconds=0.0 if rows_first else settings.spool.enter_seconds,
     )
     low, resume = settings.spool.low_water_mib, settings.spool.resume_mib
     return Receiver(database, spool, low, limits, resume, tally, recorder)

@@ -19,7 +19,7 @@ from gatekeeper.errors import ConfigurationError
 from gatekeeper.listen.associations import OpenAssociations
 from gatekeeper.listen.backpressure import QueueMark
 from gatekeeper.listen.guard import Caps, Connections
-from gatekeeper.listen.receive import Receiver
+from gatekeeper.listen.receive import receiver_of
 from gatekeeper.log import error_name, get_logger
 from gatekeeper.metrics.routes import Watch
 from gatekeeper.metrics.tally import Tally
@@ -38,7 +38,6 @@ from gatekeeper.web.store import Store
 from gatekeeper.web.throttle import Throttle
 from gatekeeper.web.transport import tls_context
 from storage.engine import Database
-from storage.intake import Limits
 from storage.spool import Spool
 
 _END_SECONDS = 10.0
@@ -73,21 +72,8 @@ class WebServer:
         self._thread: threading.Thread | None = None
         self._tally = Tally()
         self._tallying = TallyWriter(self._tally, spool.root, "web", settings.metrics.flush_seconds)
-        limits = Limits(
-            slots=settings.spool.slots,
-            backlog=settings.spool.backlog,
-            settle_seconds=settings.spool.settle_seconds,
-            wait_seconds=settings.spool.wait_seconds,
-            rows=settings.database.rows_at_once,
-        )
-        self._receiver = Receiver(
-            database,
-            spool,
-            settings.spool.low_water_mib,
-            limits,
-            settings.spool.resume_mib,
-            self._tally,
-        )
+        # Who uploads is told at once what became of each instance.
+        self._receiver = receiver_of(settings, database, spool, self._tally, rows_first=True)
         self._queue = QueueMark(settings, database)
         self._associations = OpenAssociations(database, settings.listen.association_lease / 3)
         self._tally.open = self._associations.count
