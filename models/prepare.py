@@ -94,6 +94,7 @@ class Prepared:
         positions: index in the canonical source of each level, row and column.
         source: the canonical view of the source.
         acquired: the images as sampled, once `normalised` has changed `images`; else None.
+        anatomy: what `brain` is: see `GridConfig`.
     """
 
     images: NDArray[np.float32]
@@ -101,6 +102,7 @@ class Prepared:
     positions: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
     source: Canonical
     acquired: NDArray[np.float32] | None = None
+    anatomy: str = "brain"
 
     def quantiles(self) -> NDArray[np.float64]:
         """Return the brain's intensity at `PERCENTILES`."""
@@ -203,7 +205,8 @@ def resampled(found: Located, grid: GridConfig) -> Prepared:
     inside = cast("NDArray[np.bool_]", ndimage.binary_opening(inside, _IN_PLANE_OPENING))
     if not inside.any(axis=(1, 2)).all():
         raise NotAssessable(f"the {grid.anatomy} found does not span the slices")
-    return Prepared(np.ascontiguousarray(slabs.transpose(2, 1, 0)), inside, (z, y, x), source)
+    images = np.ascontiguousarray(slabs.transpose(2, 1, 0))
+    return Prepared(images, inside, (z, y, x), source, anatomy=grid.anatomy)
 
 
 def _positions(
@@ -236,7 +239,7 @@ def normalised(prepared: Prepared, grid: GridConfig) -> Prepared:
     """
     found = prepared.quantiles()
     if not found[-1] > max(found[0], 0.0):
-        raise NotAssessable("the brain has no contrast")
+        raise NotAssessable(f"the {prepared.anatomy} has no contrast")
     wanted = np.array(grid.landmarks) if grid.landmarks else found / found[-1]
     found = np.maximum.accumulate(found + np.arange(len(found)) * 1e-6 * found[-1])
     slope = (wanted[-1] - wanted[-2]) / (found[-1] - found[-2])

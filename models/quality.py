@@ -59,16 +59,16 @@ def quality_metrics(prepared: Prepared) -> dict[str, float]:
         prepared: the scan on the working grid, normalised or not.
 
     Raises:
-        NotAssessable: if the brain has no contrast, or is too small to measure in.
+        NotAssessable: if the anatomy has no contrast, or is too small to measure in.
     """
     brain = prepared.brain
     core = cast("NDArray[np.bool_]", ndimage.binary_erosion(brain, _SQUARE, iterations=3))
     if np.count_nonzero(core) < 1000:
-        raise NotAssessable("the brain is too small to measure image quality in")
+        raise NotAssessable(f"the {prepared.anatomy} is too small to measure image quality in")
     acquired = prepared.images if prepared.acquired is None else prepared.acquired
     low, top = np.quantile(acquired[brain], (0.01, 0.99))
     if not top > max(float(low), 0.0):
-        raise NotAssessable("the brain has no contrast")
+        raise NotAssessable(f"the {prepared.anatomy} has no contrast")
     whole = np.where(brain, acquired / top, 0.0).astype(np.float32)
     slicewise = _slicewise(whole, brain)
     # Elsewhere a level without brain is no neighbour, and nothing to average over.

@@ -19,7 +19,7 @@ from models.errors import NotAssessable
 from models.evaluation import fault_series
 from models.evaluation.faults import FAULTS
 from models.grid import canonical
-from models.prepare import Prepared
+from models.prepare import GridConfig, Prepared, normalised
 from models.quality import METRICS, quality_metrics
 from models.sources.shared_sets import oasis
 from models.volume import Volume
@@ -283,3 +283,20 @@ def test_a_brain_without_contrast_or_size_is_not_assessable(
         _metrics(replace(head, array=np.zeros_like(head.array)), brain)
     with pytest.raises(NotAssessable, match="small"):
         _metrics(head, speck)
+
+
+@pytest.mark.parametrize("anatomy", ["brain", "body"])
+def test_what_is_too_small_or_flat_is_called_by_its_name(
+    head: Volume, brain: NDArray[np.bool_], anatomy: str
+) -> None:
+    """A chest has no brain: the reason names what the bundle looked for."""
+    seen = replace(_prepared(head, brain), anatomy=anatomy)
+    small = replace(seen, brain=np.zeros_like(seen.brain))
+    flat = replace(seen, images=np.zeros_like(seen.images))
+
+    with pytest.raises(NotAssessable, match=f"the {anatomy} is too small"):
+        quality_metrics(small)
+    with pytest.raises(NotAssessable, match=f"the {anatomy} has no contrast"):
+        quality_metrics(flat)
+    with pytest.raises(NotAssessable, match=f"the {anatomy} has no contrast"):
+        normalised(flat, GridConfig(anatomy=anatomy))
