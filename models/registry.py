@@ -10,20 +10,18 @@ file except to hash it.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from models.activation import NOBODY, ProfileKey
 from models.errors import ModelError
+from models.manifests import read_manifest
 
 SHIPPED_BUNDLES = Path(__file__).parent / "bundles"
 SHARED_WEIGHTS = Path(__file__).parent / "weights"
-MANIFEST = "manifest.json"
-LARGEST_MANIFEST_BYTES = 1 << 20
 _READ_BYTES = 1 << 20
 _NOTHING_CHOSEN: Mapping[ProfileKey, str] = {}
 _NON_COMMERCIAL = re.compile(r"non-?\s?commercial|\bNC\b|research only", re.IGNORECASE)
@@ -147,12 +145,7 @@ def read_bundle(folder: Path) -> BundleInfo:
     Raises:
         ModelError: if there is no manifest, or it is not one.
     """
-    path = folder / MANIFEST
-    try:
-        if path.stat().st_size > LARGEST_MANIFEST_BYTES:
-            raise ModelError(f"bundle {folder.name}: the manifest is too large to be one")
-        content = path.read_bytes()
-        manifest = cast("dict[str, Any]", json.loads(content))
+    with read_manifest(folder) as (manifest, digest):
         _check_names(manifest)
         profile = manifest["profile"]
         return BundleInfo(
@@ -168,13 +161,9 @@ def read_bundle(folder: Path) -> BundleInfo:
                 body_part_from_content=bool(profile["body_part_from_content"]),
             ),
             manifest=manifest,
-            digest=hashlib.sha256(content).hexdigest(),
+            digest=digest,
             path=folder,
         )
-    except OSError as error:
-        raise ModelError(f"bundle {folder.name}: the manifest cannot be read") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(f"bundle {folder.name}: the manifest is not one ({error!r})") from error
 
 
 def _check_names(manifest: dict[str, Any]) -> None:

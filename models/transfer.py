@@ -21,7 +21,8 @@ from pathlib import Path
 
 from models import activation
 from models.errors import ModelError
-from models.registry import LARGEST_MANIFEST_BYTES, MANIFEST, BundleInfo, read_bundle
+from models.manifests import LARGEST_MANIFEST_BYTES, MANIFEST
+from models.registry import BundleInfo, read_bundle
 
 SUMS = "SHA256SUMS"
 """Digests of the files beside it in an exported bundle."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import exp, log
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from models.lesion import lesions
 from models.lesion.config import Config
 from models.lesion.network import Classifier, LesionNetwork
 from models.lesion.training import Fitted
-from models.registry import MANIFEST
+from models.manifests import read_manifest
 from models.tensors import read_tensors
 from models.training import bundle
 
@@ -259,12 +259,7 @@ def load(folder: Path) -> LesionModel:
         TamperedError: if the weights are not those of the manifest.
         ModelError: if something is missing or of the wrong form.
     """
-    import hashlib
-    import json
-
-    try:
-        content = (folder / MANIFEST).read_bytes()
-        manifest = cast("dict[str, Any]", json.loads(content))
+    with read_manifest(folder) as (manifest, digest):
         if manifest["detector"] != DETECTOR:
             raise ModelError(f"{folder.name}: not a lesion model")
         config = settings.from_mapping(manifest["config"])
@@ -274,10 +269,6 @@ def load(folder: Path) -> LesionModel:
         calibration = Calibration(**stated)
         sha256 = str(manifest["weights"][WEIGHTS])
         limits = tuple(str(one) for one in manifest.get("not_tested_on", ()))
-    except OSError as error:
-        raise ModelError(f"{folder.name}: the manifest cannot be read") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder.name}: the manifest is not one ({error!r})") from error
     tensors = read_tensors(folder / WEIGHTS, sha256)
     network, classifier = LesionNetwork(config), Classifier(config)
     for part, module in (("network", network), ("classifier", classifier)):
@@ -288,7 +279,6 @@ def load(folder: Path) -> LesionModel:
         }
         _fill(module, own)
         module.eval()
-    digest = hashlib.sha256(content).hexdigest()
     trial = manifest.get("trial") is not False
     fitted = Fitted(network, classifier, config)
     return LesionModel(fitted, calibration, str(manifest["name"]), digest, trial, limits)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from safetensors.torch import save
 
 from models.calibration import conformal_p_value
 from models.errors import ModelError
+from models.manifests import read_manifest
 from models.multimodal.crossfit import CrossFit, conformal_cut
 from models.multimodal.embedding import encoder_of
 from models.multimodal.model import Cohort, Multimodal, restored
@@ -33,7 +34,6 @@ ARCHITECTURE = (
     "one variational autoencoder; missing values masked and modelled"
 )
 PAPER = "Medical Sciences 2026, 14(1):76, doi 10.3390/medsci14010076"
-_LARGEST_MANIFEST = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,12 +161,7 @@ def read(folder: Path) -> Bundle:
         TamperedError: if the weights are not the published file.
         ModelError: if the manifest is missing or not one, or names another encoder than ours.
     """
-    path = folder / MANIFEST
-    try:
-        if path.stat().st_size > _LARGEST_MANIFEST:
-            raise ModelError(f"bundle {folder.name}: the manifest is too large to be one")
-        content = path.read_bytes()
-        manifest = cast("dict[str, Any]", json.loads(content))
+    with read_manifest(folder, MANIFEST) as (manifest, digest):
         config = Config.from_dict(manifest["settings"])
         variables = variables_from(manifest["variables"])
         calibration = np.array([float(one) for one in manifest["calibration"]])
@@ -184,9 +179,5 @@ def read(folder: Path) -> Bundle:
             str(manifest["modality"]),
             str(manifest["body_part"]),
             manifest["simulated"] is not False,
-            hashlib.sha256(content).hexdigest(),
+            digest,
         )
-    except OSError as error:
-        raise ModelError(f"bundle {folder.name}: the manifest cannot be read") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(f"bundle {folder.name}: the manifest is not one ({error!r})") from error

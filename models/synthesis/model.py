@@ -6,20 +6,18 @@ profile names it. The SHA-256 of its manifest is in the mark of every scan that 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from models import brain_extraction, shared_weights
 from models.brain_extraction import BrainNet
 from models.errors import ModelError
+from models.manifests import read_manifest
 from models.prepare import PERCENTILES
-from models.registry import MANIFEST
 from models.scan import Scan, Synthetic
 from models.synthesis.config import Config, as_mapping, from_mapping
 from models.synthesis.network import SynthesisNetwork
@@ -117,9 +115,7 @@ def load(folder: Path) -> SynthesisModel:
         TamperedError: if the weights are not those of the manifest.
         ModelError: if something is missing or of the wrong form.
     """
-    try:
-        content = (folder / MANIFEST).read_bytes()
-        manifest = cast("dict[str, Any]", json.loads(content))
+    with read_manifest(folder) as (manifest, digest):
         if manifest["detector"] != DETECTOR:
             raise ModelError(f"{folder.name}: not a synthesis model")
         config = from_mapping(manifest["config"])
@@ -132,10 +128,6 @@ def load(folder: Path) -> SynthesisModel:
             if shared_weights.digest(name) != sha
         }
         Synthetic.parse(f"from {'+'.join(config.inputs)} by {manifest['name']}@{'0' * 64}")
-    except OSError as error:
-        raise ModelError(f"{folder.name}: the manifest cannot be read") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{folder.name}: the manifest is not one ({error!r})") from error
     if foreign:
         raise ModelError(f"{folder.name}: it was made with other weights of {min(foreign)}")
     tensors = read_tensors(folder / WEIGHTS, sha256)
@@ -146,7 +138,7 @@ def load(folder: Path) -> SynthesisModel:
         raise ModelError("the weights do not have the shapes of the manifest's settings")
     network.load_state_dict(tensors)
     network.eval()
-    return SynthesisModel(network, config, manifest, hashlib.sha256(content).hexdigest())
+    return SynthesisModel(network, config, manifest, digest)
 
 
 def brain_finder() -> BrainNet:

@@ -13,7 +13,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from models.registry import MANIFEST
+from models.manifests import MANIFEST
 
 _PACKAGES = ("numpy", "safetensors", "scikit-learn", "scipy", "torch")
 

@@ -23,7 +23,8 @@ from gatekeeper import check, log
 from gatekeeper.cli import app
 from gatekeeper.cli.output import console
 from gatekeeper.work.worker import Worker
-from models.registry import MANIFEST, BundleInfo, read_bundle
+from models.manifests import MANIFEST
+from models.registry import BundleInfo, read_bundle
 from models.training.recipes import MEMBERS
 
 runner = CliRunner()

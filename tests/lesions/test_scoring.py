@@ -45,8 +45,8 @@ from models.lesion import model, training
 from models.lesion.incoming import patches
 from models.lesion.lesions import of_nodules
 from models.lesion.model import LesionModel
+from models.manifests import MANIFEST
 from models.regions import measured
-from models.registry import MANIFEST
 from models.sources import lidc
 from models.training.loop import Run
 from storage import outcomes

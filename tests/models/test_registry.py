@@ -19,7 +19,8 @@ from torch import Tensor
 from models import detector
 from models.activation import NOBODY, ProfileKey
 from models.errors import ModelError, TamperedError
-from models.registry import MANIFEST, SHARED_WEIGHTS, SHIPPED_BUNDLES, Registry, read_bundle
+from models.manifests import MANIFEST
+from models.registry import SHARED_WEIGHTS, SHIPPED_BUNDLES, Registry, read_bundle
 from models.tensors import read_tensors, take
 
 WEIGHTS = "intensity.safetensors"

@@ -12,7 +12,8 @@ from support.small_bundle import SHAPE, scan, scans, small_bundle
 
 from models.detector import load
 from models.errors import ModelError
-from models.registry import MANIFEST, SHIPPED_BUNDLES, BundleInfo, read_bundle
+from models.manifests import MANIFEST
+from models.registry import SHIPPED_BUNDLES, BundleInfo, read_bundle
 from models.scan import Scan
 from models.training.site_calibration import Origin, SiteCalibration, bumped, calibrate
 

@@ -14,7 +14,8 @@ from support.small_bundle import small_bundle
 
 from models import transfer
 from models.errors import ModelError
-from models.registry import MANIFEST, BundleInfo, Registry, read_bundle
+from models.manifests import MANIFEST
+from models.registry import BundleInfo, Registry, read_bundle
 from models.transfer import SUMS, export, import_bundle
 
 NAME = "mr-pelvis-t2-intensity"
