@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from storage import failpoint
 from storage.engine import SynchronisationError
-from storage.entries import Entered, Entry
+from storage.entries import Entered, Entry, of_result
 from storage.gathering import Gathering, Rhythm
 from storage.settler import Named
 
@@ -62,7 +62,7 @@ class Bookkeeper(Gathering[Vouched]):
         first: Exception | None = None
         for one, result in zip(batch, self._results(batch), strict=True):
             try:
-                self._entered(one, _found(result))
+                self._entered(one, of_result(result))
             except SynchronisationError:
                 raise
             except Exception as error:  # noqa: BLE001 - told, and only this one is tried again
@@ -82,9 +82,3 @@ class Bookkeeper(Gathering[Vouched]):
             if len(batch) == 1:
                 return [error]
             return [result for one in batch for result in self._results([one])]
-
-
-def _found(result: Entered | Exception) -> Entered:
-    if isinstance(result, Exception):
-        raise result
-    return result

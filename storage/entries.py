@@ -71,6 +71,17 @@ class Entered:
     own_result: bool
 
 
+def of_result(result: Entered | Exception) -> Entered:
+    """Return what was found on entering one of several.
+
+    Raises:
+        Exception: why it was not entered, if that is its result.
+    """
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
 def enter(tx: Connection, entry: Entry) -> Entered:
     """Add an entry to the books. Adding it again, since an answer was lost, is harmless: at most an
     association is noted twice, of which one ends with its lease."""

@@ -245,9 +245,7 @@ class Intake:
 
     def _entered(self, row: _Result[list[Entered | Exception]]) -> Entered:
         [result] = self._answer(row)
-        if isinstance(result, Exception):
-            raise result
-        return result
+        return entries.of_result(result)
 
     def _restore(self, instance: Instance, path: str) -> None:
         """Count an instance that retention removed as kept again, now that its file is durable."""

@@ -70,9 +70,7 @@ def enter(client: Recorder, entry: Entry) -> Entered:
         Exception: why it was not entered.
     """
     [found] = client.enter([entry]).result(SECONDS)
-    if isinstance(found, Exception):
-        raise found
-    return found
+    return entries.of_result(found)
 
 
 def entry(instance: Instance, slot: str = "owner/1", bearer: Bearer | None = None) -> Entry:
